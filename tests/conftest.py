@@ -1,0 +1,28 @@
+"""Fixtures that the tests of all rooms share. Imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def toy_bundle(tmp_path: Path) -> Path:
+    """A fresh copy of toy.segan, a folder: mode 2, 16², RGB, noise, subspaces in layers 0 to 2."""
+    return Path(shutil.copytree(DATA / "toy.segan", tmp_path / "toy.segan"))
+
+
+@pytest.fixture
+def toy_bundle_zip(tmp_path: Path) -> Path:
+    """A fresh copy of toy_shifts.segan, one zip: mode 1, 16², grey, three classes, no noise."""
+    return Path(shutil.copyfile(DATA / "toy_shifts.segan", tmp_path / "toy_shifts.segan"))
+
+
+@pytest.fixture
+def toy_bundle_plain(tmp_path: Path) -> Path:
+    """A fresh copy of toy_plain.segan, a folder: mode 0, 16², RGB, no noise, no subspaces."""
+    return Path(shutil.copytree(DATA / "toy_plain.segan", tmp_path / "toy_plain.segan"))
