@@ -1,0 +1,157 @@
+"""The ``segan`` command: finds the sub-command, and turns errors into the lines the user sees.
+
+Sub-commands are imported only when they are used, so that ``segan --help`` stays fast and
+nothing imports torch before it is needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from segan.runtime.errors import ConfigError, SeganError
+
+#: Command name → (module, one-line help). The module holds a click command named ``command``.
+COMMANDS = {
+    "data": ("segan.cli.data", "Render the built-in faces, or convert images to a training zip."),
+    "train": ("segan.cli.train", "Train a generator."),
+    "export": ("segan.cli.export", "Write a run's generator as a verified ONNX bundle."),
+    "generate": ("segan.cli.generate", "Generate images in batches."),
+    "sweep": ("segan.cli.sweep", "Sweep one attribute over its range."),
+    "mix": ("segan.cli.mix", "Mix the styles of two sets of seeds."),
+    "interpolate": ("segan.cli.interpolate", "Walk between latents: frames, gif or mp4."),
+    "info": ("segan.cli.info", "Show what a bundle, run, checkpoint or data set holds."),
+    "doctor": ("segan.cli.doctor", "Show what this machine can run and what to install."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use, and which corrects mistyped names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command's module; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests the nearest command name for one that does not exist."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " See 'segan --help'."
+            raise click.UsageError(f"no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"segan {version('segan')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start: segan train --mode 2, then segan export, then segan sweep --layer 3 --dim 5.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def root(debug: bool) -> None:
+    """Train, edit, export and serve style-based GANs with learned linear subspaces."""
+
+
+def run(args: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status: 0, 1 for failure, 2 for wrong use."""
+    args = list(sys.argv[1:] if args is None else args)
+    # --debug is taken before or after the command's name.
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    try:
+        result = root.main(args=args, prog_name="segan", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        if debug:
+            raise
+        _show_usage_error(error)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("segan: interrupted.", err=True)
+        return 130
+    except SeganError as error:
+        if debug:
+            raise
+        click.echo(f"segan: {error}", err=True)
+        return 2 if isinstance(error, ConfigError) else 1
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        if debug or extra is None:
+            raise
+        click.echo(
+            f"segan: this command needs {error.name}, which is not installed. "
+            f"Run: pip install 'segan[{extra}]'",
+            err=True,
+        )
+        return 1
+    except BrokenPipeError:
+        # The reader went away (for example ``segan info | head``): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+#: The extra that brings a missing module.
+_EXTRA_OF = {
+    "torch": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "matplotlib": "train",
+    "lmdb": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "av": "video",
+    "openvino": "openvino",
+}
+
+
+def _show_usage_error(error: click.ClickException) -> None:
+    """One line for the mistake, one for where to read on."""
+    click.echo(f"segan: {error.format_message()}", err=True)
+    context: Any = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(f"See: {context.command_path} --help", err=True)
+
+
+def main() -> None:
+    """Entry point of the ``segan`` script."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Export: a checkpoint becomes a verified bundle of three ONNX graphs."""

@@ -1,0 +1,95 @@
+"""Writing files so that a crash never leaves a torn one, and naming what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from segan.runtime.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space, or choose another folder.",
+    errno.EDQUOT: "the disk quota is used up. Free some space, or choose another folder.",
+    errno.EACCES: "permission was denied. Choose a folder that you may write to.",
+    errno.EPERM: "permission was denied. Choose a folder that you may write to.",
+    errno.EROFS: "the file system is read-only. Choose another folder.",
+    errno.ENOTDIR: "a file stands where a folder is expected. Choose another path.",
+    errno.EEXIST: "a file stands where a folder is expected. Choose another path.",
+    errno.EISDIR: "a folder stands where a file is expected. Choose another path.",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
+}
+
+
+def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """Says in words why ``path`` could not be written."""
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}.")
+    return OutputError(f"cannot write {os.fspath(path)}: {reason}")
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Opens a file that appears under ``path`` whole, or not at all.
+
+    The bytes go to a hidden temporary file in the same folder, which is renamed when the block
+    ends, and removed when the block raises. Missing parent folders are made.
+
+    Args:
+        path: where the file shall appear; a file that stands there is replaced.
+        sync: wait until the bytes are on the disk, so that even a power cut tears nothing.
+
+    Raises:
+        OutputError: when the folder or the file cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
+    """Writes ``data`` to ``path``, whole or not at all. Raises: OutputError."""
+    with atomic_file(path, sync=sync) as file:
+        file.write(data)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Makes a folder, with its parents. Raises: OutputError."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return path
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Makes renames inside ``path`` durable, where the system knows how to."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits; memory stays flat in its size."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

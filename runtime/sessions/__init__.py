@@ -1,0 +1,1 @@
+"""Inference backends behind one interface; each is imported only when it is asked for."""

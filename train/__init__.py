@@ -1,0 +1,1 @@
+"""Training: networks, subspaces, losses, data and the training loop (PyTorch)."""

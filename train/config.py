@@ -1,0 +1,316 @@
+"""Everything that a training run depends on, as frozen records that are stored with it.
+
+``TrainConfig`` is written to ``config.json`` in the run's folder and read back without loss; a
+checkpoint carries the same record, so that nothing about it has to be guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+
+from segan.runtime.errors import ConfigError
+from segan.runtime.layout import Architecture, Prior, Site, Subspace, build_sites
+
+Mode = Literal[0, 1, 2, 3]
+SubspaceKind = Literal["eigen", "diagonal"]
+
+#: Ends of the uniform prior: variance 1.
+UNIFORM_END = math.sqrt(3.0)
+#: Range of a sweep over a normal coordinate, and over the factor of a diagonal one.
+NORMAL_END, DIAGONAL_END = 3.0, 3.0
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Common behaviour of the records."""
+
+
+class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shapes of the generator and the discriminator.
+
+    Attributes:
+        resolution: height and width of an image, a power of two from 8 to 1024.
+        img_channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+        z_dim: width of the input latent.
+        w_dim: width of the intermediate latent.
+        c_dim: number of classes, 0 for none.
+        mapping_layers: dense layers of the mapping network.
+        channel_base: channels at resolution r are channel_base / r, at most channel_max.
+        channel_max: most channels of a layer.
+        architecture: of the synthesis network: skip, residual or original.
+        mbstd_group: group size of the minibatch standard deviation.
+    """
+
+    resolution: int = 64
+    img_channels: int = 3
+    z_dim: int = 64
+    w_dim: int = 64
+    c_dim: int = 0
+    mapping_layers: int = 8
+    channel_base: int = 16384
+    channel_max: int = 128
+    architecture: Architecture = "skip"
+    mbstd_group: int = 4
+
+    def __post_init__(self) -> None:
+        build_sites(self.resolution, self.architecture)
+        _require(
+            1 <= self.img_channels <= 4,
+            f"img_channels is {self.img_channels}; expected 1 to 4.",
+        )
+        for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; expected 1 or more.")
+        _require(self.c_dim >= 0, f"c_dim is {self.c_dim}; expected 0 or more.")
+        _require(self.mbstd_group >= 1, f"mbstd_group is {self.mbstd_group}; expected 1 or more.")
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The modulated convolutions in synthesis order."""
+        return build_sites(self.resolution, self.architecture)
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the feature maps at ``resolution``."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+
+class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how the linear subspaces act.
+
+    Attributes:
+        mode: 0 nowhere, 1 on feature maps, 2 on w, 3 on w by importance only.
+        kind: ``eigen`` (coordinates added along a basis) or ``diagonal`` (as published: a factor
+            for each dimension of w, at every site).
+        dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim.
+        placement: ``first`` convolution of each layer, or ``all`` sites; diagonal is always all.
+        prior: distribution of an eigen coordinate: ``uniform`` on [-√3, √3] or ``normal``.
+        importance_init: initial importance L of an eigen coordinate.
+        orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
+        information_weight: weight of the information term, for each coordinate.
+    """
+
+    mode: Mode = 2
+    kind: SubspaceKind = "eigen"
+    dims: int = 6
+    placement: Literal["first", "all"] = "first"
+    prior: Literal["uniform", "normal"] = "uniform"
+    importance_init: float = 3.0
+    orthonormality_weight: float = 1.0
+    information_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.dims >= 1, f"dims is {self.dims}; expected 1 or more.")
+        for name in ("importance_init", "orthonormality_weight", "information_weight"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
+
+    @property
+    def sampled(self) -> bool:
+        """Whether training draws coordinates (eigen) or keeps them at 0."""
+        return self.mode != 0 and self.kind == "eigen"
+
+    def table(self, network: NetworkConfig) -> tuple[Subspace, ...]:
+        """The subspaces in site order: the rows of ``coords``.
+
+        Raises:
+            ConfigError: when an eigen basis would have more coordinates than dimensions.
+        """
+        if self.mode == 0:
+            return ()
+        everywhere = self.kind == "diagonal" or self.placement == "all"
+        has_basis = self.kind == "eigen" and self.mode in (1, 2)
+        dims = self.dims if has_basis else network.w_dim
+        rows, count = [], dict[int, int]()
+        prior: Prior = self.prior if self.kind == "eigen" else "zero"
+        end = {"uniform": UNIFORM_END, "normal": NORMAL_END, "zero": DIAGONAL_END}[prior]
+        for number, site in enumerate(network.sites):
+            if not everywhere and site.layer in count:
+                continue
+            index = count.get(site.layer, 0)
+            count[site.layer] = index + 1
+            if has_basis and self.mode == 2:
+                _require(
+                    dims <= network.w_dim,
+                    f"dims is {dims}; expected at most w_dim, {network.w_dim}.",
+                )
+            rows.append(
+                Subspace(
+                    site=number,
+                    layer=site.layer,
+                    index=index,
+                    dims=dims,
+                    prior=prior,
+                    low=-end,
+                    high=end,
+                )
+            )
+        return tuple(rows)
+
+
+class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that the result of a run depends on, but the data itself.
+
+    Attributes:
+        preset: name of the preset that the values started from.
+        network: shapes.
+        subspace: subspaces.
+        seed: of weights, latents, noise and data order.
+        total_kimg: length of the run, in thousand real images shown.
+        batch_size: images per step.
+        learning_rate: Adam's, for both networks.
+        beta1: Adam's first decay.
+        beta2: Adam's second decay.
+        r1_gamma: weight of R1, γ in γ/2 · E‖∇D‖².
+        r1_interval: steps between applications of R1.
+        pl_weight: weight of the path length penalty.
+        pl_interval: steps between applications of the path length penalty; 0 = never.
+        pl_decay: decay of the running mean path length.
+        pl_batch_shrink: the penalty uses batch_size / this many images.
+        style_mixing: probability that two latents share an image.
+        mirror: whether real images are mirrored at random.
+        ema_kimg: half-life of the generator's moving average.
+        ema_rampup: half-life at most this share of the images shown so far; 0 = no ramp.
+        w_avg_beta: decay of the tracked mean of w.
+        kimg_per_tick: kimg between lines of the log.
+        snapshot_kimg: kimg between checkpoints and sample sheets.
+        keep_checkpoints: how many of the newest checkpoints stay; 0 = all.
+    """
+
+    preset: str = "paper"
+    network: NetworkConfig = NetworkConfig()
+    subspace: SubspaceConfig = SubspaceConfig()
+    seed: int = 0
+    total_kimg: float = 25000.0
+    batch_size: int = 16
+    learning_rate: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    r1_gamma: float = 10.0
+    r1_interval: int = 16
+    pl_weight: float = 2.0
+    pl_interval: int = 4
+    pl_decay: float = 0.01
+    pl_batch_shrink: int = 2
+    style_mixing: float = 0.9
+    mirror: bool = False
+    ema_kimg: float = 10.0
+    ema_rampup: float = 0.05
+    w_avg_beta: float = 0.995
+    kimg_per_tick: float = 4.0
+    snapshot_kimg: float = 200.0
+    keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, f"seed is {self.seed}; expected 0 to {2**32 - 1}.")
+        for name in ("batch_size", "r1_interval", "pl_batch_shrink"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; expected 1 or more.")
+        for name in ("total_kimg", "learning_rate", "ema_kimg", "kimg_per_tick", "snapshot_kimg"):
+            value = getattr(self, name)
+            _require(
+                math.isfinite(value) and value > 0, f"{name} is {value}; expected more than 0."
+            )
+        for name in ("r1_gamma", "pl_weight", "pl_interval", "ema_rampup", "keep_checkpoints"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
+        for name in ("beta1", "beta2", "w_avg_beta"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} is {value}; expected 0 to less than 1.")
+        _require(
+            0 <= self.style_mixing <= 1, f"style_mixing is {self.style_mixing}; expected 0 to 1."
+        )
+        _require(0 < self.pl_decay <= 1, f"pl_decay is {self.pl_decay}; expected 0 to 1, not 0.")
+        self.subspace.table(self.network)
+
+
+def preset(
+    name: str, *, resolution: int, img_channels: int = 3, c_dim: int = 0, mode: Mode = 2
+) -> TrainConfig:
+    """The configuration of a preset for data of the given shape.
+
+    ``tiny``: a laptop's two cores learn something visible within minutes at 32².
+    ``paper``: the published SEGAN's setting: 64 latent dimensions, at most 128 channels, batch 16.
+    ``auto``: scales with the resolution as StyleGAN2-ADA's "auto" does (Karras et al. 2020a,
+    train.py), for one device.
+
+    Raises:
+        ConfigError: unknown name, or a resolution outside 8 to 1024.
+    """
+    subspace = SubspaceConfig(mode=mode)
+    shape: dict[str, Any] = dict(resolution=resolution, img_channels=img_channels, c_dim=c_dim)
+    if name == "paper":
+        return TrainConfig(preset=name, network=NetworkConfig(**shape), subspace=subspace)
+    if name == "tiny":
+        return TrainConfig(
+            preset=name,
+            network=NetworkConfig(**shape, mapping_layers=4, channel_base=1024, channel_max=64),
+            subspace=subspace,
+            total_kimg=40.0,
+            learning_rate=0.0025,
+            r1_gamma=1.0,
+            ema_kimg=5.0,
+            kimg_per_tick=1.0,
+            snapshot_kimg=10.0,
+        )
+    if name == "auto":
+        batch_size = max(min(min(4096 // resolution, 32), 64), 1)
+        return TrainConfig(
+            preset=name,
+            network=NetworkConfig(
+                **shape,
+                z_dim=512,
+                w_dim=512,
+                mapping_layers=2,
+                channel_base=32768 if resolution >= 512 else 16384,
+                channel_max=512,
+                mbstd_group=min(batch_size, 4),
+            ),
+            subspace=subspace,
+            batch_size=batch_size,
+            learning_rate=0.002 if resolution >= 1024 else 0.0025,
+            r1_gamma=0.0002 * resolution**2 / batch_size,
+            ema_kimg=batch_size * 10 / 32,
+        )
+    raise ConfigError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}.")
+
+
+#: Names that ``preset`` knows.
+PRESETS = ("tiny", "paper", "auto")
+
+
+def encode_config(config: TrainConfig) -> bytes:
+    """The configuration as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+
+
+def decode_config(data: bytes) -> TrainConfig:
+    """Reads what ``encode_config`` wrote. Raises: ConfigError naming the field."""
+    try:
+        return msgspec.json.decode(data, type=TrainConfig)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"the training configuration cannot be read: {error}.") from None
+
+
+def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Settings that differ, as ``subspace.dims: 6, now 4``."""
+
+    def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+        if isinstance(value, dict):
+            return {
+                key: leaf
+                for name, inner in value.items()
+                for key, leaf in flatten(inner, f"{prefix}{name}.").items()
+            }
+        return {prefix[:-1]: value}
+
+    before, after = flatten(msgspec.to_builtins(old)), flatten(msgspec.to_builtins(new))
+    return [
+        f"{key}: {before[key]}, now {after[key]}" for key in before if before[key] != after[key]
+    ]

@@ -1,0 +1,90 @@
+"""The residual discriminator of StyleGAN2, with a head that predicts subspace coordinates."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from segan.train.config import NetworkConfig
+from segan.train.layers import (
+    Conv2d,
+    FullyConnected,
+    MinibatchStd,
+    normalize_second_moment,
+)
+
+
+class Judgement(NamedTuple):
+    """What the discriminator says of a batch.
+
+    Attributes:
+        score: realness logits, [N].
+        coords: predicted coordinates, flat [N, num_coords], or None without a head.
+    """
+
+    score: torch.Tensor
+    coords: torch.Tensor | None
+
+
+class DiscriminatorBlock(nn.Module):
+    """Halves the resolution, with a residual path. [N, I, r, r] → [N, O, r/2, r/2]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv0 = Conv2d(in_channels, in_channels, 3, activation="lrelu")
+        self.conv1 = Conv2d(in_channels, out_channels, 3, activation="lrelu", resample="down")
+        self.skip = Conv2d(in_channels, out_channels, 1, resample="down", bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Applies the block."""
+        gain = math.sqrt(0.5)
+        around = self.skip(x, gain)
+        return around + self.conv1(self.conv0(x), gain)
+
+
+class Discriminator(nn.Module):
+    """image [N, img_channels, R, R], and c [N, c_dim] with classes → ``Judgement``.
+
+    Args:
+        config: shapes.
+        num_coords: coordinates that the information term predicts from the last features; 0 = no
+            head.
+
+    Source: Karras et al. 2020b, Section 4; projection of labels after Miyato and Koyama 2018.
+    """
+
+    def __init__(self, config: NetworkConfig, num_coords: int = 0) -> None:
+        super().__init__()
+        self.c_dim = config.c_dim
+        channels = config.channels(config.resolution)
+        self.from_rgb = Conv2d(config.img_channels, channels, 1, activation="lrelu")
+        self.blocks = nn.ModuleDict()
+        resolution = config.resolution
+        while resolution > 4:
+            below = config.channels(resolution // 2)
+            self.blocks[f"b{resolution}"] = DiscriminatorBlock(channels, below)
+            channels, resolution = below, resolution // 2
+        self.mbstd = MinibatchStd(config.mbstd_group)
+        self.conv = Conv2d(channels + 1, channels, 3, activation="lrelu")
+        self.fc = FullyConnected(channels * 16, channels, activation="lrelu")
+        # With classes the score is a scaled dot product with the label's embedding.
+        self.out = FullyConnected(channels, channels if config.c_dim else 1)
+        self.embed = FullyConnected(config.c_dim, channels) if config.c_dim else None
+        self.coords = FullyConnected(channels, num_coords) if num_coords else None
+
+    def forward(self, image: torch.Tensor, c: torch.Tensor | None = None) -> Judgement:
+        """Judges a batch."""
+        x = self.from_rgb(image)
+        for block in self.blocks.values():
+            x = block(x)
+        features = self.fc(self.conv(self.mbstd(x)).flatten(1))
+        score = self.out(features)
+        if self.embed is not None:
+            assert c is not None, "a conditional discriminator needs labels"
+            label = normalize_second_moment(self.embed(c))
+            score = (score * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])
+        predicted = None if self.coords is None else self.coords(features)
+        return Judgement(score.squeeze(1), predicted)

@@ -1,0 +1,70 @@
+"""Resampling with a small FIR filter: zero insertion, filtering and decimation.
+
+Signals are [N, C, H, W] float. The default filter [1, 3, 3, 1] is separable, so a 4 × 4 kernel
+normalised to a sum of 1 stands for it everywhere (Karras et al. 2020b, Section 5 and its code).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+#: The filter of StyleGAN2, before normalisation.
+DEFAULT_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def fir_kernel(taps: tuple[float, ...] = DEFAULT_TAPS) -> torch.Tensor:
+    """The normalised two-dimensional kernel of separable ``taps``: [T, T] float32, sum 1."""
+    row = torch.tensor(taps, dtype=torch.float64)
+    kernel = torch.outer(row, row)
+    return (kernel / kernel.sum()).float()
+
+
+def depthwise(kernel: torch.Tensor, channels: int) -> torch.Tensor:
+    """The kernel as the weight of a depthwise convolution: [channels, 1, T, T]."""
+    return kernel[None, None].expand(channels, 1, -1, -1).contiguous()
+
+
+def filter2d(
+    x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0, stride: int = 1
+) -> torch.Tensor:
+    """Convolves every channel with ``kernel`` [T, T]; zero padding on each side."""
+    channels = x.shape[1]
+    # A convolution, not a correlation: flip, so that asymmetric filters act as written.
+    weight = depthwise((kernel * gain).flip(0, 1).to(x.dtype), channels)
+    return F.conv2d(x, weight, padding=padding, stride=stride, groups=channels)
+
+
+def upsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Doubles the resolution: zero insertion, then ``kernel`` [4, 4] with gain 4.
+
+    [N, C, H, W] → [N, C, 2H, 2W]. A transposed depthwise convolution does both at once.
+    """
+    channels = x.shape[1]
+    weight = depthwise((kernel * 4).to(x.dtype), channels)
+    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
+
+
+def downsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Halves the resolution: ``kernel`` [4, 4], then every second pixel. [N, C, H/2, W/2]."""
+    return filter2d(x, kernel, padding=1, stride=2)
+
+
+def conv2d_up(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Doubles the resolution and convolves with ``weight`` [O, I, 3, 3] or [O, I, 1, 1].
+
+    The 3 × 3 case is a transposed convolution (zero insertion and convolution in one, output
+    2H + 1) and then the filter with gain 4, as StyleGAN2 does it.
+    """
+    if weight.shape[-1] == 1:
+        return upsample2d(F.conv2d(x, weight), kernel)
+    return filter2d(
+        F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), kernel, padding=1, gain=4.0
+    )
+
+
+def conv2d_down(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Filters, convolves with ``weight`` [O, I, 3, 3] or [O, I, 1, 1], and halves the resolution."""
+    if weight.shape[-1] == 1:
+        return F.conv2d(downsample2d(x, kernel), weight)
+    return F.conv2d(filter2d(x, kernel, padding=2), weight, stride=2)
