@@ -244,7 +244,11 @@ def preset(
         ConfigError: unknown name, or a resolution outside 8 to 1024.
     """
     subspace = SubspaceConfig(mode=mode)
-    shape: dict[str, Any] = dict(resolution=resolution, img_channels=img_channels, c_dim=c_dim)
+    shape: dict[str, Any] = {
+        "resolution": resolution,
+        "img_channels": img_channels,
+        "c_dim": c_dim,
+    }
     if name == "paper":
         return TrainConfig(preset=name, network=NetworkConfig(**shape), subspace=subspace)
     if name == "tiny":

@@ -64,7 +64,7 @@ def conv2d_up(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> to
 
 
 def conv2d_down(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Filters, convolves with ``weight`` [O, I, 3, 3] or [O, I, 1, 1], and halves the resolution."""
+    """Filters, convolves with ``weight`` [O, I, k, k] and halves the resolution; k = 1 or 3."""
     if weight.shape[-1] == 1:
         return F.conv2d(downsample2d(x, kernel), weight)
     return F.conv2d(filter2d(x, kernel, padding=2), weight, stride=2)

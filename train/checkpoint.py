@@ -1,0 +1,291 @@
+"""Checkpoints: weights and optimiser as safetensors, the rest as JSON, in one folder that appears whole.
+
+    RUN/checkpoints/nimg00040000/
+        generator.safetensors   the moving average: what is exported
+        training.safetensors    both networks, both optimisers, the path length mean
+        checkpoint.json         format, counters, configuration, sha256 of the two
+
+All randomness of a step derives from the run's seed and the step's number, so these two numbers
+are the whole random state. A folder is written under a temporary name, synced and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from segan.runtime.errors import CheckpointError
+from segan.runtime.files import make_folder, output_error, sha256_file, sync_folder, write_atomic
+from segan.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from segan.train.generator import Generator
+
+FORMAT = "segan.checkpoint/1"
+GENERATOR, TRAINING, RECORD = "generator.safetensors", "training.safetensors", "checkpoint.json"
+_NAME = re.compile(r"nimg(\d{8,})")
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``checkpoint.json``.
+
+    Attributes:
+        format: ``segan.checkpoint/1``.
+        name: of the data that the run was trained on.
+        cur_nimg: real images shown so far.
+        step: training steps done so far.
+        class_names: names of the classes, or empty.
+        data_fingerprint: sha256 of the data set's images and labels.
+        config: the run's configuration.
+        versions: of segan and torch.
+        files: sha256 of the two tensor files.
+    """
+
+    format: Literal["segan.checkpoint/1"] = FORMAT
+    name: str
+    cur_nimg: int
+    step: int
+    class_names: tuple[str, ...]
+    data_fingerprint: str
+    config: TrainConfig
+    versions: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """sha256 of the exported weights."""
+        return self.files[GENERATOR]
+
+
+class LoadedGenerator(NamedTuple):
+    """The moving average of a run's generator, in evaluation mode, on the CPU."""
+
+    generator: Generator
+    config: TrainConfig
+    meta: Meta
+
+
+def checkpoint_name(cur_nimg: int) -> str:
+    """Folder name of a checkpoint; names sort by progress."""
+    return f"nimg{cur_nimg:08d}"
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """A run's complete checkpoints, oldest first."""
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(
+        (path for path in found if (path / RECORD).is_file()),
+        key=lambda path: int(path.name.removeprefix("nimg")),
+    )
+
+
+def find_run(start: Path) -> Path | None:
+    """The newest run folder under ``start`` or ``start/runs`` that has a checkpoint."""
+    runs = [
+        path
+        for parent in (start, start / "runs")
+        if parent.is_dir()
+        for path in parent.iterdir()
+        if re.fullmatch(r"\d{5,}-.*", path.name) and list_checkpoints(path)
+    ]
+    return max(runs, key=lambda path: (path / "checkpoints").stat().st_mtime, default=None)
+
+
+def resolve_checkpoint(path: Path | None) -> Path:
+    """Finds the checkpoint folder that the user means.
+
+    Args:
+        path: a run folder (its newest checkpoint is taken), a checkpoint folder, a file inside
+            one, or None for the newest run under the current folder.
+
+    Raises:
+        CheckpointError: nothing there, or no complete checkpoint.
+    """
+    if path is None:
+        run = find_run(Path.cwd())
+        if run is None:
+            raise CheckpointError(
+                f"no training run under {Path.cwd()}. Train one (segan train --mode 2), "
+                "or give a run folder."
+            )
+        path = run
+    if path.is_file() and path.name in (GENERATOR, TRAINING, RECORD):
+        path = path.parent
+    if path.is_file():
+        from segan.train.tensors import check_tensor_file
+
+        check_tensor_file(path)
+        raise CheckpointError(
+            f"{path} is a single file; expected a run folder or a checkpoint folder, such as "
+            "runs/00000-faces-mode2-tiny."
+        )
+    if not path.exists():
+        raise CheckpointError(
+            f"{path} does not exist. Give a run folder (runs/00000-...) or a checkpoint folder."
+        )
+    if (path / RECORD).is_file():
+        return path
+    checkpoints = list_checkpoints(path)
+    if not checkpoints:
+        raise CheckpointError(
+            f"{path} holds no checkpoint ({RECORD} is missing). "
+            "Give a run folder that segan train wrote."
+        )
+    return checkpoints[-1]
+
+
+def read_meta(checkpoint: Path) -> Meta:
+    """Reads ``checkpoint.json``; imports no torch.
+
+    Raises:
+        CheckpointError: unreadable, not JSON, another format version, or a bad configuration.
+    """
+    path = checkpoint / RECORD
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing. Give a checkpoint folder.") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+    except msgspec.DecodeError as error:
+        raise CheckpointError(
+            f"{path} is cut short or not JSON ({error}). Use an older checkpoint of the run."
+        ) from None
+    stated = found.get("format") if isinstance(found, dict) else None
+    if stated != FORMAT:
+        raise CheckpointError(
+            f"{path}: format is {stated!r}; this segan reads {FORMAT!r}. "
+            "Use the segan that wrote it."
+        )
+    try:
+        meta = msgspec.convert(found, Meta)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: {error}. Use an older checkpoint of the run.") from None
+    missing = [name for name in (GENERATOR, TRAINING) if name not in meta.files]
+    if missing:
+        raise CheckpointError(f"{path}: files has no entry for {', '.join(missing)}.")
+    return meta
+
+
+def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
+    """The path of one of the checkpoint's tensor files, after comparing its sha256.
+
+    Raises:
+        CheckpointError: missing, a pickle, or not the bytes that were written.
+    """
+    from segan.train.tensors import check_tensor_file
+
+    path = checkpoint / name
+    check_tensor_file(path)
+    if sha256_file(path) != meta.files[name]:
+        raise CheckpointError(
+            f"{path} was altered or cut short after it was written (its sha256 differs from "
+            f"{RECORD}). Use another checkpoint of the run."
+        )
+    return path
+
+
+def load_generator(checkpoint: Path) -> LoadedGenerator:
+    """Loads the exported weights of a checkpoint folder.
+
+    Raises:
+        CheckpointError: missing, altered, cut short, a pickle, or of another network.
+    """
+    from segan.train.generator import Generator
+    from segan.train.tensors import matching_state, read_tensors
+
+    meta = read_meta(checkpoint)
+    path = check_file(checkpoint, meta, GENERATOR)
+    generator = Generator(meta.config.network, meta.config.subspace)
+    state = matching_state(read_tensors(path), generator.state_dict(), str(path))
+    generator.load_state_dict(state)
+    return LoadedGenerator(generator.eval().requires_grad_(False), meta.config, meta)
+
+
+def save_checkpoint(
+    run: Path,
+    generator: dict[str, torch.Tensor],
+    training: dict[str, torch.Tensor],
+    *,
+    keep: int = 0,
+    **meta: Any,
+) -> Path:
+    """Writes a checkpoint that appears whole or not at all, then removes the oldest ones.
+
+    Args:
+        run: the run's folder.
+        generator: tensors of the moving average.
+        training: tensors of everything else.
+        keep: how many of the newest checkpoints stay; 0 = all.
+        **meta: fields of ``Meta`` but format and files.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        OutputError: no room or no permission; older checkpoints are untouched.
+    """
+    from segan.train.tensors import write_tensors
+
+    folder = make_folder(run / "checkpoints")
+    final = folder / checkpoint_name(meta["cur_nimg"])
+    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        write_tensors(temporary / GENERATOR, generator)
+        write_tensors(temporary / TRAINING, training)
+        files = {name: sha256_file(temporary / name) for name in (GENERATOR, TRAINING)}
+        record = Meta(files=files, **meta)
+        write_atomic(
+            temporary / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        )
+        sync_folder(temporary)
+        if final.exists():  # the same progress again, after a resume: replace it
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        sync_folder(folder)
+    except OSError as error:
+        raise output_error(final, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if keep:
+        for old in list_checkpoints(run)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What ``segan info`` shows of a run or checkpoint; imports no torch.
+
+    Raises:
+        CheckpointError: see ``resolve_checkpoint`` and ``read_meta``.
+    """
+    checkpoint = resolve_checkpoint(path)
+    meta = read_meta(checkpoint)
+    config = meta.config
+    return {
+        "checkpoint": str(checkpoint),
+        "checkpoints": len(list_checkpoints(checkpoint.parent.parent)),
+        "data": meta.name,
+        "kimg": meta.cur_nimg / 1000,
+        "total_kimg": config.total_kimg,
+        "preset": config.preset,
+        "mode": config.subspace.mode,
+        "subspace": config.subspace.kind,
+        "resolution": config.network.resolution,
+        "img_channels": config.network.img_channels,
+        "classes": config.network.c_dim,
+        "architecture": config.network.architecture,
+        "versions": meta.versions,
+    }
