@@ -1,0 +1,80 @@
+"""Renders a set of the built-in faces, as a training zip or straight into memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from segan.runtime.errors import ConfigError
+from segan.runtime.layout import check_resolution
+from segan.train.dataset import ImageDataset, build_dataset
+from segan.train.dataset_writer import write_training_zip
+from segan.train.faces import FACE_ATTRIBUTES, sample_attributes
+from segan.train.faces_draw import draw_faces
+
+#: Pixels of the images that are held at once while a zip is written.
+_BATCH_PIXELS = 1 << 20
+#: Most faces in one set: the layout's image names have eight digits.
+MAX_COUNT = 10**8 - 1
+
+
+def render_faces(
+    path: str | os.PathLike[str],
+    *,
+    count: int = 20_000,
+    resolution: int = 64,
+    seed: int = 0,
+    on_progress: Callable[[int], object] = lambda n: None,
+) -> None:
+    """Draws faces 0 to count - 1 of a seed into a training zip.
+
+    dataset.json holds every value that was drawn: ``attributes`` = {"seed", "schema": [{name,
+    kind, low, high or values, description}], "values": {name: [one for each image]}}. The same
+    arguments give the same bytes.
+
+    Args:
+        path: of the zip; a file that stands there is replaced.
+        count: how many, 1 or more.
+        resolution: height and width in pixels, a power of two from 8 to 1024.
+        seed: of the set, 0 to 2**32 - 1.
+        on_progress: told how many faces were added since the last call.
+
+    Raises:
+        ConfigError: when an argument is out of its range.
+        OutputError: when the zip cannot be written.
+    """
+    _check(count, resolution)
+    values: dict[str, list[Any]] = {attribute.name: [] for attribute in FACE_ATTRIBUTES}
+    sample_attributes(seed, 0, 0)  # a seed out of range shall leave no folder behind
+    step = max(1, _BATCH_PIXELS // resolution**2)
+    with write_training_zip(path) as writer:
+        for start in range(0, count, step):
+            part = sample_attributes(seed, start, min(step, count - start))
+            for name, column in part.items():
+                values[name] += column.tolist()
+            images = draw_faces(part, resolution)
+            for image in images:
+                writer.add(image)
+            on_progress(len(images))
+        schema = [attribute.to_json() for attribute in FACE_ATTRIBUTES]
+        writer.describe(attributes={"seed": seed, "schema": schema, "values": values})
+
+
+def faces_dataset(count: int = 20_000, resolution: int = 64, seed: int = 0) -> ImageDataset:
+    """The same faces as ``render_faces`` draws, in memory, with the same fingerprint.
+
+    Raises:
+        ConfigError: when an argument is out of its range.
+    """
+    _check(count, resolution)
+    images = draw_faces(sample_attributes(seed, 0, count), resolution)
+    return build_dataset("faces", np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def _check(count: int, resolution: int) -> None:
+    check_resolution(resolution)
+    if not 1 <= count <= MAX_COUNT:
+        raise ConfigError(f"count is {count}; expected 1 to {MAX_COUNT}.")
