@@ -1,0 +1,105 @@
+"""Progress of long work: a bar on a terminal, a plain line every few seconds when piped."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Protocol, TextIO
+
+#: Seconds between two plain lines.
+LINE_INTERVAL_S = 5.0
+
+
+class Progress(Protocol):
+    """What ``progress`` gives: tell it what was done since the last call."""
+
+    def update(self, n: float = 1) -> None:
+        """Counts ``n`` more units as done."""
+
+
+@contextlib.contextmanager
+def progress(
+    total: float | None, unit: str, description: str, *, stream: TextIO | None = None
+) -> Iterator[Progress]:
+    """Shows how far long work has come, with its rate and the remaining time.
+
+    Args:
+        total: how many units there are; None when nobody knows.
+        unit: what is counted, such as ``images`` or ``kimg``.
+        description: what is going on, such as ``generating``.
+        stream: where to show it; None is stderr, so that stdout stays for results.
+    """
+    stream = sys.stderr if stream is None else stream
+    if stream.isatty():
+        from tqdm import tqdm
+
+        with tqdm(
+            total=total, unit=f" {unit}", desc=description, file=stream, dynamic_ncols=True
+        ) as bar:
+            yield _Bar(bar.update)
+        return
+    lines = _Lines(total, unit, description, stream)
+    yield lines
+    lines.finish()
+
+
+class _Bar:
+    """Gives tqdm's update the signature of Progress."""
+
+    def __init__(self, update: object) -> None:
+        self._update = update
+
+    def update(self, n: float = 1) -> None:
+        assert callable(self._update)
+        self._update(n)
+
+
+class _Lines:
+    """A line about every LINE_INTERVAL_S seconds, and one at the end."""
+
+    def __init__(self, total: float | None, unit: str, description: str, stream: TextIO) -> None:
+        self._total, self._unit, self._description = total, unit, description
+        self._stream = stream
+        self._done = 0.0
+        self._start = self._last = time.monotonic()
+
+    def update(self, n: float = 1) -> None:
+        self._done += n
+        now = time.monotonic()
+        if now - self._last >= LINE_INTERVAL_S:
+            self._last = now
+            self._write(now - self._start, final=False)
+
+    def finish(self) -> None:
+        self._write(time.monotonic() - self._start, final=True)
+
+    def _write(self, seconds: float, *, final: bool) -> None:
+        rate = self._done / max(seconds, 1e-9)
+        of = "" if self._total is None else f"/{_number(self._total)}"
+        line = f"{self._description}: {_number(self._done)}{of} {self._unit}"
+        if self._done:
+            line += f", {_rate(rate)} {self._unit}/s"
+        if final:
+            line += f", {_duration(seconds)}"
+        elif self._total is not None and self._done:
+            line += f", {_duration(max(self._total - self._done, 0) / rate)} left"
+        print(line, file=self._stream, flush=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as ``4.2 s``, ``3:25`` or ``2:03:25``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

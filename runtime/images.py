@@ -1,0 +1,105 @@
+"""One image → the bytes of a PNG, WebP or JPEG file."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segan.runtime.errors import ConfigError
+
+ImageFormat = Literal["png", "webp", "jpeg"]
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_EXTENSIONS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEncoding:
+    """How an image becomes a file.
+
+    Attributes:
+        format: ``png`` (lossless), ``webp`` or ``jpeg``.
+        quality: of webp and jpeg, 1 to 100; 100 makes webp lossless.
+        compress_level: of png, 0 (none) to 9 (smallest). The default, 1, takes half the time of
+            6 at 64² (0.30 against 0.57 ms an image) for 5 % more bytes, and under half at 256².
+
+    Raises:
+        ConfigError: an unknown format, or a number out of its range.
+    """
+
+    format: ImageFormat = "png"
+    quality: int = 95
+    compress_level: int = 1
+
+    def __post_init__(self) -> None:
+        if self.format not in IMAGE_FORMATS:
+            raise ConfigError(
+                f"image format is {self.format!r}; expected one of {', '.join(IMAGE_FORMATS)}."
+            )
+        if not 1 <= self.quality <= 100:
+            raise ConfigError(f"quality is {self.quality}; expected 1 to 100.")
+        if not 0 <= self.compress_level <= 9:
+            raise ConfigError(f"compress_level is {self.compress_level}; expected 0 to 9.")
+
+    @property
+    def extension(self) -> str:
+        """The file name's ending, with its dot."""
+        return _EXTENSIONS[self.format]
+
+    def check_channels(self, channels: int) -> None:
+        """Raises ConfigError when this format cannot hold images of so many channels."""
+        if channels not in _MODES:
+            raise ConfigError(f"an image has {channels} channels; expected 1 to 4.")
+        if self.format == "jpeg" and channels in (2, 4):
+            raise ConfigError(
+                f"jpeg cannot hold the transparency of {_MODES[channels]} images "
+                f"({channels} channels). Pass png or webp."
+            )
+
+
+def to_pil(image: NDArray[np.uint8]) -> Image.Image:
+    """A Pillow image (L, LA, RGB or RGBA) from ``image``: uint8 [H, W, C], C from 1 to 4."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in _MODES:
+        raise ConfigError(
+            f"image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, C], C from 1 to 4."
+        )
+    height, width, channels = image.shape
+    data = np.ascontiguousarray(image)
+    return Image.frombytes(_MODES[channels], (width, height), data.tobytes())
+
+
+def encode_image(image: NDArray[np.uint8], encoding: ImageEncoding) -> bytes:
+    """The bytes of an image file; the same image and encoding give the same bytes.
+
+    Args:
+        image: uint8 [H, W, C]; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+        encoding: the format and its settings.
+
+    Raises:
+        ConfigError: the array is no such image, or the format cannot hold its channels.
+    """
+    encoding.check_channels(image.shape[-1])
+    picture = to_pil(image)
+    file = io.BytesIO()
+    if encoding.format == "png":
+        picture.save(file, "PNG", compress_level=encoding.compress_level)
+    elif encoding.format == "webp":
+        # Method 2 is faster than the default 4 and, at these sizes, as small.
+        picture.save(
+            file,
+            "WEBP",
+            quality=encoding.quality,
+            method=2,
+            lossless=encoding.quality == 100,
+            exact=True,
+        )
+    else:
+        # Colour at full resolution: halving it is visible in small images.
+        picture.save(file, "JPEG", quality=encoding.quality, subsampling=0)
+    return file.getvalue()

@@ -1,0 +1,217 @@
+"""What a batch is asked for, and which file of which folder each of its images belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.runtime.errors import ConfigError
+from segan.runtime.images import IMAGE_FORMATS, ImageEncoding, ImageFormat
+from segan.runtime.layout import Slider
+from segan.runtime.manifest import encode_manifest
+from segan.runtime.record import GenerationRecord, describe_seeds
+from segan.runtime.writers import (
+    BATCH_FORMATS,
+    FOLDER_SIZE,
+    ShardFormat,
+    default_shard_size,
+    image_path,
+    shard_path,
+)
+
+if TYPE_CHECKING:
+    from segan.runtime.generator import Generator
+
+#: Seeds are 32-bit: what numpy's RandomState takes.
+MAX_SEED = 2**32 - 1
+BatchFormat = Literal["png", "webp", "jpeg", "npz", "zip", "tar"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """What to generate, and how to store it.
+
+    Attributes:
+        seeds: each at most once; may be lazy, such as a range.
+        psi: truncation strength, 0 to 1.
+        cutoff: last resolution or site that psi acts on; None for all.
+        coords: ``sampled`` from each seed, or ``zero``.
+        sliders: what to add to coordinates.
+        noise: ``const``, ``random`` or ``none``.
+        class_index: class label of a conditional generator.
+        format: ``png``, ``webp``, ``jpeg``: a file an image; ``npz``, ``zip``, ``tar``: shards.
+        quality: of webp and jpeg, 1 to 100.
+        compress_level: of png, 0 to 9.
+        shard_size: images in a shard; None is 10,000, and for npz at most 1 GiB of pixels.
+
+    Raises:
+        ConfigError: an unknown format, or a number out of its range.
+    """
+
+    seeds: Sequence[int]
+    psi: float = 1.0
+    cutoff: int | str | None = None
+    coords: Literal["sampled", "zero"] = "sampled"
+    sliders: Mapping[Slider | str, float] = field(default_factory=dict)
+    noise: Literal["const", "random", "none"] = "const"
+    class_index: int | None = None
+    format: BatchFormat = "png"
+    quality: int = 95
+    compress_level: int = 1
+    shard_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in BATCH_FORMATS:
+            raise ConfigError(
+                f"format is {self.format!r}; expected one of {', '.join(BATCH_FORMATS)}."
+            )
+        if self.shard_size is not None and self.shard_size < 1:
+            raise ConfigError(f"shard_size is {self.shard_size}; expected 1 or more.")
+        if self.shard_size is not None and not self.sharded:
+            raise ConfigError(
+                f"shard_size does not apply to {self.format}; it is for npz, zip, tar."
+            )
+        _ = self.encoding
+
+    @property
+    def sharded(self) -> bool:
+        """Whether images are stored in shards."""
+        return self.format not in IMAGE_FORMATS
+
+    @property
+    def encoding(self) -> ImageEncoding:
+        """How one image is encoded; zip and tar hold PNG."""
+        image_format = "png" if self.sharded else cast(ImageFormat, self.format)
+        return ImageEncoding(
+            format=image_format, quality=self.quality, compress_level=self.compress_level
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that are written together: one shard, or all image files."""
+
+    seeds: Sequence[int]
+    shard: int | None
+
+
+class BatchPlan:
+    """The request against one folder: what belongs where, and what is there already."""
+
+    def __init__(
+        self, generator: Generator, request: BatchRequest, folder: Path, batch_size: int
+    ) -> None:
+        check_unique(request.seeds)
+        request.encoding.check_channels(generator.image_shape[2])
+        self.request = request
+        self.folder = folder
+        self.batch_size = batch_size
+        self.encoding = request.encoding
+        self.image_shape = generator.image_shape
+        self._generator = generator
+        self._subfolders = not request.sharded and len(request.seeds) > FOLDER_SIZE
+        self._shard_size = 0
+        if request.sharded:
+            self._shard_size = request.shard_size or default_shard_size(
+                cast(ShardFormat, request.format), self.image_shape
+            )
+
+    def record(self) -> GenerationRecord:
+        """The request as ``generation.json`` states it."""
+        request = self.request
+        manifest = self._generator.manifest
+        has_png = request.format in ("png", "zip", "tar")
+        has_quality = request.format in ("webp", "jpeg")
+        return GenerationRecord(
+            bundle=manifest.name,
+            bundle_sha256=hashlib.sha256(encode_manifest(manifest)).hexdigest(),
+            backend=self._generator.backend,
+            seeds=describe_seeds(request.seeds),
+            psi=float(request.psi),
+            cutoff=request.cutoff,
+            coords=request.coords,
+            sliders={
+                str(Slider.parse(key) if isinstance(key, str) else key): float(value)
+                for key, value in request.sliders.items()
+            },
+            noise=request.noise,
+            class_index=request.class_index,
+            files=request.format,
+            quality=request.quality if has_quality else None,
+            compress_level=request.compress_level if has_png else None,
+            layout="subfolders" if self._subfolders else "flat",
+            shard_size=self._shard_size or None,
+        )
+
+    def parts(self) -> Iterator[Part]:
+        """Everything that is asked for, in order."""
+        seeds = self.request.seeds
+        if not self.request.sharded:
+            yield Part(seeds, None)
+            return
+        for number, first in enumerate(range(0, len(seeds), self._shard_size)):
+            yield Part(seeds[first : first + self._shard_size], number)
+
+    def path(self, seed: int) -> Path:
+        """The image file of ``seed``."""
+        return image_path(self.folder, seed, self.encoding.extension, subfolders=self._subfolders)
+
+    def shard_path(self, number: int) -> Path:
+        """The file of shard ``number``."""
+        return shard_path(self.folder, number, cast(ShardFormat, self.request.format))
+
+    def is_present(self, path: Path) -> bool:
+        """Whether an earlier run finished this file.
+
+        Image files are not waited for one by one until they are on the disk; after a power cut
+        one may be empty, and is made again.
+        """
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+    def count_present(self) -> int:
+        """How many images an earlier run finished."""
+        if self.request.sharded:
+            parts = ((part.shard or 0, len(part.seeds)) for part in self.parts())
+            return sum(n for shard, n in parts if self.is_present(self.shard_path(shard)))
+        return sum(self.is_present(self.path(seed)) for seed in self.request.seeds)
+
+    def compute(self, seeds: Sequence[int]) -> NDArray[np.uint8]:
+        """The images of ``seeds``: uint8 [n, H, W, C]."""
+        request = self.request
+        return self._generator.generate(
+            seeds,
+            psi=request.psi,
+            cutoff=request.cutoff,
+            coords=request.coords,
+            sliders=request.sliders,
+            noise=request.noise,
+            class_index=request.class_index,
+            batch_size=self.batch_size,
+        )
+
+
+def check_unique(seeds: Sequence[int]) -> None:
+    """Raises ConfigError for a seed out of range or given twice; sorted seeds take no memory."""
+    previous, is_sorted = -1, True
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise ConfigError(f"a seed is {seed}; expected 0 to {MAX_SEED}.")
+        is_sorted = is_sorted and seed > previous
+        previous = seed
+    if is_sorted:
+        return
+    values, counts = np.unique(np.fromiter(seeds, np.int64, len(seeds)), return_counts=True)
+    if counts.max(initial=0) > 1:
+        twice = int(values[counts > 1][0])
+        raise ConfigError(f"seed {twice} is given twice; expected each seed once.")
