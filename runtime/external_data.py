@@ -1,0 +1,90 @@
+"""Tells whether an ONNX model wants weights from another file.
+
+A bundle's graphs hold their weights. A model that names an external file could make a backend read
+any file beside the working folder, unchecked, so such a model is refused before a backend sees it.
+The few protobuf messages on the way to a tensor are walked here, since onnx is not a dependency of
+the runtime; weights are skipped over, not copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+# Message → {field number: message within it}, from onnx.proto3.
+_FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse",
+        23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+
+
+class MalformedModelError(ValueError):
+    """The bytes are not a protobuf message."""
+
+
+def has_external_data(model: bytes) -> bool:
+    """Whether any tensor of a serialized ONNX model lies in another file.
+
+    Raises:
+        MalformedModelError: the bytes are not a protobuf message.
+    """
+    waiting: list[tuple[str, memoryview]] = [("model", memoryview(model))]
+    while waiting:
+        message, data = waiting.pop()
+        for number, value in _fields(data):
+            if message == "tensor" and (
+                number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
+            ):
+                return True
+            inner = _FIELDS[message].get(number)
+            if inner is not None and isinstance(value, memoryview):
+                waiting.append((inner, value))
+    return False
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, value) of a message; numbers of fixed width are given as their bytes."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+            continue
+        if kind == 2:
+            size, at = _varint(data, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise MalformedModelError(f"wire type {kind} at byte {at}")
+        if at + size > len(data):
+            raise MalformedModelError(f"a field ends after the data, at byte {at}")
+        yield key >> 3, data[at : at + size]
+        at += size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """The number at ``at``, and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise MalformedModelError(f"a number ends nowhere, at byte {at}")

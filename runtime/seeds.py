@@ -1,0 +1,124 @@
+"""Seeds: checking them, and reading lists of ranges such as ``0-63,70,80-90``."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import operator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import SupportsIndex, overload
+
+from segan.runtime.errors import ConfigError
+
+#: The largest seed; the smallest is 0.
+MAX_SEED = 2**32 - 1
+
+
+class SeedList(Sequence[int]):
+    """Seeds kept as ranges, in the order in which they were written: a million cost no memory."""
+
+    def __init__(self, ranges: Iterable[range]) -> None:
+        self.ranges = tuple(part for part in ranges if len(part))
+        # Position at which each range ends.
+        self._ends = list(itertools.accumulate(len(part) for part in self.ranges))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> int | Sequence[int]:
+        if not isinstance(index, slice):
+            position = operator.index(index)
+            if position < 0:
+                position += len(self)
+            if not 0 <= position < len(self):
+                raise IndexError(f"there are {len(self)} seeds; no position {index}")
+            which = bisect.bisect_right(self._ends, position)
+            return self.ranges[which][position - self._ends[which]]
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return [self[position] for position in range(start, stop, step)]
+        begins = [0, *self._ends]
+        return SeedList(
+            part[max(start - begin, 0) : max(stop - begin, 0)]
+            for begin, part in zip(begins, self.ranges, strict=False)
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(self.ranges)
+
+    def __contains__(self, seed: object) -> bool:
+        return any(seed in part for part in self.ranges)
+
+    def first_repeated(self) -> int | None:
+        """A seed that is listed twice, or None; costs nothing however many seeds there are."""
+        rising = sorted(self.ranges, key=lambda part: part.start)
+        for one, two in itertools.pairwise(rising):
+            if two.start < one.stop:
+                return two.start
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SeedList) and self.ranges == other.ranges
+
+    def __hash__(self) -> int:
+        return hash(self.ranges)
+
+    def __repr__(self) -> str:
+        ends = (f"{p[0]}-{p[-1]}" if len(p) > 1 else f"{p[0]}" for p in self.ranges)
+        return f"SeedList({','.join(ends)!r})"
+
+
+def parse_seeds(text: str) -> SeedList:
+    """Reads ``0-63,70,80-90``: seeds and ranges, both ends included, in the given order.
+
+    Raises:
+        ConfigError: something else than numbers and ranges, a range that runs backwards, or a seed
+            outside 0 to 4294967295.
+    """
+    ranges = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,20})\s*(?:-\s*([0-9]{1,20})\s*)?", part)
+        if match is None:
+            raise ConfigError(
+                f"seeds {text!r}: {part.strip()!r} is not understood; expected numbers and ranges "
+                "such as 0-63,70,80-90."
+            )
+        first = int(match[1])
+        last = first if match[2] is None else int(match[2])
+        if last < first:
+            raise ConfigError(
+                f"seeds {text!r}: {part.strip()} runs backwards; write {last}-{first}."
+            )
+        check_seed(last)
+        ranges.append(range(first, last + 1))
+    return SeedList(ranges)
+
+
+def check_seed(seed: object) -> int:
+    """One seed as an int. Raises: ConfigError unless it is an integer from 0 to 4294967295."""
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex):
+        raise ConfigError(f"seed is {seed!r}; expected an integer from 0 to {MAX_SEED}.")
+    value = operator.index(seed)
+    if not 0 <= value <= MAX_SEED:
+        raise ConfigError(f"seed is {value}; expected 0 to {MAX_SEED}.")
+    return value
+
+
+def check_seeds(seeds: int | Iterable[int]) -> list[int]:
+    """The seeds as a list of ints; a single integer makes a list of one.
+
+    Raises:
+        ConfigError: a seed is not an integer from 0 to 4294967295.
+    """
+    if isinstance(seeds, str | bytes):
+        raise ConfigError(f"seeds is the text {seeds!r}; expected integers. Use parse_seeds first.")
+    if isinstance(seeds, SupportsIndex) and not isinstance(seeds, Iterable):
+        return [check_seed(seeds)]
+    if not isinstance(seeds, Iterable):
+        raise ConfigError(f"seeds is {seeds!r}; expected integers from 0 to {MAX_SEED}.")
+    return [check_seed(seed) for seed in seeds]
