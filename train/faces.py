@@ -30,10 +30,11 @@ class FaceAttribute:
 
     Attributes:
         name: for example ``smile``.
-        kind: ``continuous``, uniform on [low, high], or ``categorical``, uniform over ``values``.
+        kind: ``continuous``, uniform on [low, high], or ``categorical``, one of ``values``.
         low: lower end of a continuous attribute.
         high: upper end of a continuous attribute.
         values: names of a categorical attribute's values; a face holds the position in it.
+        weights: how likely each of ``values`` is; they add up to 1.
         description: what it moves, with its unit.
     """
 
@@ -42,6 +43,7 @@ class FaceAttribute:
     low: float = 0.0
     high: float = 1.0
     values: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
     description: str = ""
 
     @property
@@ -53,7 +55,8 @@ class FaceAttribute:
         """The attribute as dataset.json describes it."""
         head = {"name": self.name, "kind": self.kind}
         if self.kind == "categorical":
-            return {**head, "values": list(self.values), "description": self.description}
+            lists = {"values": list(self.values), "weights": list(self.weights)}
+            return {**head, **lists, "description": self.description}
         return {**head, "low": self.low, "high": self.high, "description": self.description}
 
 
@@ -61,8 +64,14 @@ def _continuous(name: str, low: float, high: float, description: str) -> FaceAtt
     return FaceAttribute(name=name, kind="continuous", low=low, high=high, description=description)
 
 
-def _categorical(name: str, values: tuple[str, ...], description: str) -> FaceAttribute:
-    return FaceAttribute(name=name, kind="categorical", values=values, description=description)
+def _categorical(name: str, description: str, **weights: float) -> FaceAttribute:
+    return FaceAttribute(
+        name=name,
+        kind="categorical",
+        values=tuple(weights),
+        weights=tuple(weights.values()),
+        description=description,
+    )
 
 
 #: All attributes, in the order in which they are drawn at random. Append, never reorder. Lengths
@@ -72,9 +81,11 @@ FACE_ATTRIBUTES: tuple[FaceAttribute, ...] = (
     _continuous("skin_tone", 0.0, 1.0, "from light to dark"),
     _continuous("hair_color", 0.0, 1.0, "black, brown, copper, gold, rose, violet, blue, teal"),
     _continuous("hair_length", 0.0, 1.0, "from the ears to below the shoulders"),
-    _categorical("fringe", ("straight", "swept", "parted"), "how the hair falls on the forehead"),
+    _categorical(
+        "fringe", "how the hair falls on the forehead", straight=0.375, swept=0.375, parted=0.25
+    ),
     _continuous("eye_color", 0.0, 1.0, "brown, amber, green, blue, violet"),
-    _continuous("eye_size", 0.085, 0.135, "radius of an eye"),
+    _continuous("eye_size", 0.085, 0.140, "radius of an eye"),
     _continuous("eye_distance", 0.160, 0.225, "from the middle of the face to an eye"),
     _continuous("brow_angle", -25.0, 25.0, "degrees; positive raises the outer end (stern)"),
     _continuous("smile", -1.0, 1.0, "curvature of the mouth; negative is a frown"),
@@ -85,7 +96,7 @@ FACE_ATTRIBUTES: tuple[FaceAttribute, ...] = (
     _continuous("face_width", 0.86, 1.12, "factor on the width of the face"),
     _continuous("background_hue", 0.0, 1.0, "hue of the background; 0 and 1 are red"),
     _continuous("shirt_hue", 0.0, 1.0, "hue of the shirt; 0 and 1 are red"),
-    _categorical("glasses", ("none", "round", "square"), "glasses"),
+    _categorical("glasses", "frame of the glasses", none=0.5, round=0.25, square=0.25),
     _continuous("blush", 0.0, 1.0, "redness of the cheeks"),
 )
 
@@ -120,7 +131,9 @@ def sample_attributes(seed: int, start: int, count: int) -> dict[str, npt.NDArra
     for position, attribute in enumerate(FACE_ATTRIBUTES):
         draw = unit[:, position]
         if attribute.kind == "categorical":
-            columns[attribute.name] = (draw * len(attribute.values)).astype(np.int64)
+            columns[attribute.name] = np.searchsorted(
+                np.cumsum(attribute.weights)[:-1], draw, side="right"
+            )
         else:
             value = attribute.low + draw * (attribute.high - attribute.low)
             columns[attribute.name] = np.round(value, _DECIMALS)

@@ -1,7 +1,7 @@
 """Draws the built-in cartoon faces at any resolution, from back to front.
 
 All shapes are signed distance functions in the head's own coordinates: the origin between eyes
-and nose, lengths in half image widths, turned and shifted with the head.
+and nose; turned, shifted and scaled with the head.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _WHITE = (1.0, 1.0, 1.0)
 
 #: Half height of the face, and its half width at face_width 1.
 _FACE_B, _FACE_A = 0.50, 0.455
+#: Size of the head: one unit of its coordinates in canvas units.
+_HEAD = 1.12
 _EYE_Y, _BROW_Y, _MOUTH_Y = 0.05, -0.175, 0.30
 
 #: Images below this size are drawn at it and averaged, since features get thinner than a pixel.
@@ -87,7 +89,7 @@ class _Face:
         self.image = np.empty((3, self.count, size, size), np.float32)
         angle = np.radians(part["head_tilt"])
         self.cos, self.sin = (f(angle).astype(np.float32) for f in (np.cos, np.sin))
-        self.head = (self.values("head_x"), (part["head_y"] - 0.07).astype(np.float32))
+        self.head = (self.values("head_x"), (part["head_y"] - 0.045).astype(np.float32))
         self.face_a = (_FACE_A * part["face_width"]).astype(np.float32)
         self.skin = ramp(_SKIN, part["skin_tone"])
         self.hair = ramp(_HAIR, part["hair_color"])
@@ -117,9 +119,11 @@ class _Face:
         """A window around a point of the head, and its pixels relative to that point."""
         index = np.arange(self.count) if index is None else index
         offset_x = np.broadcast_to(np.float32(x), (self.count,))
-        at_x = self.head[0] + offset_x * self.cos - np.float32(y) * self.sin
-        at_y = self.head[1] + offset_x * self.sin + np.float32(y) * self.cos
-        patch = Patch(self.image, index, (at_x, at_y), reach)
+        scale = np.float32(_HEAD)
+        at_x = self.head[0] + scale * (offset_x * self.cos - np.float32(y) * self.sin)
+        at_y = self.head[1] + scale * (offset_x * self.sin + np.float32(y) * self.cos)
+        patch = Patch(self.image, index, (at_x, at_y), reach * _HEAD)
+        patch.pixel /= _HEAD
         local_x, local_y = self.to_head(patch)
         return patch, local_x - column(offset_x[index]), local_y - np.float32(y)
 
@@ -127,7 +131,10 @@ class _Face:
         """The patch's pixels in the head's coordinates."""
         at = patch.index
         dx, dy = patch.x - column(self.head[0][at]), patch.y - column(self.head[1][at])
-        cos, sin = column(self.cos[at]), column(self.sin[at])
+        cos, sin = (
+            column(self.cos[at] / np.float32(_HEAD)),
+            column(self.sin[at] / np.float32(_HEAD)),
+        )
         return dx * cos + dy * sin, dy * cos - dx * sin
 
     def _paint_back(self) -> None:
@@ -136,21 +143,29 @@ class _Face:
         patch = Patch(self.image, np.arange(self.count), (everywhere, everywhere), 1.0)
         shade = np.clip(0.5 + 0.5 * patch.y, 0, 1)
         h = self.part["background_hue"]
-        patch.rgb[:] = np.stack(between(hue(h, 0.30, 0.98), hue(h, 0.46, 0.84), shade))
+        patch.rgb[:] = np.stack(between(hue(h, 0.25, 0.98), hue(h, 0.42, 0.86), shade))
         glow = blob(patch.x, patch.y + np.float32(0.1), 1.15, 1.15)
         patch.paint(glow * np.float32(0.42), mix(hue(h, 0.10, 1.0), _WHITE, 0.2))
         x, y = self.to_head(patch)
-        a, length = column(self.face_a), column(self.values("hair_length"))
-        bottom = np.float32(0.16) + np.float32(0.78) * length
+        a = column(self.face_a)
+        bottom, flare = self._hair_outline(y)
         middle, half = (bottom - np.float32(0.15)) / 2, (bottom + np.float32(0.15)) / 2
-        flare = 1 + np.float32(0.16) * np.clip(y, 0, 1) * length
-        box = rounded_box(x / flare, y - middle, a + np.float32(0.09), half, 0.15)
+        box = rounded_box(x / flare, y - middle, a + np.float32(0.105), half, 0.13)
         cap = ellipse(x, y + np.float32(0.07), a + np.float32(0.115), _FACE_B + 0.095)
-        behind = smooth(-0.3, 0.6, y)
-        dark = self.hair_shade * np.float32(0.80)
-        patch.paint(patch.coverage(np.minimum(box, cap)), between(self.hair_shade, dark, behind))
+        tone = smooth(-0.3, 0.6, y) + np.float32(0.35) * (1 - scallops(x / flare, 11.0))
+        dark = self.hair_shade * np.float32(0.78)
+        patch.pixel /= _HEAD
+        shape = patch.coverage(np.minimum(box, cap))
+        patch.pixel *= _HEAD
+        patch.paint(shape, between(self.hair_shade, dark, np.clip(tone, 0, 1)))
         self._paint_body(patch)
         patch.close()
+
+    def _hair_outline(self, y: Array) -> tuple[Array, Array]:
+        """Lower end of the hair, and its widening at height y."""
+        length = column(self.values("hair_length"))
+        bottom = np.float32(0.15) + np.float32(0.72) * length
+        return bottom, 1 + np.float32(0.16) * np.clip(y, 0, 1) * length
 
     def _paint_body(self, patch: Patch) -> None:
         body = column(self.head[0] * np.float32(0.55))
@@ -158,20 +173,20 @@ class _Face:
         top = head_y + np.float32(0.30)
         t = np.clip((patch.y - top) / (np.float32(0.95) - top), 0, 1)
         center = head_x + (body - head_x) * t
-        neck = np.maximum(np.abs(patch.x - center) - np.float32(0.125), top - patch.y)
+        neck = np.maximum(np.abs(patch.x - center) - np.float32(0.15), top - patch.y)
         x, y = patch.x - body, patch.y
-        shoulders = ellipse(x, y - np.float32(1.16), 0.66, 0.47)
+        shoulders = ellipse(x, y - np.float32(1.13), 0.72, 0.49)
         shirt = hue(self.part["shirt_hue"], 0.52, 0.90)
         shirt_shade = hue(self.part["shirt_hue"], 0.66, 0.66)
-        fold = np.clip(np.abs(x) * np.float32(1.1) + (y - np.float32(0.75)), 0, 1)
+        fold = np.clip(np.abs(x) * np.float32(1.1) + (y - np.float32(0.70)), 0, 1)
         patch.paint(patch.coverage(shoulders), between(shirt, shirt_shade, fold))
-        collar = ellipse(x, y - np.float32(0.70), 0.205, 0.125)
+        collar = ellipse(x, y - np.float32(0.65), 0.235, 0.13)
         inside = np.maximum(collar, shoulders)
         patch.paint(patch.coverage(inside), self.skin)
         patch.paint(patch.stroke(inside, 0.022), mix(shirt, _WHITE, 0.55))
         skin_light = mix(self.skin, self.skin_shade, 0.25)
-        lit = smooth(0.36, 0.62, y - head_y - np.float32(0.10))
-        open_neck = np.maximum(neck, y - np.float32(0.76))
+        lit = smooth(0.54, 0.74, y - head_y)
+        open_neck = np.maximum(neck, y - np.float32(0.72))
         patch.paint(patch.coverage(open_neck), between(self.skin_shade, skin_light, lit))
 
     def _fringe(self, x: Array, a: Array, index: npt.NDArray[Any]) -> Array:
@@ -182,6 +197,7 @@ class _Face:
         straight = np.float32(-0.245) + np.float32(0.035) * arcs
         swept = np.float32(-0.275) - np.float32(0.19) * t + np.float32(0.02) * arcs
         swept = swept - np.float32(0.10) * np.square(np.minimum(t - np.float32(0.45), 0))
+        swept = swept + np.float32(0.20) * smooth(0.55, 0.92, t)
         parted = np.float32(-0.45) + np.float32(0.27) * np.sqrt(side * np.float32(1.25))
         style = self.part["fringe"][index][:, None, None]
         line = np.where(style == 0, straight, np.where(style == 1, swept, parted))
@@ -244,10 +260,8 @@ class _Face:
         patch.paint(cover(ellipse(x + np.float32(0.26), y + np.float32(0.40), 0.27, 0.30)), white)
         small = cover(ellipse(x - np.float32(0.28), y - np.float32(0.50), 0.15, 0.15))
         patch.paint(small * np.float32(0.75), white)
-        thick = np.float32(0.17) * np.clip(np.float32(0.55) - y, 0, 1) * size
-        patch.paint(patch.stroke(ball * size, thick), dark)
-        wing = rounded_box(x * side - np.float32(1.02), y + np.float32(0.42), 0.20, 0.10, 0.09)
-        patch.paint(cover(wing), dark)
+        lid = np.clip(np.float32(0.50) - y, 0, 1) * (1 + np.float32(0.35) * np.clip(x * side, 0, 1))
+        patch.paint(patch.stroke(ball * size, np.float32(0.16) * lid * size), dark)
         patch.close()
 
     def _paint_brow(self, side: int) -> None:
@@ -270,7 +284,7 @@ class _Face:
         along = np.clip(x, -half, half)
         t = along / half
         arc = 1 - t * t
-        bend = smile * np.float32(0.062)
+        bend = smile * np.float32(0.070)
         upper = bend * (arc - np.float32(0.5)) - opening * np.float32(0.030) * arc
         lower = upper + opening * np.float32(0.150) * arc
         lean = np.float32(2 / 0.135) * t
@@ -292,32 +306,39 @@ class _Face:
         teeth = patch.coverage(y - upper - np.float32(0.032)) * smooth(0.15, 0.5, opening)
         patch.paint(hole * teeth, mix(dark, _WHITE, 0.96))
         lip = mix(mix(self.skin_shade, (0.62, 0.12, 0.16), 0.62), _LINE, 0.25)
-        patch.paint(patch.stroke(line, 0.0165), lip)
+        patch.paint(patch.stroke(line, 0.0145), lip)
         patch.close()
 
     def _paint_hair(self) -> None:
         """The cap with its fringe, the locks beside the face, and their gloss."""
         patch, x, y = self.patch(0.0, 0.06, 0.92)
+        y = y + np.float32(0.06)
         a, side = column(self.face_a), np.abs(x)
         cap = ellipse(x, y + np.float32(0.07), a + np.float32(0.115), _FACE_B + 0.095)
         line = self._fringe(x, a, patch.index)
         front = np.maximum(cap, (y - line) * np.float32(0.8))
-        length = column(self.values("hair_length"))
-        start, end = np.float32(-0.30), np.float32(0.10) + np.float32(0.72) * length
+        bottom, flare = self._hair_outline(y)
+        start, end = np.float32(-0.12), bottom - np.float32(0.03)
         t = np.clip((y - start) / (end - start), 0, 1)
-        bow = t * (1 - t)
-        width = np.float32(0.085) * (1 - t * t) + np.float32(0.05) * bow
-        center = a + np.float32(0.035) + np.float32(0.10) * bow - np.float32(0.06) * t * length
-        locks = np.maximum(np.abs(side - center) - width, np.maximum(start - y, y - end))
+        outer = (a + np.float32(0.107)) * flare - np.float32(0.055) * t * t * t * t
+        width = np.float32(0.155) * (1 - np.float32(0.85) * t * t * t)
+        ends = np.maximum(start - y, y - end)
+        across = np.abs(side - outer + width / 2) - width / 2
+        corner = np.maximum(across + np.float32(0.02), 0), np.maximum(ends + np.float32(0.05), 0)
+        round_end = np.sqrt(
+            np.square(corner[0] * np.float32(2.5)) + np.square(corner[1])
+        ) - np.float32(0.05)
+        locks = np.maximum(across, round_end)
         shape = np.minimum(front, locks)
-        depth = smooth(-0.55, 0.55, y) + np.float32(0.22) * smooth(-0.10, 0.0, cap)
-        strands = np.float32(0.07) * scallops(x * (1 - np.float32(0.25) * y), 9.0)
-        tone = np.clip(depth - strands, 0, 1)
-        patch.paint(
-            patch.coverage(shape), between(mix(self.hair, _WHITE, 0.06), self.hair_shade, tone)
+        depth = np.float32(0.75) * smooth(-0.55, 0.65, y) + np.float32(0.30) * smooth(
+            -0.10, 0.0, cap
         )
+        strands = np.float32(0.10) * scallops(x / flare, 11.0)
+        tone = np.clip(depth - strands, 0, 1)
+        light = mix(self.hair, _WHITE, 0.06)
+        patch.paint(patch.coverage(shape), between(light, self.hair_shade, tone))
         ring = y + np.float32(0.415) - np.float32(0.55) * x * x
-        ring = np.abs(ring) - np.float32(0.020) - np.float32(0.022) * scallops(x, 9.0)
+        ring = np.abs(ring) - np.float32(0.012) - np.float32(0.020) * scallops(x, 11.0)
         gloss = (
             patch.coverage(front)
             * (1 - smooth(0.0, 0.03, ring))
@@ -348,7 +369,9 @@ class _Face:
         gap = distance - radius
         bridge = np.maximum(np.abs(y + np.float32(0.02)), side - gap)
         outer = distance + radius
-        temple = np.maximum(np.abs(y + np.float32(0.03)), np.maximum(outer - side, side - a))
+        temple = np.maximum(
+            np.abs(y + np.float32(0.03)), np.maximum(outer - side, side - np.float32(0.93) * a)
+        )
         frame = np.minimum(np.abs(lens), np.minimum(bridge, temple))
         dark = glass * np.array([[0.17], [0.13], [0.22]], np.float32)
         patch.paint(patch.stroke(frame, 0.0175), dark)

@@ -92,7 +92,7 @@ class FolderSource(ImageSource):
         return not file.is_symlink() or file.resolve().is_relative_to(root)
 
     def read(self, name: str) -> bytes:
-        """The file\'s bytes. Raises: DataError."""
+        """The file's bytes. Raises: DataError."""
         file = self.path / name
         try:
             size = file.stat().st_size
@@ -126,7 +126,7 @@ class ZipSource(ImageSource):
         self.names = sorted(filter(is_image_name, self._entries), key=natural_key)
 
     def read(self, name: str) -> bytes:
-        """The file\'s bytes. Raises: DataError."""
+        """The file's bytes. Raises: DataError."""
         entry = self._entries[name]
         where = f"{name} in {self.path}"
         if entry.file_size > MAX_ENCODED_BYTES:
