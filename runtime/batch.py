@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.cores import usable_cores
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import atomic_file, make_folder, sync_folder, write_atomic
 from segan.runtime.images import encode_image
@@ -135,7 +136,7 @@ class _Pipeline:
         self, plan: BatchPlan, workers: int | None, on_written: Callable[[int], None] | None
     ) -> None:
         self._plan = plan
-        self._workers = workers or min(8, os.cpu_count() or 1)
+        self._workers = workers or min(8, usable_cores())
         self._on_written = on_written
         self._written = 0
         # Two batches ahead: enough to keep every thread busy, and a bound on memory.

@@ -17,6 +17,7 @@ from segan.runtime.images import IMAGE_FORMATS, ImageEncoding, ImageFormat
 from segan.runtime.layout import Slider
 from segan.runtime.manifest import encode_manifest
 from segan.runtime.record import GenerationRecord, describe_seeds
+from segan.runtime.seeds import SeedList, check_seed
 from segan.runtime.writers import (
     BATCH_FORMATS,
     FOLDER_SIZE,
@@ -28,9 +29,6 @@ from segan.runtime.writers import (
 
 if TYPE_CHECKING:
     from segan.runtime.generator import Generator
-
-#: Seeds are 32-bit: what numpy's RandomState takes.
-MAX_SEED = 2**32 - 1
 BatchFormat = Literal["png", "webp", "jpeg", "npz", "zip", "tar"]
 
 
@@ -202,16 +200,16 @@ class BatchPlan:
 
 
 def check_unique(seeds: Sequence[int]) -> None:
-    """Raises ConfigError for a seed out of range or given twice; sorted seeds take no memory."""
-    previous, is_sorted = -1, True
-    for seed in seeds:
-        if not 0 <= seed <= MAX_SEED:
-            raise ConfigError(f"a seed is {seed}; expected 0 to {MAX_SEED}.")
-        is_sorted = is_sorted and seed > previous
-        previous = seed
-    if is_sorted:
-        return
-    values, counts = np.unique(np.fromiter(seeds, np.int64, len(seeds)), return_counts=True)
-    if counts.max(initial=0) > 1:
-        twice = int(values[counts > 1][0])
+    """Raises ConfigError for a seed out of range or given twice; ranges take no memory."""
+    twice: int | None = None
+    if isinstance(seeds, SeedList):
+        twice = seeds.first_repeated()
+    elif not isinstance(seeds, range):
+        values, counts = np.unique([check_seed(seed) for seed in seeds], return_counts=True)
+        if counts.max(initial=0) > 1:
+            twice = int(values[counts > 1][0])
+    if twice is not None:
         raise ConfigError(f"seed {twice} is given twice; expected each seed once.")
+    if isinstance(seeds, range) and len(seeds):
+        check_seed(seeds[0])
+        check_seed(seeds[-1])
