@@ -7,7 +7,7 @@ checkpoint carries the same record, so that nothing about it has to be guessed.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -29,7 +29,23 @@ def _require(holds: bool, message: str) -> None:
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Common behaviour of the records."""
+    """Common behaviour of the records: a field of the wrong type is a ConfigError.
+
+    msgspec checks types when it decodes, not when a record is constructed.
+    """
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal:
+                choices = ", ".join(str(choice) for choice in get_args(field.type))
+                expected = f"one of {choices}"
+            else:
+                expected = f"type {field.type.__name__}"
+            try:
+                msgspec.convert(value, field.type)
+            except msgspec.ValidationError:
+                raise ConfigError(f"{field.name} is {value!r}; expected {expected}.") from None
 
 
 class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +76,7 @@ class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mbstd_group: int = 4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         build_sites(self.resolution, self.architecture)
         _require(
             1 <= self.img_channels <= 4,
@@ -106,6 +123,7 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
     information_weight: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.dims >= 1, f"dims is {self.dims}; expected 1 or more.")
         for name in ("importance_init", "orthonormality_weight", "information_weight"):
             value = getattr(self, name)
@@ -208,6 +226,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(0 <= self.seed < 2**32, f"seed is {self.seed}; expected 0 to {2**32 - 1}.")
         for name in ("batch_size", "r1_interval", "pl_batch_shrink"):
             value = getattr(self, name)
@@ -298,8 +317,9 @@ def decode_config(data: bytes) -> TrainConfig:
     """Reads what ``encode_config`` wrote. Raises: ConfigError naming the field."""
     try:
         return msgspec.json.decode(data, type=TrainConfig)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"the training configuration cannot be read: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = str(error).rstrip(".")
+        raise ConfigError(f"the training configuration cannot be read: {reason}.") from None
 
 
 def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
