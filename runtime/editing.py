@@ -1,0 +1,137 @@
+"""Attribute sweeps, style mixing and latent walks, on top of a generator."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.runtime.errors import ConfigError
+from segan.runtime.latents import lerp, sample_z, slerp
+from segan.runtime.layout import Slider, Subspace
+from segan.runtime.seeds import check_seed
+from segan.runtime.settings import Settings, check_count
+from segan.runtime.sliders import check_coordinate, check_layers
+
+if TYPE_CHECKING:
+    from segan.runtime.generator import Generator
+
+Images = NDArray[np.uint8]
+
+
+def sweep_values(subspace: Subspace, steps: int) -> list[float]:
+    """Evenly spaced values from the low to the high end of a slider's range.
+
+    Raises:
+        ConfigError: ``steps`` is below 2.
+    """
+    steps = check_count("steps", steps, least=2)
+    return [float(value) for value in np.linspace(subspace.low, subspace.high, steps)]
+
+
+def sweep(
+    generator: Generator,
+    settings: Settings,
+    seed: int,
+    slider: Slider,
+    values: Iterable[float] | None,
+    steps: int,
+) -> Images:
+    """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
+    row, subspace = generator.slider(slider.layer, slider.dim, slider.index)
+    points = (
+        sweep_values(subspace, steps)
+        if values is None
+        else [check_coordinate(value, f"a value of slider {slider}") for value in values]
+    )
+    seeds = [check_seed(seed)]
+    w = generator.map_seeds(seeds, settings)
+    coords = settings.coords_of(seeds)
+    images = np.empty((len(points), *generator.image_shape), np.uint8)
+    for start in range(0, len(points), settings.batch_size):
+        part = points[start : start + settings.batch_size]
+        moved = np.repeat(coords, len(part), axis=0)
+        moved[:, row, slider.dim] = part
+        images[start : start + len(part)] = generator.render(
+            np.repeat(w, len(part), axis=0), moved, seeds, settings
+        )
+    return images
+
+
+def mix(
+    generator: Generator,
+    settings: Settings,
+    rows: list[int],
+    cols: list[int],
+    layers: str | int | Iterable[int],
+) -> Images:
+    """Rows' styles with ``layers`` taken from the columns; see ``Generator.mix``.
+
+    Style mixing as in Karras et al. 2019, Sec. 3.1, whole layers at a time.
+    """
+    manifest = generator.manifest
+    taken = check_layers(manifest, layers)
+    from_cols = np.array([site.layer in taken for site in manifest.sites])
+    coords_from_cols = np.array([s.layer in taken for s in manifest.subspaces], bool)
+    images = np.empty((len(rows), len(cols), *generator.image_shape), np.uint8)
+    pairs = itertools.product(range(len(rows)), range(len(cols)))
+    while batch := list(itertools.islice(pairs, settings.batch_size)):
+        row_seeds, col_seeds = [rows[r] for r, _ in batch], [cols[c] for _, c in batch]
+        w_rows = generator.map_seeds(row_seeds, settings)[:, None]  # [n, 1, w_dim]
+        w_cols = generator.map_seeds(col_seeds, settings)[:, None]
+        w = np.where(from_cols[:, None], w_cols, w_rows)  # [n, num_sites, w_dim]
+        coords = np.where(
+            coords_from_cols[:, None],
+            settings.coords_of(col_seeds),
+            settings.coords_of(row_seeds),
+        )
+        found = generator.render(w, coords, row_seeds, settings)
+        for (r, c), image in zip(batch, found, strict=True):
+            images[r, c] = image
+    return images
+
+
+def interpolate(
+    generator: Generator,
+    settings: Settings,
+    seeds: list[int],
+    frames: int,
+    space: Literal["w", "z"],
+    loop: bool,
+) -> Iterator[Images]:
+    """A walk from seed to seed; see ``Generator.interpolate``."""
+    frames = check_count("frames", frames)
+    if space not in ("w", "z"):
+        raise ConfigError(f"space is {space!r}; expected w or z.")
+    if len(seeds) < 2:
+        raise ConfigError(f"there are {len(seeds)} seeds; expected 2 or more to walk between.")
+    ends = list(itertools.pairwise([*seeds, seeds[0]] if loop else seeds))
+    # (first seed, second seed, how far from one to the other)
+    steps = [(one, two, k / frames) for one, two in ends for k in range(frames)]
+    if not loop:
+        steps.append((*ends[-1], 1.0))
+    return _walk(generator, settings, steps, seeds[:1], space)
+
+
+def _walk(
+    generator: Generator,
+    settings: Settings,
+    steps: list[tuple[int, int, float]],
+    noise_seeds: list[int],
+    space: Literal["w", "z"],
+) -> Iterator[Images]:
+    z_dim = generator.manifest.z_dim
+    for start in range(0, len(steps), settings.batch_size):
+        part = steps[start : start + settings.batch_size]
+        ones, twos = [step[0] for step in part], [step[1] for step in part]
+        t = np.array([step[2] for step in part])
+        if space == "z":
+            z = slerp(sample_z(ones, z_dim), sample_z(twos, z_dim), t)
+            w = generator.map(z, settings.labels_of(len(part)))
+        else:
+            w = lerp(generator.map_seeds(ones, settings), generator.map_seeds(twos, settings), t)
+        coords = lerp(settings.coords_of(ones), settings.coords_of(twos), t[:, None])
+        yield from generator.render(w, coords, noise_seeds, settings)

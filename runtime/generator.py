@@ -1,0 +1,401 @@
+"""A bundle as a generator: seeds to images, sweeps, style mixing and latent walks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segan.runtime.bundle import Bundle, find_bundle, open_bundle
+from segan.runtime.errors import BundleError, ConfigError
+from segan.runtime.graphs import BundleGraphs
+from segan.runtime.latents import sample_z
+from segan.runtime.layout import Slider, Subspace
+from segan.runtime.manifest import Manifest
+from segan.runtime.pixels import to_uint8
+from segan.runtime.seeds import check_seeds
+from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
+from segan.runtime.sliders import find_slider
+
+__all__ = ["Generator", "load", "to_uint8"]
+
+Array = NDArray[np.float32]
+Images = NDArray[np.uint8]
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    backend: str = "auto",
+    *,
+    threads: int | None = None,
+) -> Generator:
+    """Opens a bundle for generating images.
+
+    Args:
+        path: a bundle; None takes the newest ``*.segan`` under the current folder.
+        backend: ``auto`` or one of ``segan.runtime.sessions.choose.BACKENDS``.
+        threads: CPU threads; None takes the physical cores that the process may use.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged or altered, or its graphs do not fit its
+            manifest.
+        BackendError: the backend is missing or cannot load a graph.
+        ConfigError: an unknown backend, or ``threads`` below 1.
+    """
+    if path is None:
+        path = find_bundle()
+        if path is None:
+            raise BundleError(
+                f"there is no bundle (*.segan) under {Path.cwd()}. Write one with 'segan export', "
+                "or name one."
+            )
+    bundle = open_bundle(path)
+    return Generator(bundle, BundleGraphs(bundle, backend, threads))
+
+
+class Generator:
+    """Images from a bundle's three graphs. Usable as a context manager; safe to share by threads.
+
+    Attributes:
+        bundle: the open bundle.
+    """
+
+    def __init__(self, bundle: Bundle, graphs: BundleGraphs) -> None:
+        self.bundle = bundle
+        self._graphs = graphs
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle holds."""
+        return self.bundle.manifest
+
+    @property
+    def backend(self) -> str:
+        """The backend that computes, for example ``cpu``."""
+        return self._graphs.backend
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        resolution = self.manifest.resolution
+        return resolution, resolution, self.manifest.img_channels
+
+    def close(self) -> None:
+        """Gives the backend's memory back; nothing can be generated from then on."""
+        self._graphs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def slider(self, layer: int, dim: int, index: int = 0) -> tuple[int, Subspace]:
+        """The row of ``coords`` and the subspace that hold a slider.
+
+        Raises:
+            ConfigError: there is no such layer, index or dim; the message names the range.
+        """
+        return find_slider(self.manifest, layer, dim, index)
+
+    # The three graphs.
+
+    def map(self, z: ArrayLike, labels: ArrayLike | None = None) -> Array:
+        """Mapping network.
+
+        Args:
+            z: [N, z_dim].
+            labels: [N, c_dim] one-hot for a conditional bundle, else None.
+
+        Returns:
+            w, [N, w_dim] float32.
+
+        Raises:
+            ConfigError: a wrong shape, or labels missing or not expected.
+            BackendError: the backend failed.
+        """
+        return self._graphs.run("mapping", {"z": z, "c": labels})["w"]
+
+    def style(
+        self, w: ArrayLike, psi: ArrayLike = 1.0, coords: ArrayLike | None = None
+    ) -> tuple[Array, Array | None]:
+        """Truncation and subspaces.
+
+        Args:
+            w: [N, w_dim], or [N, num_sites, w_dim] with a vector for each site.
+            psi: one number, [num_sites] or [N, num_sites].
+            coords: [N, num_subspaces, coords_dim], or None for zeros.
+
+        Returns:
+            ws, [N, num_sites, w_dim] float32, and in mode 1 shifts,
+            [N, num_subspaces, coords_dim] float32, else None.
+
+        Raises:
+            ConfigError: a wrong shape.
+            BackendError: the backend failed.
+        """
+        manifest = self.manifest
+        vectors = np.asarray(w, np.float32)
+        if vectors.ndim == 2:
+            vectors = np.repeat(vectors[:, None], manifest.num_sites, axis=1)
+        try:
+            row = np.broadcast_to(np.asarray(psi, np.float32), (len(vectors), manifest.num_sites))
+        except ValueError:
+            raise ConfigError(
+                f"psi has shape {list(np.shape(psi))}; expected [{manifest.num_sites}] or "
+                f"[{len(vectors)}, {manifest.num_sites}]."
+            ) from None
+        feeds: dict[str, Any] = {"w": vectors, "psi": row}
+        if manifest.num_subspaces:
+            shape = (len(vectors), manifest.num_subspaces, manifest.coords_dim)
+            feeds["coords"] = np.zeros(shape, np.float32) if coords is None else coords
+        elif coords is not None and np.size(coords):
+            raise ConfigError("coords are given, but this bundle has no subspaces; leave them out.")
+        found = self._graphs.run("offsets", feeds)
+        return found["ws"], found.get("shifts")
+
+    def synthesize(
+        self, ws: ArrayLike, shifts: ArrayLike | None = None, noise: ArrayLike | None = None
+    ) -> Array:
+        """Synthesis network.
+
+        Args:
+            ws: [N, num_sites, w_dim].
+            shifts: [N, num_subspaces, coords_dim] in mode 1, else None.
+            noise: [1, size] or [N, size]; None takes the bundle's constant noise, where it has one.
+
+        Returns:
+            [N, C, H, W] float32, nominally in [-1, 1].
+
+        Raises:
+            ConfigError: a wrong shape, or shifts missing or not expected.
+            BackendError: the backend failed.
+        """
+        noise = self._graphs.noise if noise is None else noise
+        feeds = {"ws": ws, "shifts": shifts, "noise": noise}
+        return self._graphs.run("synthesis", feeds)["image"]
+
+    # Seeds to images.
+
+    def generate(
+        self,
+        seeds: int | Iterable[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | str | None = None,
+        coords: Coords = "sampled",
+        sliders: Mapping[Slider | str, float] | None = None,
+        noise: Noise = "const",
+        class_index: int | None = None,
+        batch_size: int = 16,
+    ) -> Images:
+        """Images of seeds. The same seed gives the same latents whatever else is in the batch.
+
+        Args:
+            seeds: integers from 0 to 4294967295.
+            psi: truncation strength, 0 (the mean image) to 1 (off). It scales the seeds'
+                coordinates too, but not ``sliders``.
+            cutoff: last resolution (16) or site (``b16.conv0``) at which psi holds; None: all.
+            coords: ``sampled`` from each seed, or ``zero``.
+            sliders: value to add by slider (``L3N0D5``); values beyond its range extrapolate.
+            noise: ``const``, the bundle's own; ``random``, drawn from each seed; or ``none``.
+            class_index: the class, 0 to c_dim - 1; None for an unconditional bundle.
+            batch_size: images computed at once.
+
+        Returns:
+            [N, H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+            BackendError: the backend failed.
+        """
+        settings = resolve_settings(
+            self.manifest,
+            psi=psi,
+            cutoff=cutoff,
+            coords=coords,
+            sliders=sliders,
+            noise=noise,
+            class_index=class_index,
+            batch_size=batch_size,
+        )
+        wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
+        images = np.empty((len(wanted), *self.image_shape), np.uint8)
+        start = 0
+        for chunk, part in self._batches(wanted, settings):
+            images[start : start + len(chunk)] = part
+            start += len(chunk)
+        return images
+
+    def generate_batches(
+        self, seeds: int | Iterable[int], **options: Unpack[Options]
+    ) -> Iterator[tuple[list[int], Images]]:
+        """The images of ``generate`` batch by batch, computed when they are asked for.
+
+        Args:
+            seeds: integers from 0 to 4294967295; may be endless.
+            **options: as in ``generate``.
+
+        Returns:
+            An iterator over (seeds, [n, H, W, C] uint8), n = batch_size but in the last.
+
+        Raises:
+            ConfigError: an argument is out of its range; at once, but for seeds when it is their
+                turn.
+            BackendError: the backend failed.
+        """
+        settings = resolve_settings(self.manifest, **options)
+        wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
+        return self._batches(wanted, settings)
+
+    def _batches(
+        self, seeds: Iterable[int], settings: Settings
+    ) -> Iterator[tuple[list[int], Images]]:
+        if isinstance(seeds, str | bytes):
+            check_seeds(seeds)
+        waiting = iter(seeds)
+        while chunk := check_seeds(itertools.islice(waiting, settings.batch_size)):
+            w = self.map_seeds(chunk, settings)
+            yield chunk, self.render(w, settings.coords_of(chunk), chunk, settings)
+
+    def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
+        """The seeds' w, [N, w_dim] float32."""
+        z = sample_z(seeds, self.manifest.z_dim)
+        return self.map(z, settings.labels_of(len(z)))
+
+    def render(
+        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
+    ) -> Images:
+        """Images of latents.
+
+        Args:
+            w: [N, w_dim] or [N, num_sites, w_dim].
+            coords: [N, num_subspaces, coords_dim], what ``offsets.onnx`` is given.
+            noise_seeds: N seeds, or one for all, that random noise is drawn from.
+            settings: psi and noise are used.
+
+        Returns:
+            [N, H, W, C] uint8.
+        """
+        ws, shifts = self.style(w, settings.psi, coords)
+        noise = settings.noise_of(noise_seeds, self._graphs.noise)
+        return to_uint8(self.synthesize(ws, shifts, noise))
+
+    # Editing; what each does is in segan.runtime.editing.
+
+    def sweep(
+        self,
+        seed: int,
+        layer: int,
+        dim: int,
+        *,
+        index: int = 0,
+        values: Iterable[float] | None = None,
+        steps: int = 9,
+        **options: Unpack[Options],
+    ) -> Images:
+        """One slider moved over its range, everything else as the seed has it.
+
+        The slider's value replaces the seed's own coordinate, so 0 is the mean along it.
+
+        Args:
+            seed: integer from 0 to 4294967295.
+            layer: the slider's layer.
+            dim: the slider's dim within its subspace.
+            index: the subspace within the layer.
+            values: the slider's values; None: ``steps`` of them over its own range.
+            steps: how many values, 2 or more, when ``values`` is None.
+            **options: as in ``generate``.
+
+        Returns:
+            [len(values), H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.editing import sweep
+
+        settings = resolve_settings(self.manifest, **options)
+        slider = Slider(layer, index, dim)
+        if any(_as_slider(key) == slider for key in options.get("sliders") or {}):
+            raise ConfigError(
+                f"slider {slider} is swept and also given in sliders; leave it out there."
+            )
+        return sweep(self, settings, seed, slider, values, steps)
+
+    def mix(
+        self,
+        rows: int | Iterable[int],
+        cols: int | Iterable[int],
+        *,
+        layers: str | int | Iterable[int],
+        **options: Unpack[Options],
+    ) -> Images:
+        """Style mixing: every row seed with some layers taken from every column seed.
+
+        Args:
+            rows: R seeds that give the other layers, and random noise.
+            cols: C seeds that give ``layers``: their w and their coordinates.
+            layers: ``0-1,3`` or integers, 0 to the last layer.
+            **options: as in ``generate``.
+
+        Returns:
+            [R, C, H, W, channels] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.editing import mix
+
+        settings = resolve_settings(self.manifest, **options)
+        return mix(self, settings, check_seeds(rows), check_seeds(cols), layers)
+
+    def interpolate(
+        self,
+        seeds: Iterable[int],
+        frames: int,
+        *,
+        space: Literal["w", "z"] = "w",
+        loop: bool = False,
+        **options: Unpack[Options],
+    ) -> Iterator[Images]:
+        """A latent walk from seed to seed, frame by frame, computed when it is asked for.
+
+        Coordinates are interpolated linearly. Noise stays that of the first seed.
+
+        Args:
+            seeds: two or more integers from 0 to 4294967295.
+            frames: steps from one seed to the next, 1 or more.
+            space: ``w``, linear, or ``z``, spherical.
+            loop: walk on from the last seed to the first, whose frame is not repeated at the end.
+            **options: as in ``generate``.
+
+        Returns:
+            An iterator over [H, W, C] uint8: frames · (number of seeds - 1) + 1 of them, or
+            frames · number of seeds with ``loop``.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names; at once.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.editing import interpolate
+
+        settings = resolve_settings(self.manifest, **options)
+        return interpolate(self, settings, check_seeds(seeds), frames, space, loop)
+
+
+def _as_slider(key: Slider | str) -> Slider:
+    return Slider.parse(key) if isinstance(key, str) else key

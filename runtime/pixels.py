@@ -1,0 +1,31 @@
+"""Network output to pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segan.runtime.errors import BackendError
+
+
+def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
+    """Pixels from network output: clip(floor(127.5 x + 128), 0, 255), channels last.
+
+    Args:
+        image: [N, C, H, W] float32, nominally in [-1, 1].
+
+    Returns:
+        [N, H, W, C] uint8.
+
+    Raises:
+        BackendError: a value is NaN or infinite.
+    """
+    pixels = np.asarray(image, np.float32) * np.float32(127.5) + np.float32(128)
+    if not np.isfinite(pixels).all():
+        raise BackendError(
+            "the synthesis graph gave values that are not finite. Check the sliders' values, and "
+            "the bundle with: segan info --check"
+        )
+    # Cutting off after clipping to 0 is floor.
+    np.clip(pixels, 0, 255, out=pixels)
+    return np.ascontiguousarray(pixels.astype(np.uint8).transpose(0, 2, 3, 1))

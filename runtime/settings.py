@@ -1,0 +1,155 @@
+"""How images are made from latents: the arguments that every way of generating shares."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, SupportsIndex, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.runtime.errors import ConfigError
+from segan.runtime.latents import psi_row, sample_coords, sample_noise
+from segan.runtime.layout import Slider, noise_sizes
+from segan.runtime.manifest import Manifest
+from segan.runtime.sliders import slider_offsets
+
+Array = NDArray[np.float32]
+Coords = Literal["sampled", "zero"]
+Noise = Literal["const", "random", "none"]
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of sweep, mix and interpolate, as those of ``Generator.generate``."""
+
+    psi: float
+    cutoff: int | str | None
+    coords: Coords
+    sliders: Mapping[Slider | str, float] | None
+    noise: Noise
+    class_index: int | None
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Settings:
+    """Checked arguments, resolved against a bundle.
+
+    Attributes:
+        manifest: the bundle's.
+        psi: [num_sites] float32, truncation strength for each site.
+        sampled: whether coordinates are drawn from the seeds.
+        offsets: [num_subspaces, coords_dim] float32, what the user's sliders add.
+        noise: ``const``, ``random`` or ``none``.
+        label: [c_dim] float32 one-hot class, None for an unconditional bundle.
+        batch_size: images computed at once.
+    """
+
+    manifest: Manifest
+    psi: Array
+    sampled: bool
+    offsets: Array
+    noise: Noise
+    label: Array | None
+    batch_size: int
+
+    def coords_of(self, seeds: Sequence[int]) -> Array:
+        """ψ times the seeds' coordinates, plus the user's sliders.
+
+        Returns:
+            [N, num_subspaces, coords_dim] float32.
+        """
+        manifest = self.manifest
+        if not self.sampled:
+            return np.repeat(self.offsets[None], len(seeds), axis=0)
+        sampled = sample_coords(seeds, manifest.subspaces, manifest.coords_dim)
+        psi = self.psi[[subspace.site for subspace in manifest.subspaces]]
+        return psi[:, None] * sampled + self.offsets
+
+    def noise_of(self, seeds: Sequence[int], constant: Array | None) -> Array | None:
+        """Noise for images of these seeds.
+
+        Args:
+            seeds: one for each image.
+            constant: the bundle's noise, [1, size] float32, or None when it has none.
+
+        Returns:
+            [N, size] or, where it is the same for all, [1, size] float32; None without noise.
+        """
+        if constant is None or self.noise == "const":
+            return constant
+        if self.noise == "none":
+            return np.zeros_like(constant)
+        return sample_noise(seeds, sum(noise_sizes(self.manifest.sites)))
+
+    def labels_of(self, count: int) -> Array | None:
+        """The label repeated, [count, c_dim] float32, or None for an unconditional bundle."""
+        return None if self.label is None else np.repeat(self.label[None], count, axis=0)
+
+
+def resolve_settings(
+    manifest: Manifest,
+    *,
+    psi: float = 1.0,
+    cutoff: int | str | None = None,
+    coords: Coords = "sampled",
+    sliders: Mapping[Slider | str, float] | None = None,
+    noise: Noise = "const",
+    class_index: int | None = None,
+    batch_size: int = 16,
+) -> Settings:
+    """Checks the arguments of ``Generator.generate`` against a bundle.
+
+    Raises:
+        ConfigError: an argument is out of its range, which the message names.
+    """
+    if coords not in ("sampled", "zero"):
+        raise ConfigError(f"coords is {coords!r}; expected sampled or zero.")
+    if noise not in ("const", "random", "none"):
+        raise ConfigError(f"noise is {noise!r}; expected const, random or none.")
+    if noise == "random" and manifest.noise is None:
+        raise ConfigError(
+            "noise is 'random', but this bundle's generator has no noise; expected const or none."
+        )
+    return Settings(
+        manifest=manifest,
+        psi=psi_row(manifest.sites, psi, cutoff),
+        sampled=coords == "sampled",
+        offsets=slider_offsets(manifest, sliders),
+        noise=noise,
+        label=_one_hot(manifest, class_index),
+        batch_size=check_count("batch_size", batch_size),
+    )
+
+
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """A count as an int. Raises: ConfigError unless it is an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise ConfigError(f"{name} is {value!r}; expected an integer of {least} or more.")
+    count = operator.index(value)
+    if count < least:
+        raise ConfigError(f"{name} is {count}; expected {least} or more.")
+    return count
+
+
+def _one_hot(manifest: Manifest, class_index: int | None) -> Array | None:
+    if not manifest.c_dim:
+        if class_index is not None:
+            raise ConfigError(
+                f"class is {class_index}, but this bundle has no classes; leave it out."
+            )
+        return None
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(manifest.class_names[:20]))
+    known = f"0 to {manifest.c_dim - 1}" + (f" ({names})" if names else "")
+    if class_index is None:
+        raise ConfigError(f"this bundle needs a class; expected {known}.")
+    if isinstance(class_index, bool) or not isinstance(class_index, SupportsIndex):
+        raise ConfigError(f"class is {class_index!r}; expected {known}.")
+    index = operator.index(class_index)
+    if not 0 <= index < manifest.c_dim:
+        raise ConfigError(f"class is {index}; expected {known}.")
+    label = np.zeros(manifest.c_dim, np.float32)
+    label[index] = 1
+    return label
