@@ -351,7 +351,9 @@ class Generator(nn.Module):
         """
         w = self.broadcast(self.mapping(z, c))
         if isinstance(psi, torch.Tensor) or psi != 1.0:
-            w = self.truncate(w, torch.as_tensor(psi).to(w).expand(w.shape[:2]))
+            w = self.truncate(
+                w, torch.as_tensor(psi, dtype=w.dtype, device=w.device).expand(w.shape[:2])
+            )
         ws, shifts = self.offsets(w, coords)
         return cast(torch.Tensor, self.synthesis(ws, shifts, noise))
 
