@@ -4,6 +4,7 @@
     ├── ConfigError       a setting or argument is out of its range (also a ValueError)
     ├── DataError         an image, a data set or its labels cannot be used
     ├── CheckpointError   a training run or checkpoint cannot be read or does not fit
+    ├── TrainingError     training cannot go on
     ├── ExportError       a bundle cannot be written from this checkpoint
     │   └── VerifyError   the bundle's images differ from the checkpoint's by more than allowed
     ├── BundleError       a bundle is missing, damaged, altered or of an unknown format
@@ -29,6 +30,10 @@ class DataError(SeganError):
 
 class CheckpointError(SeganError):
     """A training run or checkpoint cannot be read, or does not fit what was asked."""
+
+
+class TrainingError(SeganError):
+    """Training cannot go on: its losses are no longer finite."""
 
 
 class ExportError(SeganError):

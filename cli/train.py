@@ -1,0 +1,321 @@
+"""``segan train``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segan.cli.progress import progress
+from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segan.train.config import TrainConfig
+    from segan.train.dataset import ImageDataset
+    from segan.train.loop import Trainer
+
+#: Resolution of the built-in faces for each preset, when none is given.
+_FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
+
+
+@click.command(
+    epilog="Example: segan train --mode 2\n\n"
+    "Example: segan train --data photos.zip --preset paper --kimg 5000\n\n"
+    "Example: segan train --resume runs/00000-faces-mode2-tiny --kimg 200"
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Training zip or folder of equal square images.  [default: the built-in faces]",
+)
+@click.option(
+    "--mode",
+    type=click.IntRange(0, 3),
+    default=2,
+    show_default=True,
+    help="Where the subspaces act: 0 nowhere, 1 on feature maps, 2 on w, 3 on w by importance.",
+)
+@click.option(
+    "--subspace",
+    "kind",
+    type=click.Choice(["eigen", "diagonal"]),
+    default="eigen",
+    show_default=True,
+    help="How the subspaces act: along an orthonormal basis, or dimension by dimension.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["tiny", "paper", "auto"]),
+    default="tiny",
+    show_default=True,
+    help="tiny: minutes on two cores. paper: the published setting. auto: scales with the data.",
+)
+@click.option("--kimg", type=float, help="Length, in thousand real images.  [default: preset's]")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="Go on with this run or checkpoint, exactly where it stopped.",
+)
+@click.option(
+    "--resolution", type=int, help="Of the built-in faces.  [default: 32 for tiny, else 64]"
+)
+@click.option(
+    "--faces", type=int, default=20_000, show_default=True, help="How many built-in faces to draw."
+)
+@click.option("--cond", is_flag=True, help="Train on the data's labels (class-conditional).")
+@click.option("--mirror", is_flag=True, help="Mirror real images at random.")
+@click.option("--dims", type=int, help="Coordinates of each subspace.  [default: 6]")
+@click.option(
+    "--architecture",
+    type=click.Choice(["skip", "residual", "original"]),
+    default="skip",
+    show_default=True,
+    help="How the layers' images are joined.",
+)
+@click.option("--batch-size", type=int, help="Images per step.  [default: preset's]")
+@click.option("--learning-rate", type=float, help="Adam's.  [default: preset's]")
+@click.option("--r1-gamma", type=float, help="Weight of R1.  [default: preset's]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and all draws.")
+@click.option("--snapshot-kimg", type=float, help="Between checkpoints.  [default: preset's]")
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder in which the run's folder is made.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or cuda:N.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each tick.")
+def command(
+    data: Path | None,
+    mode: int,
+    kind: str,
+    preset: str,
+    kimg: float | None,
+    resume: Path | None,
+    resolution: int | None,
+    faces: int,
+    cond: bool,
+    mirror: bool,
+    dims: int | None,
+    architecture: str,
+    batch_size: int | None,
+    learning_rate: float | None,
+    r1_gamma: float | None,
+    seed: int,
+    snapshot_kimg: float | None,
+    runs: Path,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Train a generator and write it to runs/00000-….
+
+    Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and says how
+    to go on. With --resume every setting is the run's own; --kimg may change its length.
+    """
+    from segan.train.loop import Trainer, resume_point
+    from segan.train.run_folder import new_run_folder
+
+    torch_device = _device(device)
+    if resume is not None:
+        run, checkpoint = resume_point(resume)
+        config, dataset = _resumed(run, checkpoint, data, kimg)
+    else:
+        checkpoint = None
+        wanted = {
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "r1_gamma": r1_gamma,
+            "total_kimg": kimg,
+            "snapshot_kimg": snapshot_kimg,
+        }
+        if data is not None and resolution is not None:
+            raise ConfigError(
+                "--resolution is for the built-in faces; with --data the resolution follows the "
+                "data. Leave one of them out."
+            )
+        source = {"faces": faces, "resolution": resolution or _FACES_RESOLUTION[preset]}
+        dataset = _open(data, source)
+        config = _configure(
+            dataset, preset, mode, kind, cond, architecture, dims, mirror, seed, wanted
+        )
+        run = new_run_folder(runs, config, dataset.name)
+        _remember_data(run, data, source)
+    trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
+    click.echo(
+        f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "
+        f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
+        f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
+        err=True,
+    )
+    return _train(trainer, run, as_json)
+
+
+def _train(trainer: Trainer, run: Path, as_json: bool) -> int:
+    """Runs the loop under a progress bar; 130 when it was interrupted."""
+    interrupted = False
+
+    def stop(_signum: int, _frame: types.FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        click.echo("\nstopping after this step; once more to stop at once", err=True)
+        trainer.request_stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    left = trainer.total_nimg - trainer.state.cur_nimg
+    last: dict[str, Any] = {}
+    try:
+        with progress(left / 1000, "kimg", "training") as bar:
+            for report in trainer.steps():
+                bar.update(report.images / 1000)
+                if report.entry is not None:
+                    last |= report.entry
+                    if as_json:
+                        click.echo(json.dumps(report.entry))
+                _warn(report.entry)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if interrupted:
+        click.echo(
+            f"stopped at kimg {trainer.state.cur_nimg / 1000:g}; everything is saved. "
+            f"Go on: segan train --resume {run}",
+            err=True,
+        )
+        return 130
+    if left <= 0:
+        click.echo(f"{run} is complete already; give a larger --kimg to go on.", err=True)
+    if "dead_coords" in last:
+        click.echo(
+            f"{last['coords'] - last['dead_coords']} of {last['coords']} coordinates are alive",
+            err=True,
+        )
+    click.echo(f"Samples and curves: {run}. Next: segan export {run}", err=True)
+    return 0
+
+
+def _warn(entry: dict[str, Any] | None) -> None:
+    """The alarms, in words, where one rings."""
+    if entry is None:
+        return
+    at = f"kimg {entry['kimg']:g}"
+    if entry.get("dead_coords"):
+        click.echo(
+            f"{at}: {entry['dead_coords']} of {entry['coords']} coordinates hardly move the "
+            "image; early in training that is normal",
+            err=True,
+        )
+    if entry.get("share_z", 1.0) < 0.05:
+        click.echo(
+            f"{at}: z explains only {entry['share_z']:.0%} of the images' variance; "
+            "fewer --dims leave it more",
+            err=True,
+        )
+
+
+def _device(name: str) -> Any:
+    """The torch device. Raises: ConfigError."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:N.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device is {name!r}, but this torch sees {torch.cuda.device_count()} CUDA devices. "
+            "Pass --device cpu."
+        )
+    return device
+
+
+def _open(data: Path | None, source: dict[str, int]) -> ImageDataset:
+    """The data set at ``data``, or the built-in faces."""
+    if data is None:
+        from segan.train.faces_dataset import faces_dataset
+
+        click.echo(f"drawing {source['faces']} faces of {source['resolution']}²", err=True)
+        return faces_dataset(source["faces"], source["resolution"])
+    from segan.train.dataset import open_dataset
+
+    return open_dataset(data)
+
+
+def _configure(
+    dataset: ImageDataset,
+    preset_name: str,
+    mode: int,
+    kind: str,
+    cond: bool,
+    architecture: str,
+    dims: int | None,
+    mirror: bool,
+    seed: int,
+    wanted: dict[str, float | None],
+) -> TrainConfig:
+    """The preset for the data, with what the user gave put in. Raises: ConfigError."""
+    import msgspec
+
+    from segan.train.config import TrainConfig, preset
+
+    base = preset(
+        preset_name,
+        resolution=dataset.resolution,
+        img_channels=dataset.img_channels,
+        c_dim=len(dataset.class_names) if cond else 0,
+    )
+    values = msgspec.to_builtins(base)
+    values |= {name: value for name, value in wanted.items() if value is not None}
+    values |= {"mirror": mirror, "seed": seed}
+    values["network"]["architecture"] = architecture
+    values["subspace"] |= {"mode": mode, "kind": kind}
+    if dims is not None:
+        values["subspace"]["dims"] = dims
+    try:
+        return msgspec.convert(values, TrainConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{error}") from None
+
+
+def _remember_data(run: Path, data: Path | None, source: dict[str, int]) -> None:
+    """Writes where the data came from, so that --resume finds it again."""
+    from segan.runtime.files import write_atomic
+
+    record: dict[str, Any] = {"faces": source} if data is None else {"path": str(data.resolve())}
+    write_atomic(run / "data.json", json.dumps(record, indent=2).encode() + b"\n")
+
+
+def _resumed(
+    run: Path, checkpoint: Path, data: Path | None, kimg: float | None
+) -> tuple[TrainConfig, ImageDataset]:
+    """The run's own configuration and data, with a new length if one was given."""
+    import msgspec
+
+    from segan.runtime.errors import CheckpointError
+    from segan.train.checkpoint import read_meta
+
+    config = read_meta(checkpoint).config
+    if kimg is not None:
+        config = msgspec.structs.replace(config, total_kimg=kimg)
+    if data is not None:
+        return config, _open(data, {})
+    try:
+        record = json.loads((run / "data.json").read_bytes())
+        if "path" in record:
+            return config, _open(Path(record["path"]), {})
+        source = {name: int(record["faces"][name]) for name in ("faces", "resolution")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{run / 'data.json'} does not say where the data is ({error}). Pass --data."
+        ) from None
+    return config, _open(None, source)

@@ -1,0 +1,97 @@
+"""A run's folder: its number and name, its configuration, its log."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from segan.runtime.errors import CheckpointError
+from segan.runtime.files import make_folder, output_error, write_atomic
+from segan.train.config import TrainConfig, decode_config, encode_config
+
+CONFIG, LOG = "config.json", "log.jsonl"
+
+
+def new_run_folder(runs: Path, config: TrainConfig, data_name: str) -> Path:
+    """Makes ``RUNS/00000-DATA-modeM-PRESET`` with the next free number and writes config.json.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    make_folder(runs)
+    kind = "" if config.subspace.kind == "eigen" else f"-{config.subspace.kind}"
+    safe = re.sub(r"[^A-Za-z0-9_.]+", "_", data_name)[:40] or "data"
+    label = f"{safe}-mode{config.subspace.mode}{kind}-{config.preset}"
+    number = 0
+    for path in runs.iterdir():
+        match = re.match(r"(\d{5,})-", path.name)
+        if match:
+            number = max(number, int(match[1]) + 1)
+    while True:
+        folder = runs / f"{number:05d}-{label}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process took the number
+            number += 1
+            continue
+        except OSError as error:
+            raise output_error(folder, error) from error
+        break
+    write_atomic(folder / CONFIG, encode_config(config))
+    return folder
+
+
+def read_config(run: Path) -> TrainConfig:
+    """Reads the run's config.json.
+
+    Raises:
+        CheckpointError: there is none.
+        ConfigError: it cannot be understood.
+    """
+    try:
+        return decode_config((run / CONFIG).read_bytes())
+    except OSError:
+        raise CheckpointError(
+            f"{run} is not a training run ({CONFIG} is missing). Give a folder under runs/."
+        ) from None
+
+
+class RunLog:
+    """``log.jsonl``: one JSON object for each tick.
+
+    Args:
+        run: the run's folder.
+        cur_nimg: lines past this progress are dropped: a resumed run writes them again.
+    """
+
+    def __init__(self, run: Path, cur_nimg: int) -> None:
+        self.path = run / LOG
+        kept = [line for line in read_log(run) if line["nimg"] <= cur_nimg]
+        write_atomic(self.path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Appends a line. Raises: OutputError."""
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The log's entries; a line that a crash cut short is left out."""
+    try:
+        text = (run / LOG).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("nimg"), int):
+            entries.append(entry)
+    return entries
