@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.files import write_atomic
 from segan.runtime.images import to_pil
 
 #: Smaller images are enlarged by a whole factor until their side is at least this.
@@ -187,3 +191,30 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)
     return font
+
+
+#: File endings that a sheet can have, and Pillow's name of the format.
+_SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def check_sheet_path(path: str | os.PathLike[str]) -> str:
+    """Pillow's format for the file's ending. Raises ConfigError for others than sheets have."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SHEET_FORMATS:
+        raise ConfigError(
+            f"{os.fspath(path)} ends in {suffix!r}; expected {', '.join(_SHEET_FORMATS)}."
+        )
+    return _SHEET_FORMATS[suffix]
+
+
+def write_sheet(path: str | os.PathLike[str], sheet: Image.Image) -> None:
+    """Writes a sheet as png, jpeg or webp by the file's ending, whole or not at all.
+
+    Raises:
+        ConfigError: another ending.
+        OutputError: the file cannot be written.
+    """
+    file_format = check_sheet_path(path)
+    data = io.BytesIO()
+    sheet.save(data, file_format, **({} if file_format == "PNG" else {"quality": 92}))
+    write_atomic(path, data.getvalue())

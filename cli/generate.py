@@ -1,0 +1,208 @@
+"""``segan generate``: images of many seeds, into a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segan.cli.options import (
+    BundleSource,
+    Style,
+    batch_size_option,
+    bundle_options,
+    json_option,
+    seeds_option,
+    style_options,
+)
+from segan.cli.progress import Progress, progress
+from segan.runtime.errors import ConfigError
+from segan.runtime.seeds import SeedList
+
+if TYPE_CHECKING:
+    from segan.runtime.batch import BatchResult
+    from segan.runtime.generator import Generator
+    from segan.runtime.request import BatchRequest
+
+FORMATS = ("png", "webp", "jpeg", "npz", "zip", "tar")
+
+#: Images on the sheet that --sheet draws.
+_SHEET_IMAGES = 64
+
+
+@click.command(
+    "generate",
+    epilog="Example: segan generate faces.segan --seeds 0-63 -o out --psi 0.7",
+)
+@bundle_options
+@seeds_option("0-63")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for the images; made when missing.",
+)
+@click.option(
+    "--format",
+    "files",
+    type=click.Choice(FORMATS),
+    default="png",
+    show_default=True,
+    help="A file an image (png, webp, jpeg), or shards of 10,000 (npz, zip, tar).",
+)
+@click.option(
+    "--quality",
+    type=int,
+    default=95,
+    show_default=True,
+    help="Of webp and jpeg, 1 to 100; 100 makes webp lossless.",
+)
+@click.option(
+    "--compress-level",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Of png, 0 (large, fast) to 9 (small, slow).",
+)
+@click.option(
+    "--shard-size",
+    type=int,
+    default=None,
+    show_default="10000, npz at most 1 GiB",
+    help="Images in a shard.",
+)
+@style_options
+@batch_size_option
+@click.option(
+    "--workers",
+    type=int,
+    default=None,
+    show_default="one a core, 8 at most",
+    help="Threads that encode and write.",
+)
+@click.option("--sheet", is_flag=True, help="Also draw OUT/sheet.png of the first 64 images.")
+@click.option("--overwrite", is_flag=True, help="Remove an earlier batch's images from OUT first.")
+@json_option
+def command(
+    source: BundleSource,
+    seeds: SeedList,
+    out: Path,
+    files: str,
+    quality: int,
+    compress_level: int,
+    shard_size: int | None,
+    style: Style,
+    batch_size: int,
+    workers: int | None,
+    sheet: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Generate an image of each seed, from BUNDLE or the newest bundle under this folder.
+
+    Files are OUT/seed000017.png, beyond 10,000 seeds OUT/0001/seed012345.png; shards are
+    OUT/shard-000000.tar. OUT/generation.json records the request. An interrupted batch is
+    finished by the same command: what is there is kept.
+    """
+    from segan.runtime.request import BatchRequest
+
+    if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".npz", ".zip", ".tar"):
+        raise ConfigError(f"-o is {out}; expected a folder. The format is set by --format.")
+    request = BatchRequest(
+        seeds=seeds,
+        format=files,  # type: ignore[arg-type]  # one of FORMATS: click checked it
+        quality=quality,
+        compress_level=compress_level,
+        shard_size=shard_size,
+        **style,
+    )
+    generator = source.open()
+    result = _run(generator, request, out, batch_size, workers, overwrite)
+    drawn = _draw_sheet(generator, seeds, out, style, batch_size) if sheet else None
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "bundle": str(generator.bundle.path),
+                    "backend": generator.backend,
+                    "out": str(out),
+                    "format": files,
+                    "requested": result.requested,
+                    "written": result.written,
+                    "found": result.found,
+                    "seconds": round(result.seconds, 3),
+                    "images_per_s": round(result.written / result.seconds, 3),
+                    "sheet": None if drawn is None else str(drawn),
+                }
+            )
+        )
+        return
+    found = f", {result.found} were there already" if result.found else ""
+    click.echo(f"{out}: {result.written} images written{found}.")
+    if drawn is not None:
+        click.echo(f"{drawn}: the first {min(len(seeds), _SHEET_IMAGES)} images.")
+
+
+def _run(
+    generator: Generator,
+    request: BatchRequest,
+    out: Path,
+    batch_size: int,
+    workers: int | None,
+    overwrite: bool,
+) -> BatchResult:
+    """The batch with its progress; Ctrl-C says how to go on."""
+    import contextlib
+
+    from segan.runtime.batch import generate_batch
+
+    written = 0
+    with contextlib.ExitStack() as stack:
+        bar: list[Progress] = []
+
+        def on_start(missing: int, found: int) -> None:
+            if found:
+                click.echo(f"{out}: {found} of {missing + found} images are there.", err=True)
+            if missing:
+                bar.append(stack.enter_context(progress(missing, "images", "generating")))
+
+        def on_written(images: int) -> None:
+            nonlocal written
+            written += images
+            bar[0].update(images)
+
+        try:
+            return generate_batch(
+                generator,
+                request,
+                out,
+                batch_size=batch_size,
+                workers=workers,
+                overwrite=overwrite,
+                on_start=on_start,
+                on_written=on_written,
+            )
+        except KeyboardInterrupt:
+            click.echo(
+                f"\n{out}: {written} images written. Run the same command "
+                f"{'without --overwrite ' if overwrite else ''}to make the rest.",
+                err=True,
+            )
+            raise
+
+
+def _draw_sheet(
+    generator: Generator, seeds: SeedList, out: Path, style: Style, batch_size: int
+) -> Path | None:
+    from segan.runtime.sheets import grid, write_sheet
+
+    if not len(seeds):
+        return None
+    images = generator.generate(seeds[:_SHEET_IMAGES], batch_size=batch_size, **style)
+    path = out / "sheet.png"
+    write_sheet(path, grid(images))
+    return path

@@ -1,0 +1,210 @@
+"""``segan info``: what a bundle, run, checkpoint or data set holds."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from segan.cli.options import json_option, newest_bundle
+from segan.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from segan.runtime.bundle import Bundle
+
+Kind = Literal["bundle", "run", "data"]
+
+
+@click.command("info", epilog="Example: segan info faces.segan --check")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--check", is_flag=True, help="Read every file of a bundle and compare its SHA-256.")
+@json_option
+def command(path: Path | None, check: bool, as_json: bool) -> None:
+    """Show what PATH holds: a bundle, a training run or checkpoint, or a data set.
+
+    Of a bundle it lists the subspaces, whose layer, index and dim are what 'segan sweep' takes.
+    Without PATH the newest bundle under this folder is shown.
+    """
+    path = newest_bundle() if path is None else path
+    kind = recognise(path)
+    if kind == "bundle":
+        from segan.runtime.bundle import open_bundle
+
+        bundle = open_bundle(path)
+        if check:
+            bundle.verify()
+        found = describe_bundle(bundle, checked=check)
+        show = _show_bundle
+    else:
+        found = _describe_run(path) if kind == "run" else _describe_data(path)
+        show = _show_pairs
+    if as_json:
+        click.echo(json.dumps({"kind": kind, "path": str(path), **found}))
+    else:
+        click.echo(f"{path}: {_KINDS[kind]}")
+        show(found)
+
+
+_KINDS = {"bundle": "a bundle", "run": "a training run", "data": "a data set"}
+
+
+def recognise(path: Path) -> Kind:
+    """Which of the three ``path`` is. Raises: DataError when nothing is there."""
+    if not path.exists() and path.suffix != ".segan":
+        raise DataError(
+            f"there is nothing at {path}; expected a bundle, a run, a checkpoint or a data set."
+        )
+    if path.suffix == ".segan" or (path / "manifest.json").is_file():
+        return "bundle"
+    if path.is_file() and zipfile.is_zipfile(path) and _zip_holds(path, "manifest.json"):
+        return "bundle"
+    if path.name == "checkpoint.json" or path.suffix == ".safetensors":
+        return "run"
+    marks = ("checkpoint.json", "config.json", "checkpoints")
+    if path.is_dir() and any((path / mark).exists() for mark in marks):
+        return "run"
+    return "data"
+
+
+def _zip_holds(path: Path, name: str) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return name in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _describe_run(path: Path) -> dict[str, Any]:
+    from segan.train.checkpoint import describe
+
+    return describe(path)
+
+
+def _describe_data(path: Path) -> dict[str, Any]:
+    from segan.train.dataset import describe_dataset
+
+    return describe_dataset(path)
+
+
+def describe_bundle(bundle: Bundle, *, checked: bool) -> dict[str, Any]:
+    """The bundle's manifest as plain values, with the table of subspaces."""
+    import msgspec
+
+    manifest = bundle.manifest
+    subspaces = [
+        {
+            "name": f"L{subspace.layer}N{subspace.index}",
+            "layer": subspace.layer,
+            "index": subspace.index,
+            "site": manifest.sites[subspace.site].name,
+            "resolution": manifest.sites[subspace.site].resolution,
+            "dims": subspace.dims,
+            "prior": subspace.prior,
+            "low": subspace.low,
+            "high": subspace.high,
+        }
+        for subspace in manifest.subspaces
+    ]
+    return {
+        "name": manifest.name,
+        "format": manifest.format,
+        "checked": checked,
+        "resolution": manifest.resolution,
+        "img_channels": manifest.img_channels,
+        "z_dim": manifest.z_dim,
+        "w_dim": manifest.w_dim,
+        "c_dim": manifest.c_dim,
+        "class_names": list(manifest.class_names),
+        "architecture": manifest.architecture,
+        "mode": manifest.mode,
+        "subspace": manifest.subspace,
+        "sites": [site.name for site in manifest.sites],
+        "subspaces": subspaces,
+        "noise": manifest.noise is not None,
+        "precisions": list(manifest.graphs.synthesis),
+        "opset": manifest.opset,
+        "lowering": manifest.lowering,
+        "attributes": bundle.attributes,
+        "provenance": manifest.provenance,
+        "verification": msgspec.to_builtins(manifest.verification),
+        "files": len(manifest.files),
+    }
+
+
+def _show_bundle(found: dict[str, Any]) -> None:
+    channels = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}[found["img_channels"]]
+    lines = [
+        ("name", found["name"]),
+        ("images", f"{found['resolution']} x {found['resolution']}, {channels}"),
+        ("latents", f"z {found['z_dim']}, w {found['w_dim']}"),
+        ("classes", _classes(found)),
+        ("architecture", f"{found['architecture']}, {len(found['sites'])} sites"),
+        ("subspaces", f"mode {found['mode']}, {found['subspace']}"),
+        ("noise", "yes" if found["noise"] else "no"),
+        ("precisions", ", ".join(found["precisions"])),
+        ("files", f"{found['files']}" + (", every SHA-256 right" if found["checked"] else "")),
+    ]
+    for entry in found["verification"]:
+        lines.append(
+            (
+                "verified",
+                f"{entry['backend']} {entry['precision']}: max error {entry['max_error']:.2g} "
+                f"(allowed {entry['tolerance']:.2g}), {entry['psnr_db']:.1f} dB",
+            )
+        )
+    for name, text in lines:
+        click.echo(f"  {name:<13}{text}")
+    if not found["subspaces"]:
+        click.echo("\nThere are no subspaces to sweep (mode 0).")
+        return
+    click.echo()
+    header = ("subspace", "layer", "index", "dims", "site", "resolution", "prior", "range")
+    rows = [
+        (
+            row["name"],
+            str(row["layer"]),
+            str(row["index"]),
+            f"0-{row['dims'] - 1}",
+            row["site"],
+            f"{row['resolution']} x {row['resolution']}",
+            row["prior"],
+            f"{row['low']:.3g} to {row['high']:.3g}",
+        )
+        for row in found["subspaces"]
+    ]
+    show_table(header, rows)
+    first = found["subspaces"][-1]
+    click.echo(f"\nSweep one: segan sweep --layer {first['layer']} --dim 0")
+
+
+def _classes(found: dict[str, Any]) -> str:
+    if not found["c_dim"]:
+        return "none"
+    names = found["class_names"]
+    text = f"0 to {found['c_dim'] - 1}"
+    if names:
+        text += f": {', '.join(names[:8])}" + (", …" if len(names) > 8 else "")
+    return text
+
+
+def show_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Prints rows under a header, each column as wide as its widest cell."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  " + "  ".join(cells).rstrip())
+
+
+def _show_pairs(found: dict[str, Any]) -> None:
+    for name, value in found.items():
+        if isinstance(value, list | tuple):
+            text = ", ".join(map(str, value[:12])) + (", …" if len(value) > 12 else "") or "none"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{key} {entry}" for key, entry in value.items()) or "none"
+        else:
+            text = "none" if value is None else str(value)
+        click.echo(f"  {name:<16}{text}")

@@ -1,0 +1,108 @@
+"""``segan mix``: the styles of two sets of seeds, crossed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from segan.cli.options import (
+    BundleSource,
+    Style,
+    batch_size_option,
+    bundle_options,
+    json_option,
+    read_seeds,
+    scale_option,
+    style_options,
+)
+from segan.runtime.errors import ConfigError
+from segan.runtime.seeds import SeedList
+
+
+@click.command(
+    "mix",
+    epilog="Example: segan mix faces.segan --rows 0-3 --cols 10-14 --layers 0-1 -o mix.png",
+)
+@bundle_options
+@click.option(
+    "--rows",
+    default="0-3",
+    show_default=True,
+    callback=read_seeds,
+    metavar="LIST",
+    help="Seeds that give everything but the layers.",
+)
+@click.option(
+    "--cols",
+    default="10-14",
+    show_default=True,
+    callback=read_seeds,
+    metavar="LIST",
+    help="Seeds that give the layers.",
+)
+@click.option(
+    "--layers",
+    default="0-1",
+    show_default=True,
+    metavar="LIST",
+    help="Layers taken from the columns' seeds, coarse to fine.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("mix.png"),
+    show_default=True,
+    help="The sheet: png, jpg or webp.",
+)
+@scale_option
+@style_options
+@batch_size_option
+@json_option
+def command(
+    source: BundleSource,
+    rows: SeedList,
+    cols: SeedList,
+    layers: str,
+    out: Path,
+    scale: int | None,
+    style: Style,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Mix styles: each row's seed with the given layers of each column's seed.
+
+    Draws one sheet with the unmixed images along its left and upper edge. Low layers carry pose
+    and shape, high ones colour and texture.
+    """
+    import numpy as np
+
+    from segan.runtime.sheets import check_sheet_path, labelled_sheet, write_sheet
+
+    check_sheet_path(out)
+    if not len(rows) or not len(cols):
+        raise ConfigError("--rows or --cols is empty; expected 1 seed or more each.")
+    generator = source.open()
+    mixed = generator.mix(rows, cols, layers=layers, batch_size=batch_size, **style)
+    height, width, channels = generator.image_shape
+    images = np.full((len(rows) + 1, len(cols) + 1, height, width, channels), 255, np.uint8)
+    images[1:, 1:] = mixed
+    images[1:, 0] = generator.generate(rows, batch_size=batch_size, **style)
+    images[0, 1:] = generator.generate(cols, batch_size=batch_size, **style)
+    sheet = labelled_sheet(
+        images,
+        rows=["", *(f"seed {seed}" for seed in rows)],
+        cols=["", *(f"seed {seed}" for seed in cols)],
+        title=f"Layers {layers} from the columns' seeds, the rest from the rows'",
+        subtitle=generator.manifest.name,
+        scale=scale,
+    )
+    write_sheet(out, sheet)
+    if as_json:
+        click.echo(
+            json.dumps({"path": str(out), "rows": list(rows), "cols": list(cols), "layers": layers})
+        )
+    else:
+        click.echo(f"{out}: {len(rows)} x {len(cols)} mixed images, layers {layers} crossed.")

@@ -1,0 +1,292 @@
+"""Options that several commands share, and how each is read."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+
+import click
+
+from segan.runtime.errors import BundleError, ConfigError
+from segan.runtime.layout import Slider
+from segan.runtime.seeds import SeedList, parse_seeds
+
+if TYPE_CHECKING:
+    from segan.runtime.generator import Generator
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Decorator = Callable[[_Function], _Function]
+
+
+class Style(TypedDict):
+    """The settings that every way of generating has; pass them on as ``**style``."""
+
+    psi: float
+    cutoff: int | str | None
+    coords: Literal["sampled", "zero"]
+    sliders: Mapping[Slider | str, float]
+    noise: Literal["const", "random", "none"]
+    class_index: int | None
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """Which bundle to open, and how.
+
+    Attributes:
+        path: as given; None is the newest under the current folder.
+        backend: ``auto``, or a backend's name.
+        threads: of the backend; None lets it choose.
+        verbose: whether to say more on stderr.
+    """
+
+    path: Path | None
+    backend: str
+    threads: int | None
+    verbose: bool
+
+    def open(self) -> Generator:
+        """Opens the bundle; says which when it was not named.
+
+        Raises:
+            BundleError: none is there, or it is damaged.
+            ConfigError: an unknown backend, or threads out of range.
+        """
+        path = self.path or newest_bundle()
+        from segan.runtime.generator import load
+
+        generator = load(path, self.backend, threads=self.threads)
+        if self.verbose:
+            height, width, channels = generator.image_shape
+            click.echo(
+                f"backend: {generator.backend}; images: {height} x {width}, "
+                f"{channels} channel{'s' if channels > 1 else ''}",
+                err=True,
+            )
+        return generator
+
+
+def newest_bundle() -> Path:
+    """The newest bundle under the current folder, named on stderr. Raises: BundleError."""
+    from segan.runtime.bundle import find_bundle
+
+    path = find_bundle(Path("."))
+    if path is None:
+        raise BundleError(
+            "there is no bundle (NAME.segan) under this folder. Write one with 'segan export', or "
+            "name one that lies elsewhere."
+        )
+    click.echo(f"bundle: {path}", err=True)
+    return path
+
+
+def bundle_options(function: _Function) -> _Function:
+    """Adds BUNDLE, --backend, --threads and --verbose; passes them as ``source: BundleSource``."""
+
+    @functools.wraps(function)
+    def collected(
+        *args: Any,
+        bundle: Path | None,
+        backend: str,
+        threads: int | None,
+        verbose: bool,
+        **rest: Any,
+    ) -> Any:
+        return function(*args, source=BundleSource(bundle, backend, threads, verbose), **rest)
+
+    decorated: _Function = _decorate(
+        collected,
+        click.argument("bundle", type=click.Path(path_type=Path), required=False),
+        click.option(
+            "--backend",
+            default="auto",
+            show_default=True,
+            metavar="NAME",
+            help="What computes: auto (the best that works here) or cpu.",
+        ),
+        click.option(
+            "--threads",
+            type=int,
+            default=None,
+            show_default="physical cores",
+            help="CPU threads of the backend.",
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Say more on stderr."),
+    )
+    return decorated
+
+
+def style_options(function: _Function) -> _Function:
+    """Adds --psi, --cutoff, --coords, --set, --noise and --class; passes ``style: Style``."""
+
+    @functools.wraps(function)
+    def collected(
+        *args: Any,
+        psi: float,
+        cutoff: str | None,
+        coords: Literal["sampled", "zero"],
+        sliders: tuple[str, ...],
+        noise: Literal["const", "random", "none"],
+        class_index: int | None,
+        **rest: Any,
+    ) -> Any:
+        style = Style(
+            psi=psi,
+            cutoff=parse_cutoff(cutoff),
+            coords=coords,
+            sliders=parse_sliders(sliders),
+            noise=noise,
+            class_index=class_index,
+        )
+        return function(*args, style=style, **rest)
+
+    decorated: _Function = _decorate(
+        collected,
+        click.option(
+            "--psi",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Truncation, 0 to 1: less variety, fewer failures; 1 is off, 0 the mean image.",
+        ),
+        click.option(
+            "--cutoff",
+            default=None,
+            show_default="none",
+            metavar="RES|SITE",
+            help="Truncate up to this resolution (16) or site (b16.conv0) only.",
+        ),
+        click.option(
+            "--coords",
+            type=click.Choice(["sampled", "zero"]),
+            default="sampled",
+            show_default=True,
+            help="Subspace coordinates: drawn from each seed, or 0.",
+        ),
+        click.option(
+            "--set",
+            "sliders",
+            multiple=True,
+            metavar="L3N0D5=1.5",
+            help="Add to one slider: layer 3, index 0, dim 5. Repeatable.",
+        ),
+        click.option(
+            "--noise",
+            type=click.Choice(["const", "random", "none"]),
+            default="const",
+            show_default=True,
+            help="Stochastic detail: the same for all, drawn from each seed, or none.",
+        ),
+        click.option(
+            "--class",
+            "class_index",
+            type=int,
+            default=None,
+            show_default="none",
+            help="Class of a conditional generator, from 0.",
+        ),
+    )
+    return decorated
+
+
+def seeds_option(
+    default: str | None, help_text: str = "Seeds, such as 0-63,70.", shown: str | None = None
+) -> _Decorator[Any]:
+    """--seeds, read as a lazy list of ranges; ``shown`` describes the default None."""
+    return click.option(
+        "--seeds",
+        default=default,
+        show_default=shown or True,
+        callback=read_seeds,
+        metavar="LIST",
+        help=help_text,
+    )
+
+
+def read_seeds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> SeedList | None:
+    """Click callback for a list of seeds. Raises: ConfigError."""
+    return None if value is None else parse_seeds(value)
+
+
+def batch_size_option(function: _Function) -> _Function:
+    """--batch-size."""
+    decorate: _Decorator[_Function] = click.option(
+        "--batch-size", type=int, default=16, show_default=True, help="Images computed at once."
+    )
+    return decorate(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """--json, passed as ``as_json``."""
+    decorate: _Decorator[_Function] = click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON."
+    )
+    return decorate(function)
+
+
+def scale_option(function: _Function) -> _Function:
+    """--scale."""
+    decorate: _Decorator[_Function] = click.option(
+        "--scale",
+        type=int,
+        default=None,
+        show_default="small images to a readable size",
+        help="Whole factor by which images are enlarged.",
+    )
+    return decorate(function)
+
+
+def _decorate(function: Any, *decorators: Callable[[Any], Any]) -> Any:
+    """Applies decorators so that their options are listed in the order given."""
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def parse_cutoff(text: str | None) -> int | str | None:
+    """``16`` → 16, ``b16.conv0`` → itself. The generator knows which exist."""
+    if text is None:
+        return None
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
+def parse_sliders(items: tuple[str, ...]) -> dict[Slider | str, float]:
+    """Reads ``L3N0D5=1.5`` items. Raises: ConfigError, also for a slider given twice."""
+    sliders: dict[Slider | str, float] = {}
+    for item in items:
+        name, equals, number = item.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--set {item!r} is not understood; expected SLIDER=VALUE, L3N0D5=1.5."
+            )
+        slider = Slider.parse(name)
+        if slider in sliders:
+            raise ConfigError(f"--set {slider} is given twice; expected each slider once.")
+        sliders[slider] = _finite(number, f"--set {item!r}")
+    return sliders
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """Reads ``LOW,HIGH``. Raises: ConfigError unless both are numbers and LOW is below HIGH."""
+    low_text, comma, high_text = text.partition(",")
+    if not comma:
+        raise ConfigError(f"--range {text!r} is not understood; expected LOW,HIGH such as -2,2.")
+    low, high = _finite(low_text, f"--range {text!r}"), _finite(high_text, f"--range {text!r}")
+    if low >= high:
+        raise ConfigError(f"--range is {text}; expected LOW below HIGH, such as -2,2.")
+    return low, high
+
+
+def _finite(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"{where}: {text.strip()!r} is not a number; expected one such as 1.5.")
+    return value

@@ -1,0 +1,307 @@
+"""``segan sweep``: what one slider, or every slider of a layer, does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segan.cli.options import (
+    BundleSource,
+    Style,
+    batch_size_option,
+    bundle_options,
+    json_option,
+    parse_range,
+    scale_option,
+    seeds_option,
+    style_options,
+)
+from segan.cli.progress import progress
+from segan.runtime.errors import ConfigError
+from segan.runtime.layout import Slider
+from segan.runtime.seeds import SeedList, parse_seeds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from segan.runtime.generator import Generator
+
+_ANIMATIONS = (".gif", ".mp4")
+_SHEET_STEPS, _ANIMATION_STEPS = 9, 30
+
+
+@click.command(
+    "sweep",
+    epilog="Example: segan sweep faces.segan --layer 3 --dim 5 --seeds 0-3 -o sweep.png",
+)
+@bundle_options
+@click.option("--layer", type=int, default=None, show_default="none", help="Layer, from 0 at 4².")
+@click.option(
+    "--dim", type=int, default=None, show_default="all, a row each", help="Dim of the subspace."
+)
+@click.option(
+    "--index", type=int, default=0, show_default=True, help="Which of the layer's subspaces."
+)
+@click.option(
+    "--at",
+    default=None,
+    show_default="none",
+    metavar="L3N1D5",
+    help="Layer, index and dim in one word.",
+)
+@click.option(
+    "--all", "every", is_flag=True, help="One sheet for each subspace, into the folder -o."
+)
+@seeds_option(None, shown="0-3; 0 with all dims")
+@click.option(
+    "--range",
+    "limits",
+    default=None,
+    show_default="the slider's own",
+    metavar="LOW,HIGH",
+    help="First and last value.",
+)
+@click.option(
+    "--steps",
+    type=int,
+    default=None,
+    show_default=f"{_SHEET_STEPS}, animations {_ANIMATION_STEPS}",
+    help="Number of values.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="sweep-L3N0D5.png",
+    help="A sheet (png, jpg, webp) or an animation (gif, mp4).",
+)
+@click.option("--fps", type=float, default=15.0, show_default=True, help="Of an animation.")
+@scale_option
+@style_options
+@batch_size_option
+@json_option
+def command(
+    source: BundleSource,
+    layer: int | None,
+    dim: int | None,
+    index: int,
+    at: str | None,
+    every: bool,
+    seeds: SeedList | None,
+    limits: str | None,
+    steps: int | None,
+    out: Path | None,
+    fps: float,
+    scale: int | None,
+    style: Style,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Sweep a slider of BUNDLE, or of the newest bundle under this folder, over its range.
+
+    Draws one labelled sheet: a row for each seed, a column for each value. Without --dim every
+    dim of the layer gets its rows. The value replaces the slider's sampled coordinate; the other
+    coordinates stay the seed's own. 'segan info' lists layers, indices, dims and ranges.
+    """
+    wanted = _selection(layer, dim, index, at, every)
+    span = None if limits is None else parse_range(limits)
+    if scale is not None and scale < 1:
+        raise ConfigError(f"scale is {scale}; expected 1 or more.")
+    animated = out is not None and out.suffix.lower() in _ANIMATIONS
+    _check_out(out, every, animated, fps)
+    steps = steps if steps is not None else (_ANIMATION_STEPS if animated else _SHEET_STEPS)
+    if steps < 2:
+        raise ConfigError(f"--steps is {steps}; expected 2 or more.")
+    generator = source.open()
+    sweeper = _Sweeper(generator, style, batch_size, span, steps)
+    if wanted is None:
+        places = [(subspace.layer, subspace.index) for subspace in generator.manifest.subspaces]
+        if not places:
+            generator.slider(0, 0)  # Says that there are none.
+        groups = [(_all_dims(generator, *place), _default_name(*place, None)) for place in places]
+    elif wanted[2] is None:
+        groups = [(_all_dims(generator, *wanted[:2]), _default_name(*wanted))]
+    else:
+        slider = Slider(wanted[0], wanted[1], wanted[2])
+        groups = [([slider], _default_name(*wanted))]
+    one = wanted is not None and wanted[2] is not None
+    seeds = seeds if seeds is not None else parse_seeds("0-3" if one else "0")
+    if not len(seeds):
+        raise ConfigError("there are no seeds; expected 1 or more.")
+    for sliders, _ in groups:
+        for slider in sliders:
+            generator.slider(slider.layer, slider.dim, slider.index)
+    results: list[dict[str, Any]] = []
+    with progress(
+        sum(len(sliders) for sliders, _ in groups) * len(seeds) * steps, "images", "sweeping"
+    ) as bar:
+        for sliders, name in groups:
+            swept = sweeper.rows(sliders, seeds, bar.update)
+            path = (out or Path("sweep")) / name if every else (out or Path(name))
+            if animated:
+                _write_animation(path, swept.images, fps, scale)
+            else:
+                _write_sheet(path, generator, swept, scale)
+            results.append(
+                {
+                    "path": str(path),
+                    "sliders": [str(slider) for slider in sliders],
+                    "seeds": list(seeds),
+                    "values": [round(value, 6) for value in swept.values],
+                }
+            )
+    if as_json:
+        click.echo(json.dumps(results))
+        return
+    for result in results:
+        click.echo(
+            f"{result['path']}: {', '.join(result['sliders'])} from {result['values'][0]:.3g} to "
+            f"{result['values'][-1]:.3g}, seeds {_spell(seeds)}."
+        )
+
+
+def _spell(seeds: SeedList) -> str:
+    return ", ".join(str(seed) for seed in seeds[:8]) + (", …" if len(seeds) > 8 else "")
+
+
+def _selection(
+    layer: int | None, dim: int | None, index: int, at: str | None, every: bool
+) -> tuple[int, int, int | None] | None:
+    """(layer, index, dim); dim None for all of the layer; None for --all."""
+    if (layer is not None) + (at is not None) + every > 1 or (dim is not None and layer is None):
+        raise ConfigError(
+            "--layer (with --index and --dim), --at and --all exclude each other; expected one, "
+            "such as --layer 3 --dim 5."
+        )
+    if at is not None:
+        slider = Slider.parse(at)
+        return slider.layer, slider.index, slider.dim
+    if every:
+        return None
+    if layer is None:
+        raise ConfigError(
+            "no slider is given; expected --layer 3 --dim 5, --at L3N0D5 or --all. 'segan info' "
+            "lists them."
+        )
+    return layer, index, dim
+
+
+def _check_out(out: Path | None, every: bool, animated: bool, fps: float) -> None:
+    from segan.runtime.sheets import check_sheet_path
+
+    if animated:
+        if every:
+            raise ConfigError(f"-o is {out}; expected a folder for the sheets of --all.")
+        from segan.runtime.video import check_animation
+
+        assert out is not None
+        check_animation(out, fps)
+    elif out is not None and every:
+        if out.suffix:
+            raise ConfigError(f"-o is {out}; expected a folder for the sheets of --all.")
+    elif out is not None:
+        try:
+            check_sheet_path(out)
+        except ConfigError as error:
+            raise ConfigError(f"{str(error).rstrip('.')}, .gif or .mp4.") from None
+
+
+def _default_name(layer: int, index: int, dim: int | None) -> str:
+    return f"sweep-L{layer}N{index}{'' if dim is None else f'D{dim}'}.png"
+
+
+def _all_dims(generator: Generator, layer: int, index: int) -> list[Slider]:
+    _, subspace = generator.slider(layer, 0, index)
+    return [Slider(layer, index, dim) for dim in range(subspace.dims)]
+
+
+class _Swept:
+    """Rows of images with their labels."""
+
+    def __init__(
+        self, images: NDArray[np.uint8], labels: list[str], values: list[float], title: str
+    ) -> None:
+        self.images, self.labels, self.values, self.title = images, labels, values, title
+
+
+class _Sweeper:
+    """Computes rows of sweeps with the same settings."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        style: Style,
+        batch_size: int,
+        span: tuple[float, float] | None,
+        steps: int,
+    ) -> None:
+        self._generator, self._style, self._batch_size = generator, style, batch_size
+        self._span, self._steps = span, steps
+
+    def rows(self, sliders: list[Slider], seeds: SeedList, update: Any) -> _Swept:
+        """A row for each slider and seed: images uint8 [R, steps, H, W, C]."""
+        import numpy as np
+
+        _, subspace = self._generator.slider(sliders[0].layer, sliders[0].dim, sliders[0].index)
+        low, high = self._span or (subspace.low, subspace.high)
+        values = [float(value) for value in np.linspace(low, high, self._steps)]
+        images, labels = [], []
+        for slider in sliders:
+            for seed in seeds:
+                images.append(
+                    self._generator.sweep(
+                        seed,
+                        slider.layer,
+                        slider.dim,
+                        index=slider.index,
+                        values=values,
+                        batch_size=self._batch_size,
+                        **self._style,
+                    )
+                )
+                update(len(values))
+                if len(sliders) == 1:
+                    labels.append(f"seed {seed}")
+                elif len(seeds) == 1:
+                    labels.append(f"D{slider.dim}")
+                else:
+                    labels.append(f"D{slider.dim}  seed {seed}")
+        site = self._generator.manifest.sites[subspace.site]
+        where = f"layer {subspace.layer} ({site.name}, {site.resolution}²)"
+        if len(sliders) == 1:
+            title = f"{sliders[0]}: {where}, dim {sliders[0].dim}"
+        else:
+            seed_text = f", seed {seeds[0]}" if len(seeds) == 1 else ""
+            title = f"L{subspace.layer}N{subspace.index}: {where}, all dims{seed_text}"
+        return _Swept(np.stack(images), labels, values, title)
+
+
+def _write_sheet(path: Path, generator: Generator, swept: _Swept, scale: int | None) -> None:
+    from segan.runtime.sheets import labelled_sheet, value_label, write_sheet
+
+    sheet = labelled_sheet(
+        swept.images,
+        rows=swept.labels,
+        cols=[value_label(value) for value in swept.values],
+        title=swept.title,
+        subtitle=generator.manifest.name,
+        scale=scale,
+    )
+    write_sheet(path, sheet)
+
+
+def _write_animation(path: Path, images: NDArray[np.uint8], fps: float, scale: int | None) -> None:
+    """The rows side by side, from the first value to the last and back."""
+    import numpy as np
+
+    from segan.runtime.video import write_animation
+
+    steps = images.shape[1]
+    there_and_back = [*range(steps), *range(steps - 2, 0, -1)]
+    frames = (np.concatenate(images[:, step], axis=1) for step in there_and_back)
+    write_animation(path, frames, fps=fps, scale=scale)
