@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import click
 
-from segan.cli.progress import progress
+from segan.cli.progress import Progress, progress
+
+#: Images left out that are listed by name.
+_SHOWN = 10
 
 
 @click.group("data")
@@ -68,3 +73,114 @@ def render(out: Path, count: int, resolution: int, seed: int, as_json: bool) -> 
             f"{out}: {count} faces of {resolution} x {resolution}, {len(FACE_ATTRIBUTES)} "
             "attributes."
         )
+
+
+@command.command(
+    "convert",
+    epilog="Example: segan data convert photos/ photos.zip --resolution 64 --crop center",
+)
+@click.argument("src", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--resolution",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Height and width in pixels: a power of two from 8 to 1024.",
+)
+@click.option(
+    "--crop",
+    type=click.Choice(["center", "fit", "none"]),
+    default="center",
+    show_default=True,
+    help="center: the largest centred square. fit: pad to a square with the background. none: "
+    "images must be square.",
+)
+@click.option(
+    "--on-bad",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What a damaged image does: stop with its name, or be left out and counted.",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["auto", "folders", "none"]),
+    default="auto",
+    show_default=True,
+    help="folders: the sub-folder is the class. auto: those of SRC's dataset.json; else "
+    "sub-folders, when all images lie in two or more that are not plain numbers.",
+)
+@click.option(
+    "--channels",
+    type=click.Choice(["auto", "1", "3", "4"]),
+    default="auto",
+    show_default=True,
+    help="1: grey. 3: RGB. 4: RGBA, keeps transparency. auto: 1 if all images are grey, else 3.",
+)
+@click.option(
+    "--background",
+    default="white",
+    show_default=True,
+    help="Colour behind transparent pixels: a name or #rrggbb.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def convert(
+    src: Path,
+    out: Path,
+    resolution: int,
+    crop: str,
+    on_bad: str,
+    labels: str,
+    channels: str,
+    background: str,
+    as_json: bool,
+) -> None:
+    """Convert SRC, a folder, zip or LMDB of images, to the training zip OUT.
+
+    Images are turned upright, cropped, laid over the background and resized with an antialiasing
+    filter, in the natural order of their names. Palette, 16-bit and CMYK images are understood; of
+    an animation the first frame is taken.
+    """
+    from segan.train.convert import convert_images
+
+    start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        bars: list[Progress] = []
+        result = convert_images(
+            src,
+            out,
+            resolution=resolution,
+            crop=cast(Any, crop),
+            on_bad=cast(Any, on_bad),
+            labels=cast(Any, labels),
+            channels=cast(Any, channels),
+            background=background,
+            on_start=lambda total: bars.append(
+                stack.enter_context(progress(total, "images", "converting"))
+            ),
+            on_progress=lambda n: bars[0].update(n),
+        )
+    if as_json:
+        fields = {
+            "path": str(out),
+            "count": result.count,
+            "resolution": result.resolution,
+            "img_channels": result.img_channels,
+            "class_names": list(result.class_names),
+            "skipped": [{"name": name, "reason": reason} for name, reason in result.skipped],
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        click.echo(json.dumps(fields))
+        return
+    classes = f"{len(result.class_names)} classes" if result.class_names else "no labels"
+    click.echo(
+        f"{out}: {result.count} images of {resolution} x {resolution}, "
+        f"{result.img_channels} channels, {classes}."
+    )
+    if result.skipped:
+        click.echo(f"{len(result.skipped)} images were left out:")
+        for _, reason in result.skipped[:_SHOWN]:
+            click.echo(f"  {reason}")
+        if len(result.skipped) > _SHOWN:
+            click.echo(f"  and {len(result.skipped) - _SHOWN} more; --json lists all.")

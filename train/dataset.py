@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
 import os
+import re
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ MAX_CLASSES = 1 << 16
 
 _CHANNELS = {mode: channels for channels, mode in MODES.items()}
 #: What Pillow's readers raise on broken input.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -105,7 +107,7 @@ def open_dataset(path: str | os.PathLike[str]) -> ImageDataset:
         DataError: when something is missing, empty, damaged, or of another size or mode, or when
             the labels do not fit. The message names the image.
     """
-    with open_source(path) as source:
+    with quiet_decoding(), open_source(path) as source:
         names = sorted(source.names)  # the order of StyleGAN2-ADA's reader
         first = _decode(source, names[0])
         resolution, mode = _check_first(source.path, names[0], first)
@@ -136,7 +138,7 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         DataError: as ``open_dataset``.
     """
-    with open_source(path) as source:
+    with quiet_decoding(), open_source(path) as source:
         names = sorted(source.names)
         resolution, mode = _check_first(source.path, names[0], _decode(source, names[0]))
         _, class_names = read_labels(source, names)
@@ -147,7 +149,7 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
             "img_channels": _CHANNELS[mode],
             "num_classes": len(class_names),
             "class_names": list(class_names),
-            "attributes": _attribute_names(_metadata(source)),
+            "attributes": _attribute_names(read_metadata(source)),
         }
 
 
@@ -161,22 +163,33 @@ def decode_image(data: bytes, where: str) -> Image.Image:
     Raises:
         DataError: when it is no image, is damaged, or has more than MAX_PIXELS pixels.
     """
-    with warnings.catch_warnings():
-        # Damaged metadata is no reason to complain about an image that decodes.
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{where} has {image.width} x {image.height} pixels; expected at most "
-                    f"{MAX_PIXELS:,} in all."
-                )
-            image.load()
-        except _DECODING_ERRORS as error:
-            if not data:
-                raise DataError(f"{where} is empty; expected an image.") from error
-            raise DataError(f"{where} is not a whole image ({error}).") from error
+    if not data:
+        raise DataError(f"{where} is empty; expected an image.")
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > MAX_PIXELS:
+            raise DataError(
+                f"{where} has {image.width} x {image.height} pixels; expected at most "
+                f"{MAX_PIXELS:,} in all."
+            )
+        image.load()
+    except DECODING_ERRORS as error:
+        raise DataError(f"{where} is not a whole image ({_first_line(error)}).") from error
     return image
+
+
+def _first_line(error: Exception) -> str:
+    # Pillow names the in-memory file, which tells a user nothing.
+    text = str(error).partition("\n")[0]
+    return re.sub(r" ?<_io.BytesIO object at \w+>", "", text) or type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet_decoding() -> Iterator[None]:
+    """Silences Pillow's warnings: damaged metadata is no reason to complain about good pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _decode(source: ImageSource, name: str, expected: tuple[int, str] | None = None) -> Image.Image:
@@ -216,7 +229,8 @@ def _check_first(path: Path, name: str, image: Image.Image) -> tuple[int, str]:
     return image.width, image.mode
 
 
-def _metadata(source: ImageSource) -> Mapping[str, Any]:
+def read_metadata(source: ImageSource) -> Mapping[str, Any]:
+    """The object in the source's dataset.json; empty without one. Raises: DataError."""
     data = source.metadata()
     if data is None:
         return {}
@@ -249,7 +263,7 @@ def read_labels(
         DataError: when dataset.json is broken, labels absent images, leaves some without a label,
             or holds a label out of range.
     """
-    metadata = _metadata(source)
+    metadata = read_metadata(source)
     pairs, given_names = metadata.get("labels"), metadata.get("class_names")
     where = f"dataset.json in {source.path}"
     if pairs is None:

@@ -36,6 +36,16 @@ def image_name(position: int) -> str:
     return f"{position // 1000:05d}/img{position:08d}.png"
 
 
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Encodes an image [H, W, C] uint8, C = 1 (L), 2 (LA), 3 (RGB) or 4 (RGBA)."""
+    pixels = image[:, :, 0] if image.shape[2] == 1 else image
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    assert picture.mode == MODES[image.shape[2]]
+    data = io.BytesIO()
+    picture.save(data, "PNG", compress_level=_COMPRESSION)
+    return data.getvalue()
+
+
 class TrainingZipWriter:
     """Adds images one by one; see ``write_training_zip``."""
 
@@ -49,19 +59,14 @@ class TrainingZipWriter:
         """How many images were added."""
         return len(self._labels)
 
-    def add(self, image: npt.NDArray[np.uint8], label: int | None = None) -> None:
+    def add(self, png: bytes, label: int | None = None) -> None:
         """Adds an image.
 
         Args:
-            image: [H, W, C] uint8, C = 1 (L), 2 (LA), 3 (RGB) or 4 (RGBA).
+            png: the encoded image, as ``encode_png`` gives it.
             label: its class, from 0; None for a set without labels.
         """
-        pixels = image[:, :, 0] if image.shape[2] == 1 else image
-        data = io.BytesIO()
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
-        assert picture.mode == MODES[image.shape[2]]
-        picture.save(data, "PNG", compress_level=_COMPRESSION)
-        self._store(image_name(self.count), data.getvalue())
+        self._store(image_name(self.count), png)
         self._labels.append(label)
 
     def describe(

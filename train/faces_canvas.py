@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 
 
 class Patch:
@@ -37,7 +37,7 @@ class Patch:
         width = min(size, int(np.ceil(reach * size)) + 2)
         place = []
         for axis in center:
-            first = np.floor((axis[index] - np.float32(reach) + 1) / self.pixel).astype(np.int64)
+            first = np.floor((axis[index] - reach + 1) / self.pixel).astype(np.int64)
             place.append(np.clip(first, 0, size - width)[:, None] + np.arange(width))
         columns, rows = place
         self._image = image
@@ -50,13 +50,15 @@ class Patch:
 
     def coverage(self, distance: Array) -> Array:
         """How much of each pixel lies inside, for signed distances (negative inside)."""
-        return np.clip(0.5 - distance * np.float32(1 / self.pixel), 0, 1)
+        alpha: Array = np.clip(0.5 - distance * (1 / self.pixel), 0, 1)
+        return alpha
 
     def stroke(self, distance: Array, half_width: float | Array) -> Array:
         """Coverage of a line; right for lines thinner than a pixel, too."""
-        half = np.float32(self.pixel / 2)
+        half = self.pixel / 2
         inner = np.minimum(distance + half_width, half) - np.maximum(distance - half_width, -half)
-        return np.clip(inner * np.float32(1 / self.pixel), 0, 1)
+        alpha: Array = np.clip(inner * (1 / self.pixel), 0, 1)
+        return alpha
 
     def paint(self, alpha: Array, color: Array | Sequence[Array]) -> None:
         """Lays a colour ([3, n] or [3, n, h, w]) over the patch with opacity ``alpha``."""
@@ -79,37 +81,41 @@ def column(values: npt.ArrayLike) -> Array:
 
 def ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
     """Signed distance to an ellipse with half axes a and b, to first order at its edge."""
-    u, v = x / np.float32(a), y / np.float32(b)
+    u, v = x / a, y / b
     radius = np.sqrt(u * u + v * v)
-    u, v = u / np.float32(a), v / np.float32(b)
-    return radius * (radius - 1) / (np.sqrt(u * u + v * v) + np.float32(1e-6))
+    u, v = u / a, v / b
+    distance: Array = radius * (radius - 1) / (np.sqrt(u * u + v * v) + 1e-6)
+    return distance
 
 
 def rounded_box(x: Array, y: Array, a: Array | float, b: Array | float, radius: float) -> Array:
     """Signed distance to a box with half sides a and b and rounded corners."""
-    u = np.abs(x) - (a - np.float32(radius))
-    v = np.abs(y) - (b - np.float32(radius))
+    u = np.abs(x) - (a - radius)
+    v = np.abs(y) - (b - radius)
     outside = np.sqrt(np.square(np.maximum(u, 0)) + np.square(np.maximum(v, 0)))
-    return outside + np.minimum(np.maximum(u, v), 0) - np.float32(radius)
+    distance: Array = outside + np.minimum(np.maximum(u, v), 0) - radius
+    return distance
 
 
 def blob(x: Array, y: Array, a: float, b: float) -> Array:
     """A soft spot: 1 in the middle, 0 from the ellipse (a, b) on."""
-    u, v = x / np.float32(a), y / np.float32(b)
-    return np.square(np.maximum(1 - u * u - v * v, 0))
+    u, v = x / a, y / b
+    spot: Array = np.square(np.maximum(1 - u * u - v * v, 0))
+    return spot
 
 
 def smooth(low: float | Array, high: float | Array, value: Array) -> Array:
     """Smoothstep: 0 up to ``low``, 1 from ``high``."""
-    t = np.clip((value - low) / np.float32(high - low), 0, 1)
+    t: Array = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def scallops(x: Array, count: float) -> Array:
     """Arcs of period 1 / count: 1 in the middle of each, 0 between them."""
-    t = x * np.float32(count)
+    t = x * count
     t = t - np.rint(t)
-    return 1 - 4 * t * t
+    arcs: Array = 1 - 4 * t * t
+    return arcs
 
 
 def ramp(stops: Sequence[str], value: npt.NDArray[np.float64]) -> Array:
@@ -130,7 +136,7 @@ def mix(color: Array, other: Array | Sequence[float], amount: float) -> Array:
     """Colour moved towards another by ``amount``."""
     target = np.asarray(other, np.float32)
     target = target[:, None] if target.ndim == 1 else target
-    return np.asarray(color + np.float32(amount) * (target - color), np.float32)
+    return np.asarray(color + amount * (target - color), np.float32)
 
 
 def between(color: Array, other: Array, amount: Array) -> list[Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from segan.runtime.errors import ConfigError
 from segan.runtime.layout import check_resolution
 from segan.train.dataset import ImageDataset, build_dataset
-from segan.train.dataset_writer import write_training_zip
+from segan.train.dataset_writer import encode_png, write_training_zip
 from segan.train.faces import FACE_ATTRIBUTES, sample_attributes
 from segan.train.faces_draw import draw_faces
 
@@ -50,14 +51,15 @@ def render_faces(
     values: dict[str, list[Any]] = {attribute.name: [] for attribute in FACE_ATTRIBUTES}
     sample_attributes(seed, 0, 0)  # a seed out of range shall leave no folder behind
     step = max(1, _BATCH_PIXELS // resolution**2)
-    with write_training_zip(path) as writer:
+    # Pillow compresses outside the interpreter's lock, so threads share the work.
+    with ThreadPoolExecutor(max_workers=4) as pool, write_training_zip(path) as writer:
         for start in range(0, count, step):
             part = sample_attributes(seed, start, min(step, count - start))
             for name, column in part.items():
                 values[name] += column.tolist()
             images = draw_faces(part, resolution)
-            for image in images:
-                writer.add(image)
+            for png in pool.map(encode_png, images):
+                writer.add(png)
             on_progress(len(images))
         schema = [attribute.to_json() for attribute in FACE_ATTRIBUTES]
         writer.describe(attributes={"seed": seed, "schema": schema, "values": values})

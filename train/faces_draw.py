@@ -75,7 +75,7 @@ def draw_faces(attributes: Mapping[str, Any], resolution: int) -> npt.NDArray[np
             factor = drawn // resolution
             shape = (3, -1, resolution, factor, resolution, factor)
             image = image.reshape(shape).mean(axis=(3, 5), dtype=np.float32)
-        rounded = np.clip(image * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
+        rounded = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
         images[start : start + step] = rounded.transpose(1, 2, 3, 0)
     return images
 
@@ -93,8 +93,8 @@ class _Face:
         self.face_a = (_FACE_A * part["face_width"]).astype(np.float32)
         self.skin = ramp(_SKIN, part["skin_tone"])
         self.hair = ramp(_HAIR, part["hair_color"])
-        self.skin_shade = mix(self.skin * np.float32(0.80), (0.55, 0.15, 0.20), 0.14)
-        self.hair_shade = mix(self.hair * np.float32(0.62), (0.16, 0.05, 0.22), 0.15)
+        self.skin_shade = mix(self.skin * 0.80, (0.55, 0.15, 0.20), 0.14)
+        self.hair_shade = mix(self.hair * 0.62, (0.16, 0.05, 0.22), 0.15)
 
     def values(self, name: str) -> Array:
         """An attribute as [n] float32."""
@@ -118,22 +118,22 @@ class _Face:
     ) -> tuple[Patch, Array, Array]:
         """A window around a point of the head, and its pixels relative to that point."""
         index = np.arange(self.count) if index is None else index
-        offset_x = np.broadcast_to(np.float32(x), (self.count,))
-        scale = np.float32(_HEAD)
-        at_x = self.head[0] + scale * (offset_x * self.cos - np.float32(y) * self.sin)
-        at_y = self.head[1] + scale * (offset_x * self.sin + np.float32(y) * self.cos)
+        offset_x = np.broadcast_to(x, (self.count,))
+        scale = _HEAD
+        at_x = self.head[0] + scale * (offset_x * self.cos - y * self.sin)
+        at_y = self.head[1] + scale * (offset_x * self.sin + y * self.cos)
         patch = Patch(self.image, index, (at_x, at_y), reach * _HEAD)
         patch.pixel /= _HEAD
         local_x, local_y = self.to_head(patch)
-        return patch, local_x - column(offset_x[index]), local_y - np.float32(y)
+        return patch, local_x - column(offset_x[index]), local_y - y
 
     def to_head(self, patch: Patch) -> tuple[Array, Array]:
         """The patch's pixels in the head's coordinates."""
         at = patch.index
         dx, dy = patch.x - column(self.head[0][at]), patch.y - column(self.head[1][at])
         cos, sin = (
-            column(self.cos[at] / np.float32(_HEAD)),
-            column(self.sin[at] / np.float32(_HEAD)),
+            column(self.cos[at] / _HEAD),
+            column(self.sin[at] / _HEAD),
         )
         return dx * cos + dy * sin, dy * cos - dx * sin
 
@@ -144,16 +144,16 @@ class _Face:
         shade = np.clip(0.5 + 0.5 * patch.y, 0, 1)
         h = self.part["background_hue"]
         patch.rgb[:] = np.stack(between(hue(h, 0.25, 0.98), hue(h, 0.42, 0.86), shade))
-        glow = blob(patch.x, patch.y + np.float32(0.1), 1.15, 1.15)
-        patch.paint(glow * np.float32(0.42), mix(hue(h, 0.10, 1.0), _WHITE, 0.2))
+        glow = blob(patch.x, patch.y + 0.1, 1.15, 1.15)
+        patch.paint(glow * 0.42, mix(hue(h, 0.10, 1.0), _WHITE, 0.2))
         x, y = self.to_head(patch)
         a = column(self.face_a)
         bottom, flare = self._hair_outline(y)
-        middle, half = (bottom - np.float32(0.15)) / 2, (bottom + np.float32(0.15)) / 2
-        box = rounded_box(x / flare, y - middle, a + np.float32(0.105), half, 0.13)
-        cap = ellipse(x, y + np.float32(0.07), a + np.float32(0.115), _FACE_B + 0.095)
-        tone = smooth(-0.3, 0.6, y) + np.float32(0.35) * (1 - scallops(x / flare, 11.0))
-        dark = self.hair_shade * np.float32(0.78)
+        middle, half = (bottom - 0.15) / 2, (bottom + 0.15) / 2
+        box = rounded_box(x / flare, y - middle, a + 0.105, half, 0.13)
+        cap = ellipse(x, y + 0.07, a + 0.115, _FACE_B + 0.095)
+        tone = smooth(-0.3, 0.6, y) + 0.35 * (1 - scallops(x / flare, 11.0))
+        dark = self.hair_shade * 0.78
         patch.pixel /= _HEAD
         shape = patch.coverage(np.minimum(box, cap))
         patch.pixel *= _HEAD
@@ -164,74 +164,74 @@ class _Face:
     def _hair_outline(self, y: Array) -> tuple[Array, Array]:
         """Lower end of the hair, and its widening at height y."""
         length = column(self.values("hair_length"))
-        bottom = np.float32(0.15) + np.float32(0.72) * length
-        return bottom, 1 + np.float32(0.16) * np.clip(y, 0, 1) * length
+        bottom = 0.15 + 0.72 * length
+        return bottom, 1 + 0.16 * np.clip(y, 0, 1) * length
 
     def _paint_body(self, patch: Patch) -> None:
-        body = column(self.head[0] * np.float32(0.55))
+        body = column(self.head[0] * 0.55)
         head_x, head_y = column(self.head[0]), column(self.head[1])
-        top = head_y + np.float32(0.30)
-        t = np.clip((patch.y - top) / (np.float32(0.95) - top), 0, 1)
+        top = head_y + 0.30
+        t = np.clip((patch.y - top) / (0.95 - top), 0, 1)
         center = head_x + (body - head_x) * t
-        neck = np.maximum(np.abs(patch.x - center) - np.float32(0.15), top - patch.y)
+        neck = np.maximum(np.abs(patch.x - center) - 0.15, top - patch.y)
         x, y = patch.x - body, patch.y
-        shoulders = ellipse(x, y - np.float32(1.13), 0.72, 0.49)
+        shoulders = ellipse(x, y - 1.13, 0.72, 0.49)
         shirt = hue(self.part["shirt_hue"], 0.52, 0.90)
         shirt_shade = hue(self.part["shirt_hue"], 0.66, 0.66)
-        fold = np.clip(np.abs(x) * np.float32(1.1) + (y - np.float32(0.70)), 0, 1)
+        fold = np.clip(np.abs(x) * 1.1 + (y - 0.70), 0, 1)
         patch.paint(patch.coverage(shoulders), between(shirt, shirt_shade, fold))
-        collar = ellipse(x, y - np.float32(0.65), 0.235, 0.13)
+        collar = ellipse(x, y - 0.65, 0.235, 0.13)
         inside = np.maximum(collar, shoulders)
         patch.paint(patch.coverage(inside), self.skin)
         patch.paint(patch.stroke(inside, 0.022), mix(shirt, _WHITE, 0.55))
         skin_light = mix(self.skin, self.skin_shade, 0.25)
         lit = smooth(0.54, 0.74, y - head_y)
-        open_neck = np.maximum(neck, y - np.float32(0.72))
+        open_neck = np.maximum(neck, y - 0.72)
         patch.paint(patch.coverage(open_neck), between(self.skin_shade, skin_light, lit))
 
     def _fringe(self, x: Array, a: Array, index: npt.NDArray[Any]) -> Array:
         """Height of the hair's lower edge over the forehead: [n, h, w]."""
         t = x / a
         side = np.abs(t)
-        arcs = scallops(x + np.float32(0.11), 4.5)
-        straight = np.float32(-0.245) + np.float32(0.035) * arcs
-        swept = np.float32(-0.275) - np.float32(0.19) * t + np.float32(0.02) * arcs
-        swept = swept - np.float32(0.10) * np.square(np.minimum(t - np.float32(0.45), 0))
-        swept = swept + np.float32(0.20) * smooth(0.55, 0.92, t)
-        parted = np.float32(-0.45) + np.float32(0.27) * np.sqrt(side * np.float32(1.25))
+        arcs = scallops(x + 0.11, 4.5)
+        straight = -0.245 + 0.035 * arcs
+        swept = -0.275 - 0.19 * t + 0.02 * arcs
+        swept = swept - 0.10 * np.square(np.minimum(t - 0.45, 0))
+        swept = swept + 0.20 * smooth(0.55, 0.92, t)
+        parted = -0.45 + 0.27 * np.sqrt(side * 1.25)
         style = self.part["fringe"][index][:, None, None]
         line = np.where(style == 0, straight, np.where(style == 1, swept, parted))
-        return np.asarray(line + np.float32(0.30) * smooth(0.70, 1.02, side), np.float32)
+        return np.asarray(line + 0.30 * smooth(0.70, 1.02, side), np.float32)
 
     def _paint_head(self) -> None:
         """Ears, face, its shading, cheeks and nose."""
         patch, x, y = self.patch(0.0, 0.0, 0.66)
         a = column(self.face_a)
         side = np.abs(x)
-        ear = ellipse(side - a, y - np.float32(0.06), 0.085, 0.115)
+        ear = ellipse(side - a, y - 0.06, 0.085, 0.115)
         patch.paint(patch.coverage(ear), mix(self.skin, self.skin_shade, 0.25))
         patch.paint(
-            patch.coverage(ellipse(side - a, y - np.float32(0.06), 0.045, 0.07)),
+            patch.coverage(ellipse(side - a, y - 0.06, 0.045, 0.07)),
             mix(self.skin, self.skin_shade, 0.75),
         )
         low = np.maximum(y, 0)
-        taper = 1 - np.float32(0.62) * low * low
+        taper = 1 - 0.62 * low * low
         face = ellipse(x / taper, y, a, _FACE_B)
         inside = patch.coverage(face)
-        edge = smooth(-0.22, 0.0, face) * np.float32(0.45)
-        light = np.clip(np.float32(0.35) * (x + y) + edge, 0, 1)
+        edge = smooth(-0.22, 0.0, face) * 0.45
+        light = np.clip(0.35 * (x + y) + edge, 0, 1)
         patch.paint(inside, between(mix(self.skin, _WHITE, 0.10), self.skin_shade, light))
         fall = y - self._fringe(x, a, patch.index)
-        shadow = inside * (1 - smooth(0.0, 0.10, fall)) * np.float32(0.55)
+        shadow = inside * (1 - smooth(0.0, 0.10, fall)) * 0.55
         patch.paint(shadow, self.skin_shade)
         rose = mix(self.skin, (0.97, 0.30, 0.36), 0.62)
-        cheek = blob(side - np.float32(0.62) * a, y - np.float32(0.215), 0.15, 0.105)
-        strength = np.float32(0.10) + np.float32(0.90) * column(self.values("blush"))
+        cheek = blob(side - 0.62 * a, y - 0.215, 0.15, 0.105)
+        strength = 0.10 + 0.90 * column(self.values("blush"))
         patch.paint(cheek * strength, rose)
-        nose = blob(x - np.float32(0.006), y - np.float32(0.165), 0.042, 0.030)
-        patch.paint(nose * np.float32(0.85), mix(self.skin_shade, (0.75, 0.2, 0.2), 0.25))
+        nose = blob(x - 0.006, y - 0.165, 0.042, 0.030)
+        patch.paint(nose * 0.85, mix(self.skin_shade, (0.75, 0.2, 0.2), 0.25))
         patch.paint(
-            blob(x + np.float32(0.006), y - np.float32(0.135), 0.028, 0.028) * np.float32(0.6),
+            blob(x + 0.006, y - 0.135, 0.028, 0.028) * 0.6,
             mix(self.skin, _WHITE, 0.6),
         )
         patch.close()
@@ -248,20 +248,20 @@ class _Face:
 
         ball = ellipse(x, y, 0.98, 1.20)
         shade = 1 - smooth(-1.1, -0.2, y)
-        patch.paint(cover(ball), between(white, white * np.float32(0.78), shade))
+        patch.paint(cover(ball), between(white, white * 0.78, shade))
         color = ramp(_EYES, self.part["eye_color"])
-        iris = np.maximum(ellipse(x, y - np.float32(0.06), 0.74, 0.98), ball)
+        iris = np.maximum(ellipse(x, y - 0.06, 0.74, 0.98), ball)
         depth = smooth(-0.7, 0.9, y)
         patch.paint(
             cover(iris),
-            between(color * np.float32(0.45), mix(color, _WHITE, 0.38), depth),
+            between(color * 0.45, mix(color, _WHITE, 0.38), depth),
         )
-        patch.paint(cover(ellipse(x, y - np.float32(0.04), 0.37, 0.50)), dark * np.float32(0.6))
-        patch.paint(cover(ellipse(x + np.float32(0.26), y + np.float32(0.40), 0.27, 0.30)), white)
-        small = cover(ellipse(x - np.float32(0.28), y - np.float32(0.50), 0.15, 0.15))
-        patch.paint(small * np.float32(0.75), white)
-        lid = np.clip(np.float32(0.50) - y, 0, 1) * (1 + np.float32(0.35) * np.clip(x * side, 0, 1))
-        patch.paint(patch.stroke(ball * size, np.float32(0.16) * lid * size), dark)
+        patch.paint(cover(ellipse(x, y - 0.04, 0.37, 0.50)), dark * 0.6)
+        patch.paint(cover(ellipse(x + 0.26, y + 0.40, 0.27, 0.30)), white)
+        small = cover(ellipse(x - 0.28, y - 0.50, 0.15, 0.15))
+        patch.paint(small * 0.75, white)
+        lid = np.clip(0.50 - y, 0, 1) * (1 + 0.35 * np.clip(x * side, 0, 1))
+        patch.paint(patch.stroke(ball * size, 0.16 * lid * size), dark)
         patch.close()
 
     def _paint_brow(self, side: int) -> None:
@@ -271,39 +271,39 @@ class _Face:
         x, y = x * cos - y * sin, x * sin + y * cos
         x = x * side  # 0.09 is the outer end
         along = np.clip(x, -0.085, 0.085)
-        arch = y + np.float32(0.020) - np.float32(2.8) * along * along
+        arch = y + 0.020 - 2.8 * along * along
         distance = np.sqrt(np.square(x - along) + np.square(arch))
-        width = np.float32(0.026) - np.float32(0.09) * np.clip(along, 0, 1)
+        width = 0.026 - 0.09 * np.clip(along, 0, 1)
         patch.paint(patch.stroke(distance, width), mix(self.hair_shade, _LINE, 0.45))
         patch.close()
 
     def _paint_mouth(self) -> None:
         patch, x, y = self.patch(0.0, _MOUTH_Y, 0.21)
-        half = np.float32(0.135)
+        half = 0.135
         opening, smile = column(self.values("mouth_opening")), column(self.values("smile"))
         along = np.clip(x, -half, half)
         t = along / half
         arc = 1 - t * t
-        bend = smile * np.float32(0.070)
-        upper = bend * (arc - np.float32(0.5)) - opening * np.float32(0.030) * arc
-        lower = upper + opening * np.float32(0.150) * arc
-        lean = np.float32(2 / 0.135) * t
+        bend = smile * 0.070
+        upper = bend * (arc - 0.5) - opening * 0.030 * arc
+        lower = upper + opening * 0.150 * arc
+        lean = (2 / 0.135) * t
         past = np.square(x - along)
 
         def to_line(height: Array, bow: Array) -> Array:
             slope = lean * bow
             return past + np.square(y - height) / (1 + slope * slope)
 
-        upper_bow = bend - opening * np.float32(0.030)
-        lower_bow = upper_bow + opening * np.float32(0.150)
+        upper_bow = bend - opening * 0.030
+        lower_bow = upper_bow + opening * 0.150
         line = np.sqrt(np.minimum(to_line(upper, upper_bow), to_line(lower, lower_bow)))
         inside = np.maximum(np.maximum(upper - y, y - lower), np.abs(x) - half)
         hole = patch.coverage(inside) * smooth(0.0, 0.10, opening)
         dark = np.broadcast_to(np.array([[0.42], [0.10], [0.14]], np.float32), (3, self.count))
         patch.paint(hole, dark)
-        tongue = ellipse(x, y - lower + np.float32(0.0), 0.085, 0.055)
+        tongue = ellipse(x, y - lower, 0.085, 0.055)
         patch.paint(hole * patch.coverage(tongue), mix(dark, (0.96, 0.45, 0.48), 0.9))
-        teeth = patch.coverage(y - upper - np.float32(0.032)) * smooth(0.15, 0.5, opening)
+        teeth = patch.coverage(y - upper - 0.032) * smooth(0.15, 0.5, opening)
         patch.paint(hole * teeth, mix(dark, _WHITE, 0.96))
         lip = mix(mix(self.skin_shade, (0.62, 0.12, 0.16), 0.62), _LINE, 0.25)
         patch.paint(patch.stroke(line, 0.0145), lip)
@@ -312,39 +312,35 @@ class _Face:
     def _paint_hair(self) -> None:
         """The cap with its fringe, the locks beside the face, and their gloss."""
         patch, x, y = self.patch(0.0, 0.06, 0.92)
-        y = y + np.float32(0.06)
+        y = y + 0.06
         a, side = column(self.face_a), np.abs(x)
-        cap = ellipse(x, y + np.float32(0.07), a + np.float32(0.115), _FACE_B + 0.095)
+        cap = ellipse(x, y + 0.07, a + 0.115, _FACE_B + 0.095)
         line = self._fringe(x, a, patch.index)
-        front = np.maximum(cap, (y - line) * np.float32(0.8))
+        front = np.maximum(cap, (y - line) * 0.8)
         bottom, flare = self._hair_outline(y)
-        start, end = np.float32(-0.12), bottom - np.float32(0.03)
+        start, end = -0.12, bottom - 0.03
         t = np.clip((y - start) / (end - start), 0, 1)
-        outer = (a + np.float32(0.107)) * flare - np.float32(0.055) * t * t * t * t
-        width = np.float32(0.155) * (1 - np.float32(0.85) * t * t * t)
+        outer = (a + 0.107) * flare - 0.055 * t * t * t * t
+        width = 0.155 * (1 - 0.85 * t * t * t)
         ends = np.maximum(start - y, y - end)
         across = np.abs(side - outer + width / 2) - width / 2
-        corner = np.maximum(across + np.float32(0.02), 0), np.maximum(ends + np.float32(0.05), 0)
-        round_end = np.sqrt(
-            np.square(corner[0] * np.float32(2.5)) + np.square(corner[1])
-        ) - np.float32(0.05)
+        corner = np.maximum(across + 0.02, 0), np.maximum(ends + 0.05, 0)
+        round_end = np.sqrt(np.square(corner[0] * 2.5) + np.square(corner[1])) - 0.05
         locks = np.maximum(across, round_end)
         shape = np.minimum(front, locks)
-        depth = np.float32(0.75) * smooth(-0.55, 0.65, y) + np.float32(0.30) * smooth(
-            -0.10, 0.0, cap
-        )
-        strands = np.float32(0.10) * scallops(x / flare, 11.0)
+        depth = 0.75 * smooth(-0.55, 0.65, y) + 0.30 * smooth(-0.10, 0.0, cap)
+        strands = 0.10 * scallops(x / flare, 11.0)
         tone = np.clip(depth - strands, 0, 1)
         light = mix(self.hair, _WHITE, 0.06)
         patch.paint(patch.coverage(shape), between(light, self.hair_shade, tone))
-        ring = y + np.float32(0.415) - np.float32(0.55) * x * x
-        ring = np.abs(ring) - np.float32(0.012) - np.float32(0.020) * scallops(x, 11.0)
+        ring = y + 0.415 - 0.55 * x * x
+        ring = np.abs(ring) - 0.012 - 0.020 * scallops(x, 11.0)
         gloss = (
             patch.coverage(front)
             * (1 - smooth(0.0, 0.03, ring))
             * (1 - smooth(0.55, 0.9, side / a))
         )
-        patch.paint(gloss * np.float32(0.42), mix(self.hair, (1.0, 0.95, 0.9), 0.62))
+        patch.paint(gloss * 0.42, mix(self.hair, (1.0, 0.95, 0.9), 0.62))
         patch.close()
 
     def _paint_glasses(self) -> None:
@@ -356,22 +352,18 @@ class _Face:
         distance = column(self.values("eye_distance")[index])
         a = column(self.face_a[index])
         side = np.abs(x)
-        radius = np.minimum(np.float32(0.165), distance - np.float32(0.018))
+        radius = np.minimum(0.165, distance - 0.018)
         across = side - distance
         round_lens = np.sqrt(across * across + y * y) - radius
-        square_lens = rounded_box(across, y, radius, np.float32(0.135), 0.045)
+        square_lens = rounded_box(across, y, radius, 0.135, 0.045)
         lens = np.where(kind[index][:, None, None] == 1, round_lens, square_lens)
-        glint = 1 - smooth(
-            0.0, 0.05, np.abs(across + y * np.float32(0.7) - np.float32(0.04)) - np.float32(0.03)
-        )
+        glint = 1 - smooth(0.0, 0.05, np.abs(across + y * 0.7 - 0.04) - 0.03)
         glass = np.ones((3, len(index)), np.float32)
-        patch.paint(patch.coverage(lens) * (np.float32(0.10) + np.float32(0.16) * glint), glass)
+        patch.paint(patch.coverage(lens) * (0.10 + 0.16 * glint), glass)
         gap = distance - radius
-        bridge = np.maximum(np.abs(y + np.float32(0.02)), side - gap)
+        bridge = np.maximum(np.abs(y + 0.02), side - gap)
         outer = distance + radius
-        temple = np.maximum(
-            np.abs(y + np.float32(0.03)), np.maximum(outer - side, side - np.float32(0.93) * a)
-        )
+        temple = np.maximum(np.abs(y + 0.03), np.maximum(outer - side, side - 0.93 * a))
         frame = np.minimum(np.abs(lens), np.minimum(bridge, temple))
         dark = glass * np.array([[0.17], [0.13], [0.22]], np.float32)
         patch.paint(patch.stroke(frame, 0.0175), dark)
