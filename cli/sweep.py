@@ -272,7 +272,7 @@ class _Sweeper:
                 else:
                     labels.append(f"D{slider.dim}  seed {seed}")
         site = self._generator.manifest.sites[subspace.site]
-        where = f"layer {subspace.layer} ({site.name}, {site.resolution}²)"
+        where = f"layer {subspace.layer} ({site.name}, {site.resolution} x {site.resolution})"
         if len(sliders) == 1:
             title = f"{sliders[0]}: {where}, dim {sliders[0].dim}"
         else:

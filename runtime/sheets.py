@@ -158,11 +158,11 @@ def labelled_sheet(
 
 
 def value_label(value: float) -> str:
-    """A slider's value for a label: ``+1.73``, ``0``, ``-0.87`` (with a real minus sign)."""
+    """A slider's value for a label: ``+1.70``, ``0``, ``-0.87``."""
     rounded = round(value, 2)
     if rounded == 0:
         return "0"
-    return f"{rounded:+.2f}".rstrip("0").rstrip(".").replace("-", "\N{MINUS SIGN}")
+    return f"{rounded:+.2f}"
 
 
 def _cells(images: NDArray[np.uint8], cols: int, rows: int, scale: int | None) -> list[Image.Image]:
@@ -177,12 +177,12 @@ def _cells(images: NDArray[np.uint8], cols: int, rows: int, scale: int | None) -
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, cut with an ellipsis when it is wider than ``width`` pixels."""
+    """The text, cut with three dots when it is wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
+    while text and font.getlength(text + "...") > width:
         text = text[:-1]
-    return text + "…" if text else ""
+    return text + "..." if text else ""
 
 
 @cache

@@ -92,7 +92,7 @@ def write_animation(
     if suffix == "":
         _write_frames(path, counted, scale)
     elif suffix == ".gif":
-        _write_gif(path, _pictures(counted, scale), fps)
+        _write_gif(path, counted, scale, fps)
     elif mp4_encoder() == "av":
         with atomic_file(path) as file:
             _write_av(file, _even(_pictures(counted, scale)), fps)
@@ -122,22 +122,38 @@ def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], scale: int 
         write_atomic(folder / f"frame{i:06d}.png", encode_image(frame, encoding), sync=False)
 
 
-def _write_gif(path: Path, pictures: Iterator[Image.Image], fps: float) -> None:
-    dither = Image.Dither.FLOYDSTEINBERG
-    shown = [picture.quantize(256, Image.Quantize.MEDIANCUT, dither=dither) for picture in pictures]
+def _write_gif(
+    path: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None, fps: float
+) -> None:
+    """Holds all frames, at their own size, since one palette serves them all: no flicker."""
+    held = list(frames)
+    palette = _shared_palette(held)
+
+    def shown() -> Iterator[Image.Image]:
+        for picture in _pictures(held, scale):
+            yield picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
     # Ends of frames in hundredths of a second, each rounded, so that the sum keeps the rate.
-    ends = [round(100 * (i + 1) / fps) for i in range(len(shown))]
+    ends = [round(100 * (i + 1) / fps) for i in range(len(held))]
     durations = [10 * max(1, end - start) for start, end in itertools.pairwise([0, *ends])]
+    pictures = shown()
     with atomic_file(path) as file:
-        shown[0].save(
+        next(pictures).save(
             file,
             "GIF",
             save_all=True,
-            append_images=shown[1:],
-            duration=durations if len(shown) > 1 else durations[0],
+            append_images=pictures,
+            duration=durations if len(held) > 1 else durations[0],
             loop=0,
             optimize=False,
         )
+
+
+def _shared_palette(frames: list[NDArray[np.uint8]]) -> Image.Image:
+    """256 colours for all frames, from up to 32 of them."""
+    sample = frames[:: max(1, len(frames) // 32)]
+    pixels = np.concatenate([np.asarray(enlarge(to_pil(frame), 1)) for frame in sample])
+    return Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT)
 
 
 def _even(pictures: Iterator[Image.Image]) -> Iterator[Image.Image]:

@@ -1,0 +1,148 @@
+"""``segan doctor``: what this machine can run, and what to install."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segan.cli.options import json_option
+
+#: What each extra is for.
+_EXTRAS = {
+    "train": "to train generators",
+    "export": "to train, and export to bundles",
+    "openvino": "faster images on Intel processors",
+    "gpu": "images on NVIDIA GPUs",
+    "video": "mp4 files without the ffmpeg program",
+}
+
+
+@click.command("doctor", epilog="Example: segan doctor --json")
+@json_option
+def command(as_json: bool) -> None:
+    """Show what this machine can run: packages, processor, backends, encoders and bundles.
+
+    What is missing is shown with the command that installs it. Nothing is changed.
+    """
+    found = examine()
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        _show(found)
+
+
+def examine() -> dict[str, Any]:
+    """Everything that the command shows, as plain values. Imports none of the optional packages."""
+    from segan.runtime.bundle import find_bundle
+    from segan.runtime.machine import (
+        describe_cpu,
+        describe_encoders,
+        describe_memory,
+        try_backends,
+    )
+
+    bundle = find_bundle(Path("."))
+    return {
+        "segan": version("segan"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "executable": sys.executable,
+        "packages": {name: _version(name) for name in _requirements(None)},
+        "extras": {extra: _describe_extra(extra) for extra in _EXTRAS},
+        "cpu": describe_cpu(),
+        "memory": describe_memory(),
+        "backends": {
+            name: {"works": problem is None, "problem": problem}
+            for name, problem in try_backends().items()
+        },
+        "encoders": describe_encoders(),
+        "bundle": None if bundle is None else str(bundle),
+    }
+
+
+def _describe_extra(extra: str) -> dict[str, Any]:
+    packages = {name: _version(name) for name in _requirements(extra)}
+    missing = [name for name, found in packages.items() if found is None]
+    return {
+        "packages": packages,
+        "missing": missing,
+        "install": f"pip install 'segan[{extra}]'" if missing else None,
+    }
+
+
+def _requirements(extra: str | None) -> list[str]:
+    """Packages that segan, or one of its extras, asks for; extras within extras included."""
+    names: list[str] = []
+    for requirement in requires("segan") or []:
+        spec, _, marker = requirement.partition(";")
+        wanted = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", marker)
+        if (wanted[1] if wanted else None) != extra:
+            continue
+        match = re.match(r"\s*([\w.-]+)\s*(?:\[([\w,\s-]+)\])?", spec)
+        assert match is not None
+        if match[1] == "segan":
+            for inner in match[2].split(","):
+                names.extend(_requirements(inner.strip()))
+        else:
+            names.append(match[1])
+    return sorted(set(names))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _show(found: dict[str, Any]) -> None:
+    _line("segan", f"{found['segan']}, Python {found['python']} ({found['executable']})")
+    _line("system", found["platform"])
+    cpu = found["cpu"]
+    cores = f"{cpu['cores']} core{'s' if cpu['cores'] > 1 else ''} to use"
+    _line("processor", f"{cpu['name']}, {cores}, {cpu['threads']} threads")
+    if cpu["instruction_sets"] is not None:
+        _line("", f"instruction sets: {', '.join(cpu['instruction_sets']) or 'none that help'}")
+    memory = found["memory"]
+    _line("memory", f"{_gib(memory['total'])}, {_gib(memory['available'])} of it free")
+
+    click.echo("\nbackends")
+    for name, entry in found["backends"].items():
+        _line(name, "works" if entry["works"] else f"does not work: {entry['problem']}")
+
+    click.echo("\nencoders")
+    for name, encoder in found["encoders"].items():
+        hint = "pip install 'segan[video]'" if name == "mp4" else "pip install --upgrade pillow"
+        _line(name, encoder or f"none; run: {hint}")
+
+    click.echo("\npackages")
+    for name, there in found["packages"].items():
+        _line(name, there or "missing; run: pip install segan")
+    for extra, entry in found["extras"].items():
+        click.echo(f"\nextra [{extra}]: {_EXTRAS[extra]}")
+        for name, there in entry["packages"].items():
+            _line(name, there or "missing")
+        if entry["install"]:
+            click.echo(f"  install with: {entry['install']}")
+
+    click.echo()
+    bundle = found["bundle"]
+    if bundle is None:
+        click.echo("No bundle under this folder. Write one with: segan export")
+    else:
+        click.echo(f"Newest bundle under this folder: {bundle}")
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"  {name:<16}{text}")
+
+
+def _gib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,104 @@
+"""What this machine has: cores, instruction sets, memory, working backends, image encoders."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import features
+
+from segan.runtime.cores import usable_cores
+from segan.runtime.errors import BackendError
+from segan.runtime.sessions.choose import BACKENDS, open_session
+from segan.runtime.video import mp4_encoder
+
+#: A whole ONNX model, y = -x with x [N, 1] float32 (opset 18): enough to see a backend compute.
+_NEGATION = bytes.fromhex(
+    "08083a3c0a0b0a017812017922034e65671201675a140a0178120f0a0d080112090a0312014e0a0208016214"
+    "0a0179120f0a0d080112090a0312014e0a02080142040a001012"
+)
+
+#: Instruction sets that make inference faster, by their names in /proc/cpuinfo.
+_INSTRUCTION_SETS = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
+    "asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve",
+)  # fmt: skip
+
+
+def describe_cpu() -> dict[str, Any]:
+    """The processor: ``name``, ``cores`` (usable, physical), ``threads`` and ``instruction_sets``.
+
+    ``instruction_sets`` is None where the system does not tell.
+    """
+    info = _cpuinfo()
+    flags = info.get("flags", info.get("features"))
+    found = None
+    if flags is not None:
+        words = set(flags.lower().split())
+        found = [name for name in _INSTRUCTION_SETS if name in words]
+    return {
+        "name": info.get("model name") or platform.processor() or platform.machine(),
+        "cores": usable_cores(),
+        "threads": os.cpu_count() or 1,
+        "instruction_sets": found,
+    }
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty on other systems."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {key.strip().lower(): value.strip() for key, _, value in pairs}
+
+
+def describe_memory() -> dict[str, int | None]:
+    """``total`` and ``available`` bytes; None where the system does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {"total": _sysconf_memory(), "available": None}
+    found = {
+        name: int(rest.split()[0]) * 1024
+        for name, _, rest in (line.partition(":") for line in text.splitlines())
+        if rest.split()[:1] and rest.split()[0].isdigit()
+    }
+    return {"total": found.get("MemTotal"), "available": found.get("MemAvailable")}
+
+
+def _sysconf_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def try_backends() -> dict[str, str | None]:
+    """Each backend with None when it computed a small model rightly, else what went wrong."""
+    return {backend: _try(backend) for backend in BACKENDS}
+
+
+def _try(backend: str) -> str | None:
+    values = np.arange(3, dtype=np.float32)[:, None]
+    try:
+        with open_session(_NEGATION, backend, name="trial", threads=1) as session:
+            result = session.run({"x": values})["y"]
+    except BackendError as error:
+        return str(error)
+    return None if np.array_equal(result, -values) else "computes wrong results."
+
+
+def describe_encoders() -> dict[str, str | None]:
+    """Each output format with what writes it, or None when nothing does."""
+    return {
+        "png": "Pillow" if features.check("zlib") else None,
+        "jpeg": "Pillow" if features.check("jpg") else None,
+        "webp": "Pillow" if features.check("webp") else None,
+        "gif": "Pillow",
+        "mp4": {"av": "PyAV", "ffmpeg": "the ffmpeg program", None: None}[mp4_encoder()],
+    }
