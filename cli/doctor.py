@@ -39,7 +39,7 @@ def command(as_json: bool) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything that the command shows, as plain values. Imports none of the optional packages."""
+    """Everything that the command shows, as plain values. Imports neither torch nor onnx."""
     from segan.runtime.bundle import find_bundle
     from segan.runtime.machine import (
         describe_cpu,

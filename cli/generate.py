@@ -36,7 +36,6 @@ _SHEET_IMAGES = 64
     "generate",
     epilog="Example: segan generate faces.segan --seeds 0-63 -o out --psi 0.7",
 )
-@bundle_options
 @seeds_option("0-63")
 @click.option(
     "-o",
@@ -86,6 +85,7 @@ _SHEET_IMAGES = 64
 )
 @click.option("--sheet", is_flag=True, help="Also draw OUT/sheet.png of the first 64 images.")
 @click.option("--overwrite", is_flag=True, help="Remove an earlier batch's images from OUT first.")
+@bundle_options
 @json_option
 def command(
     source: BundleSource,

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     "interpolate",
     epilog="Example: segan interpolate faces.segan --seeds 0,5,9 --frames 30 --loop -o walk.gif",
 )
-@bundle_options
 @seeds_option("0-3", "Seeds to walk through, 2 or more.")
 @click.option(
     "--frames", type=int, default=30, show_default=True, help="Frames from a seed to the next."
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
 @scale_option
 @style_options
 @batch_size_option
+@bundle_options
 @json_option
 def command(
     source: BundleSource,

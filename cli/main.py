@@ -10,7 +10,6 @@ import difflib
 import importlib
 import os
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -64,6 +63,9 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
+        # Takes a quarter of the time that --help has.
+        from importlib.metadata import version
+
         click.echo(f"segan {version('segan')}")
         ctx.exit()
 

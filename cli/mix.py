@@ -25,7 +25,6 @@ from segan.runtime.seeds import SeedList
     "mix",
     epilog="Example: segan mix faces.segan --rows 0-3 --cols 10-14 --layers 0-1 -o mix.png",
 )
-@bundle_options
 @click.option(
     "--rows",
     default="0-3",
@@ -60,6 +59,7 @@ from segan.runtime.seeds import SeedList
 @scale_option
 @style_options
 @batch_size_option
+@bundle_options
 @json_option
 def command(
     source: BundleSource,

@@ -38,7 +38,6 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
     "sweep",
     epilog="Example: segan sweep faces.segan --layer 3 --dim 5 --seeds 0-3 -o sweep.png",
 )
-@bundle_options
 @click.option("--layer", type=int, default=None, show_default="none", help="Layer, from 0 at 4².")
 @click.option(
     "--dim", type=int, default=None, show_default="all, a row each", help="Dim of the subspace."
@@ -84,6 +83,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
 @scale_option
 @style_options
 @batch_size_option
+@bundle_options
 @json_option
 def command(
     source: BundleSource,
