@@ -122,6 +122,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             f"{len(self.class_names)} class_names for {self.c_dim} classes",
         )
         _expect(bool(self.sites), "there are no sites")
+        _expect(len({s.name for s in self.sites}) == len(self.sites), "a site is listed twice")
+        for site in self.sites:
+            _expect(
+                4 <= site.resolution <= self.resolution and 0 <= site.layer <= self.resolution,
+                f"site {site.name}: resolution {site.resolution} or layer {site.layer} cannot be",
+            )
         seen = set()
         for row, subspace in enumerate(self.subspaces):
             where = f"subspace {row}"
@@ -134,6 +140,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 1 <= subspace.dims <= self.coords_dim,
                 f"{where}: dims is {subspace.dims}; expected 1 to coords_dim {self.coords_dim}",
             )
+            _expect(subspace.index >= 0, f"{where}: index is {subspace.index}")
             _expect(subspace.low < subspace.high, f"{where}: low is not below high")
             _expect((subspace.layer, subspace.index) not in seen, f"{where}: listed twice")
             seen.add((subspace.layer, subspace.index))
