@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
@@ -21,7 +21,7 @@ from segan.runtime.manifest import Manifest
 from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
-from segan.runtime.sliders import find_slider
+from segan.runtime.sliders import Sliders, find_slider
 
 __all__ = ["Generator", "load", "to_uint8"]
 
@@ -195,7 +195,7 @@ class Generator:
         psi: float = 1.0,
         cutoff: int | str | None = None,
         coords: Coords = "sampled",
-        sliders: Mapping[Slider | str, float] | None = None,
+        sliders: Sliders | None = None,
         noise: Noise = "const",
         class_index: int | None = None,
         batch_size: int = 16,

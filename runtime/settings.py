@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, SupportsIndex, TypedDict
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents import psi_row, sample_coords, sample_noise
-from segan.runtime.layout import Slider, noise_sizes
+from segan.runtime.layout import noise_sizes
 from segan.runtime.manifest import Manifest
-from segan.runtime.sliders import slider_offsets
+from segan.runtime.sliders import Sliders, slider_offsets
 
 Array = NDArray[np.float32]
 Coords = Literal["sampled", "zero"]
@@ -27,7 +27,7 @@ class Options(TypedDict, total=False):
     psi: float
     cutoff: int | str | None
     coords: Coords
-    sliders: Mapping[Slider | str, float] | None
+    sliders: Sliders | None
     noise: Noise
     class_index: int | None
     batch_size: int
@@ -95,7 +95,7 @@ def resolve_settings(
     psi: float = 1.0,
     cutoff: int | str | None = None,
     coords: Coords = "sampled",
-    sliders: Mapping[Slider | str, float] | None = None,
+    sliders: Sliders | None = None,
     noise: Noise = "const",
     class_index: int | None = None,
     batch_size: int = 16,

@@ -15,6 +15,9 @@ from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider, Subspace
 from segan.runtime.manifest import Manifest
 
+#: Values by slider, written as a Slider or as ``L3N0D5``.
+Sliders = Mapping[Slider, float] | Mapping[str, float] | Mapping[Slider | str, float]
+
 
 def num_layers(manifest: Manifest) -> int:
     """Number of resolution blocks."""
@@ -52,9 +55,7 @@ def find_slider(manifest: Manifest, layer: int, dim: int, index: int = 0) -> tup
     return rows[index], subspace
 
 
-def slider_offsets(
-    manifest: Manifest, sliders: Mapping[Slider | str, float] | None
-) -> NDArray[np.float32]:
+def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.float32]:
     """What the user's sliders add to the coordinates.
 
     Args:
