@@ -1,0 +1,272 @@
+"""``export_bundle``: from a checkpoint, or a generator in memory, to a verified bundle."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from segan.export.bundle_writer import BundleDraft, check_target, zip_path
+from segan.export.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
+from segan.export.lowering import LOWERINGS, Lowering, default_lowering
+from segan.export.to_onnx import OPSET, to_onnx
+from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
+from segan.runtime.bundle import ATTRIBUTES
+from segan.runtime.errors import ConfigError
+from segan.runtime.manifest import FORMAT, Graphs, Manifest
+from segan.train.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
+from segan.train.generator import Generator
+
+GRAPHS = Graphs(
+    mapping="mapping.onnx", offsets="offsets.onnx", synthesis={"fp32": "synthesis.onnx"}
+)
+NOISE = "noise.npy"
+
+#: Libraries whose versions the bundle states.
+_LIBRARIES = ("segan", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """How to export.
+
+    Attributes:
+        name: of the bundle, for people; None takes the name of the training data.
+        lowering: form of every upsampling site; None takes the default for each.
+        site_lowering: form of single sites, by name (``b64.conv0``); goes before ``lowering``.
+        tolerance: largest difference of a pixel from the PyTorch generator, images in [-1, 1].
+        batch_sizes: batch sizes that verification runs.
+        zip: also write the bundle as one file, NAME.segan.zip.
+
+    Raises:
+        ConfigError: an unknown form, or a number out of its range.
+    """
+
+    name: str | None = None
+    lowering: Lowering | None = None
+    site_lowering: Mapping[str, Lowering] = field(default_factory=dict)
+    tolerance: float = 1e-4
+    batch_sizes: tuple[int, ...] = (1, 3, 8)
+    zip: bool = False
+
+    def __post_init__(self) -> None:
+        forms = [*self.site_lowering.values()]
+        for form in forms if self.lowering is None else [self.lowering, *forms]:
+            if form not in LOWERINGS:
+                raise ConfigError(f"lowering is {form!r}; expected one of {', '.join(LOWERINGS)}.")
+        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise ConfigError(f"tolerance is {self.tolerance}; expected more than 0, such as 1e-4.")
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            raise ConfigError(f"batch_sizes is {self.batch_sizes}; expected numbers from 1 up.")
+
+    def table(self, generator: Generator) -> dict[str, Lowering]:
+        """The form of each upsampling site, by name. Raises: ConfigError for an unknown site."""
+        sites = {site.name: site for site in generator.network.sites if site.kind == "up"}
+        for name in self.site_lowering:
+            if name not in sites:
+                raise ConfigError(
+                    f"{name!r} is no upsampling site; expected one of {', '.join(sites)}."
+                )
+        return {
+            name: self.site_lowering.get(name, self.lowering or default_lowering(site.resolution))
+            for name, site in sites.items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        path: the bundle, a folder.
+        zip_path: the same as one file; None when it was not asked for.
+        manifest: as written.
+        sizes: bytes of each file but the manifest.
+        verification: what verification measured.
+        seconds: wall time of it all.
+    """
+
+    path: Path
+    zip_path: Path | None
+    manifest: Manifest
+    sizes: dict[str, int]
+    verification: VerifyResult
+    seconds: float
+
+
+def export_bundle(
+    source: Generator | LoadedGenerator | Path | str,
+    out: Path | str,
+    config: ExportConfig | None = None,
+    *,
+    on_step: Callable[[str], None] | None = None,
+) -> ExportResult:
+    """Writes a generator as a bundle, and verifies it before it appears under its name.
+
+    Args:
+        source: a run or checkpoint folder, what ``load_generator`` returned, or a generator,
+            which is not changed.
+        out: the bundle's folder, NAME.segan; a bundle that stands there is replaced at the end.
+        config: None takes the defaults.
+        on_step: called with a few words before each step.
+
+    Raises:
+        ConfigError: ``out`` does not end in .segan, or a site name is unknown.
+        CheckpointError: the checkpoint is missing, damaged or a pickle.
+        ExportError: the graphs cannot be written.
+        VerifyError: the bundle's images differ by more than the tolerance; nothing is written.
+        OutputError: ``out`` is something else than a bundle, or cannot be written.
+    """
+    start = time.perf_counter()
+    config = config or ExportConfig()
+    out = Path(out)
+    check_target(out)
+    step = on_step or (lambda _: None)
+    if isinstance(source, Path | str):
+        step("loading the checkpoint")
+        source = load_generator(resolve_checkpoint(Path(source)))
+    loaded = source if isinstance(source, LoadedGenerator) else None
+    original = source.generator if isinstance(source, LoadedGenerator) else source
+    generator = copy.deepcopy(original).cpu().float().eval().requires_grad_(False)
+    lowering = config.table(generator)
+    sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
+    with BundleDraft(out) as draft:
+        sizes = {}
+        for name, data in _files(generator, lowering, step):
+            draft.add(name, data)
+            sizes[name] = len(data)
+        name = config.name or (loaded.meta.name if loaded else out.stem)
+        manifest = Manifest(
+            **_shapes(generator),
+            name=name,
+            class_names=loaded.meta.class_names if loaded else (),
+            lowering=dict(lowering),
+            provenance=_provenance(sha256, loaded),
+            verification=(),
+            files=dict(draft.files),
+        )
+        draft.write_manifest(manifest)
+        verification = verify_bundle(
+            generator,
+            draft.path,
+            seeds=fresh_seeds(sum(config.batch_sizes), sha256),
+            tolerance=config.tolerance,
+            batch_sizes=config.batch_sizes,
+            on_case=lambda case: step(f"verifying: {case}"),
+        )
+        verification.check()
+        manifest = msgspec.structs.replace(manifest, verification=(verification.record,))
+        draft.write_manifest(manifest)
+        if config.zip:
+            draft.write_zip()
+        draft.commit()
+    return ExportResult(
+        path=out,
+        zip_path=zip_path(out) if config.zip else None,
+        manifest=manifest,
+        sizes=sizes,
+        verification=verification,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def bundle_name(text: str) -> str:
+    """A file name for a bundle of that name: ``faces 64`` → ``faces-64.segan``."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', text).strip('.-') or 'model'}.segan"
+
+
+def _files(
+    generator: Generator, lowering: Mapping[str, Lowering], step: Callable[[str], None]
+) -> list[tuple[str, bytes]]:
+    """The bundle's files but the manifest: (name, bytes)."""
+    network, noise = generator.network, generator.synthesis.noise_const().detach()
+    # Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
+    n, num_sites = 2, len(network.sites)
+    latents = {"z": torch.zeros(n, network.z_dim)}
+    if network.c_dim:
+        latents["c"] = torch.zeros(n, network.c_dim)
+    vectors = torch.zeros(n, num_sites, network.w_dim)
+    styles = {"w": vectors, "psi": torch.zeros(n, num_sites)}
+    layers = {"ws": vectors}
+    if generator.table:
+        styles["coords"] = torch.zeros(n, *generator.coords_shape)
+    shifts = ["shifts"] if generator.subspace.mode == 1 else []
+    if shifts:
+        layers["shifts"] = styles["coords"]
+    layers["noise"] = noise
+
+    step(f"exporting {GRAPHS.mapping}")
+    files = [(GRAPHS.mapping, to_onnx(MappingGraph(generator), latents, ["w"]))]
+    step(f"exporting {GRAPHS.offsets}")
+    files.append((GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])))
+    step(f"exporting {GRAPHS.synthesis['fp32']}")
+    synthesis = SynthesisGraph(generator, lowering)
+    own_batch = {"noise": "noise_batch"}
+    graph = to_onnx(synthesis, layers, ["image"], own_batch=own_batch)
+    files.append((GRAPHS.synthesis["fp32"], graph))
+    stream = io.BytesIO()
+    np.save(stream, noise[0].numpy(), allow_pickle=False)
+    files.append((NOISE, stream.getvalue()))
+    attributes = {"format": "segan.attributes/1", "attributes": []}
+    files.append((ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"))
+    return files
+
+
+def _shapes(generator: Generator) -> dict[str, Any]:
+    """The manifest's fields that follow from the generator alone."""
+    network = generator.network
+    return {
+        "format": FORMAT,
+        "resolution": network.resolution,
+        "img_channels": network.img_channels,
+        "z_dim": network.z_dim,
+        "w_dim": network.w_dim,
+        "c_dim": network.c_dim,
+        "architecture": network.architecture,
+        "mode": generator.subspace.mode,
+        "subspace": generator.subspace.kind,
+        "coords_dim": generator.coords_shape[1],
+        "sites": network.sites,
+        "subspaces": generator.table,
+        "noise": NOISE,
+        "graphs": GRAPHS,
+        "opset": OPSET,
+    }
+
+
+def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
+    """Where the weights come from, and with what the graphs were written."""
+    found: dict[str, Any] = {"weights_sha256": sha256}
+    if loaded is not None:
+        meta = loaded.meta
+        found["checkpoint"] = {
+            "sha256": meta.sha256,
+            "cur_nimg": meta.cur_nimg,
+            "data": meta.name,
+            "versions": dict(meta.versions),
+        }
+        found["training"] = msgspec.to_builtins(loaded.config)
+    found["versions"] = {name: version(name) for name in _LIBRARIES}
+    return found
+
+
+def _weights_sha256(generator: Generator) -> str:
+    """A hash of a generator's weights in memory."""
+    digest = hashlib.sha256()
+    for name, value in generator.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""A PyTorch module as an ONNX graph: torch.onnx with dynamo, opset 18, dynamic batch.
+
+The exporter's own optimiser is not used: its rules take a number within 1e-8 of 0 for 0, which
+removes the ε of the demodulation and of the pixel norm, and one within 1e-5 of 1 for 1. Constants
+are folded instead, and what the optimiser would rewrite is written well in the modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+
+import onnx
+import onnx_ir.passes.common as passes
+import torch
+from onnx_ir.passes import Sequential
+from onnxscript import optimizer
+from torch import nn
+
+from segan.export.naming import tidy_graph
+from segan.runtime.errors import ExportError
+
+OPSET = 18
+
+#: Name of the dynamic first dimension of every input and output.
+BATCH = "batch"
+
+#: protobuf holds messages of less than 2 GiB; the graph itself needs a little.
+MAX_WEIGHT_BYTES = 2**31 - 2**24
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: Sequence[str],
+    *,
+    own_batch: Mapping[str, str] | None = None,
+) -> bytes:
+    """Exports ``module`` in float32.
+
+    Args:
+        module: takes the inputs by name; converted to float32 in place.
+        inputs: an example of each input, in order, with a first dimension of 2.
+        outputs: names of the outputs, in order.
+        own_batch: inputs whose first dimension is broadcast over the batch, so that it may be 1
+            or N: name → name of that dimension. Their examples have a first dimension of 1.
+
+    Returns:
+        The serialized ONNX model, checked; the same bytes for the same weights and versions.
+
+    Raises:
+        ExportError: the weights pass 2 GiB, or the exporter failed.
+    """
+    own_batch = own_batch or {}
+    module = module.float().eval()
+    weights = module.state_dict()
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    if size > MAX_WEIGHT_BYTES:
+        raise ExportError(
+            f"{type(module).__name__} holds {size / 2**30:.1f} GiB of weights; one ONNX file holds "
+            "less than 2 GiB. Train with fewer channels, or with mode 2 instead of mode 1."
+        )
+    shapes = {name: None if name in own_batch else {0: torch.export.Dim.DYNAMIC} for name in inputs}
+    try:
+        with _quiet(), torch.inference_mode():
+            program = torch.onnx.export(
+                module,
+                kwargs=dict(inputs),
+                dynamic_shapes=shapes,
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+            assert program is not None
+            Sequential(passes.InlinePass())(program.model)
+            optimizer.fold_constants(program.model)
+            Sequential(
+                passes.RemoveUnusedNodesPass(),
+                passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+                passes.CommonSubexpressionEliminationPass(),
+                passes.RemoveUnusedNodesPass(),
+                passes.RemoveUnusedOpsetsPass(),
+            )(program.model)
+            model = program.model_proto
+    except torch.onnx.errors.OnnxExporterError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ExportError(
+            f"torch.onnx could not export {type(module).__name__}: {first} "
+            f"Versions: torch {version('torch')}, onnxscript {version('onnxscript')}."
+        ) from error
+    tidy_graph(model, weights, version("segan"))
+    for value in (*model.graph.input, *model.graph.output):
+        batch = value.type.tensor_type.shape.dim[0]
+        batch.dim_param = own_batch.get(value.name, BATCH)
+    assert [value.name for value in model.graph.input] == list(inputs)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what the exporter says about itself, and nothing else."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    # "torchvision is not installed": none of its operators is used.
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch copies its own tree specifications in a way that it has deprecated.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        registration.setLevel(level)
