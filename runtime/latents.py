@@ -45,8 +45,15 @@ def sample_z(seeds: int | Iterable[int], z_dim: int) -> Array:
     Raises:
         ConfigError: a seed is not an integer from 0 to 4294967295.
     """
-    rows = [np.random.RandomState(seed).randn(z_dim) for seed in check_seeds(seeds)]
-    return np.array(rows, np.float32).reshape(len(rows), z_dim)
+    checked = check_seeds(seeds)
+    z = np.empty((len(checked), z_dim), np.float32)
+    # Seeding one state again gives the stream of a new one, but does not first ask the system
+    # for entropy, which would take most of the time.
+    stream = np.random.RandomState(0)
+    for row, seed in zip(z, checked, strict=True):
+        stream.seed(seed)
+        row[:] = stream.randn(z_dim)
+    return z
 
 
 def _stream(seed: int, number: int) -> np.random.RandomState:

@@ -101,6 +101,8 @@ def parse_seeds(text: str) -> SeedList:
 
 def check_seed(seed: object) -> int:
     """One seed as an int. Raises: ConfigError unless it is an integer from 0 to 4294967295."""
+    if type(seed) is int and 0 <= seed <= MAX_SEED:
+        return seed  # The usual case, without the slow look at a protocol.
     if isinstance(seed, bool) or not isinstance(seed, SupportsIndex):
         raise ConfigError(f"seed is {seed!r}; expected an integer from 0 to {MAX_SEED}.")
     value = operator.index(seed)

@@ -68,6 +68,14 @@ def test_z_is_marsaglias_polar_method_on_the_mersenne_twister() -> None:
     np.testing.assert_allclose(sample_z([123], 9)[0], [next(normals) for _ in range(9)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("z_dim", [7, 8])
+def test_z_is_what_a_new_random_state_gives_for_each_seed(z_dim: int) -> None:
+    # An odd z_dim leaves half a pair of normals behind, which must not reach the next seed.
+    seeds = [5, 5, 0, 4294967295]
+    expected = [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
+    np.testing.assert_array_equal(sample_z(seeds, z_dim), np.array(expected, np.float32))
+
+
 def test_coords_follow_their_priors_in_table_order() -> None:
     coords = sample_coords([7], SUBSPACES, 6)[0]
     twister = _twister(7, 1)
