@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -95,8 +96,11 @@ def convert_images(
         on_start(len(source.names))
         skipped: list[tuple[str, str]] = []
         kept: list[int] = []
-        with write_training_zip(out) as writer:
-            for position, result in enumerate(_prepare_all(source, prepare)):
+        with (
+            contextlib.closing(_prepare_all(source, prepare)) as results,
+            write_training_zip(out) as writer,
+        ):
+            for position, result in enumerate(results):
                 on_progress(1)
                 if isinstance(result, DataError):
                     if on_bad == "fail":
@@ -146,7 +150,7 @@ def _encode(data: bytes, where: str, **how: Any) -> bytes:
 
 def _prepare_all(
     source: ImageSource, prepare: Callable[[bytes, str], bytes]
-) -> Iterator[bytes | DataError]:
+) -> Generator[bytes | DataError, None, None]:
     """The encoded results in the order of the names, computed a few ahead by threads.
 
     Pillow works outside the interpreter's lock. Reading stays in this thread: an LMDB transaction

@@ -168,11 +168,12 @@ def decode_image(data: bytes, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
-            raise DataError(
-                f"{where} has {image.width} x {image.height} pixels; expected at most "
-                f"{MAX_PIXELS:,} in all."
-            )
+            raise Image.DecompressionBombError
         image.load()
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{where} has too many pixels; expected at most {MAX_PIXELS:,}. Reduce or remove it."
+        ) from error
     except DECODING_ERRORS as error:
         raise DataError(f"{where} is not a whole image ({_first_line(error)}).") from error
     return image

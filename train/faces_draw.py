@@ -39,7 +39,7 @@ _WHITE = (1.0, 1.0, 1.0)
 _FACE_B, _FACE_A = 0.50, 0.455
 #: Size of the head: one unit of its coordinates in canvas units.
 _HEAD = 1.12
-_EYE_Y, _BROW_Y, _MOUTH_Y = 0.05, -0.175, 0.30
+_EYE_Y, _BROW_Y, _MOUTH_Y = 0.05, -0.175, 0.29
 
 #: Images below this size are drawn at it and averaged, since features get thinner than a pixel.
 _MIN_DRAWN = 64
@@ -254,7 +254,7 @@ class _Face:
         depth = smooth(-0.7, 0.9, y)
         patch.paint(
             cover(iris),
-            between(color * 0.45, mix(color, _WHITE, 0.38), depth),
+            between(color * 0.58, mix(color, _WHITE, 0.40), depth),
         )
         patch.paint(cover(ellipse(x, y - 0.04, 0.37, 0.50)), dark * 0.6)
         patch.paint(cover(ellipse(x + 0.26, y + 0.40, 0.27, 0.30)), white)
@@ -285,8 +285,8 @@ class _Face:
         t = along / half
         arc = 1 - t * t
         bend = smile * 0.070
-        upper = bend * (arc - 0.5) - opening * 0.030 * arc
-        lower = upper + opening * 0.150 * arc
+        upper = bend * (arc - 0.5) - opening * 0.042 * arc
+        lower = upper + opening * 0.185 * arc
         lean = (2 / 0.135) * t
         past = np.square(x - along)
 
@@ -294,8 +294,8 @@ class _Face:
             slope = lean * bow
             return past + np.square(y - height) / (1 + slope * slope)
 
-        upper_bow = bend - opening * 0.030
-        lower_bow = upper_bow + opening * 0.150
+        upper_bow = bend - opening * 0.042
+        lower_bow = upper_bow + opening * 0.185
         line = np.sqrt(np.minimum(to_line(upper, upper_bow), to_line(lower, lower_bow)))
         inside = np.maximum(np.maximum(upper - y, y - lower), np.abs(x) - half)
         hole = patch.coverage(inside) * smooth(0.0, 0.10, opening)

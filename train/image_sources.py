@@ -76,20 +76,22 @@ class FolderSource(ImageSource):
     def __init__(self, path: Path) -> None:
         self.path = path
         names = []
-        for folder, folders, files in os.walk(path, followlinks=False):
+        for folder, folders, files in os.walk(path, onerror=_refuse, followlinks=False):
             folders[:] = [name for name in folders if not name.startswith(".")]
             inside = Path(folder).relative_to(path)
             names += [(inside / name).as_posix() for name in files]
         root = path.resolve()
         self.names = sorted(
-            (name for name in names if is_image_name(name) and self._stays(root, name)),
+            (name for name in names if is_image_name(name) and self._is_inside(root, name)),
             key=natural_key,
         )
 
-    def _stays(self, root: Path, name: str) -> bool:
-        """Whether a link keeps inside the folder."""
+    def _is_inside(self, root: Path, name: str) -> bool:
+        """Whether it is no pipe or device, and no link that leads out of the folder."""
         file = self.path / name
-        return not file.is_symlink() or file.resolve().is_relative_to(root)
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            return False
+        return file.is_file() or not file.exists()  # a broken link is named when it is read
 
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises: DataError."""
@@ -105,6 +107,10 @@ class FolderSource(ImageSource):
     def metadata(self) -> bytes | None:
         """The bytes of dataset.json, or None. Raises: DataError."""
         return self.read(METADATA_NAME) if (self.path / METADATA_NAME).is_file() else None
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"cannot read {error.filename}: {error.strerror or error}.") from error
 
 
 class ZipSource(ImageSource):

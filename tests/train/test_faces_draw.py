@@ -90,7 +90,7 @@ def test_a_face_looks_the_same_at_every_resolution() -> None:
     large = draw_faces(attributes, 512).astype(float)
     difference = np.abs(large.reshape(6, 64, 8, 64, 8, 3).mean((2, 4)) - small)
     assert difference.mean() < 1.5  # of 255
-    assert np.quantile(difference, 0.999) < 40  # corners, where coverage is approximate
+    assert np.quantile(difference, 0.999) < 50  # corners, where coverage is approximate
 
 
 def test_shifting_the_head_by_whole_pixels_shifts_its_pixels() -> None:
