@@ -234,3 +234,11 @@ def test_minibatch_standard_deviation_has_finite_gradients_for_equal_images() ->
     MinibatchStd(4)(x).sum().backward()
     assert x.grad is not None
     assert bool(x.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("n", [4, 3])
+def test_first_and_second_derivatives_of_the_minibatch_standard_deviation(n: int) -> None:
+    """R1 differentiates twice through the statistic, which ties the samples of a group together."""
+    (x,) = tensors(np.random.RandomState(n).randn(n, 2, 2, 1), grad=True)
+    assert torch.autograd.gradcheck(MinibatchStd(2), [x])
+    assert torch.autograd.gradgradcheck(MinibatchStd(2), [x])
