@@ -21,7 +21,7 @@ from segan.runtime.manifest import Manifest
 from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
-from segan.runtime.sliders import Sliders, find_slider
+from segan.runtime.sliders import Sliders, as_slider, find_slider
 
 __all__ = ["Generator", "load", "to_uint8"]
 
@@ -329,7 +329,7 @@ class Generator:
 
         settings = resolve_settings(self.manifest, **options)
         slider = Slider(layer, index, dim)
-        if any(_as_slider(key) == slider for key in options.get("sliders") or {}):
+        if any(as_slider(key) == slider for key in options.get("sliders") or {}):
             raise ConfigError(
                 f"slider {slider} is swept and also given in sliders; leave it out there."
             )
@@ -395,7 +395,3 @@ class Generator:
 
         settings = resolve_settings(self.manifest, **options)
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop)
-
-
-def _as_slider(key: Slider | str) -> Slider:
-    return Slider.parse(key) if isinstance(key, str) else key

@@ -55,6 +55,15 @@ def find_slider(manifest: Manifest, layer: int, dim: int, index: int = 0) -> tup
     return rows[index], subspace
 
 
+def as_slider(key: Slider | str) -> Slider:
+    """A slider from its name or its three numbers. Raises: ConfigError for anything else."""
+    if isinstance(key, str):
+        return Slider.parse(key)
+    if not isinstance(key, tuple) or len(key) != 3:
+        raise ConfigError(f"slider is {key!r}; expected layer, index and dim, or text as L3N0D5.")
+    return Slider(*key)
+
+
 def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.float32]:
     """What the user's sliders add to the coordinates.
 
@@ -70,9 +79,11 @@ def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.fl
         ConfigError: an unknown slider, one given twice, or a value that is not a finite number.
     """
     offsets = np.zeros((manifest.num_subspaces, manifest.coords_dim), np.float32)
+    if not isinstance(sliders, Mapping | None):
+        raise ConfigError(f"sliders is {sliders!r}; expected values by slider: {{'L3N0D5': 1.5}}.")
     seen = set()
     for key, value in (sliders or {}).items():
-        slider = Slider.parse(key) if isinstance(key, str) else Slider(*key)
+        slider = as_slider(key)
         row, _ = find_slider(manifest, slider.layer, slider.dim, slider.index)
         if slider in seen:
             raise ConfigError(f"slider {slider} is given twice; expected it once.")

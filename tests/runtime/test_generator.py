@@ -351,6 +351,8 @@ def test_a_closed_generator(toy: Generator) -> None:
         ({"sliders": {"L0N3D0": 1}}, "index is 3; layer 0 has 0"),
         ({"sliders": {"L2N0D4": 1}}, "dim is 4; expected 0 to 3"),
         ({"sliders": {"smile": 1}}, "'smile' is not understood"),
+        ({"sliders": {5: 1}}, "slider is 5; expected layer, index and dim"),
+        ({"sliders": [1]}, r"sliders is \[1\]; expected values by slider"),
         ({"sliders": {"L0N0D0": float("nan")}}, "L0N0D0 is nan; expected a finite number"),
         ({"sliders": {"L0N0D0": float("inf")}}, "L0N0D0 is inf"),
         ({"sliders": {"L0N0D0": 1e39}}, r"L0N0D0 is 1e\+39"),
