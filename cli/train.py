@@ -117,13 +117,17 @@ def command(
     Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and says how
     to go on. With --resume every setting is the run's own; --kimg may change its length.
     """
+    import msgspec
+
     from segan.train.loop import Trainer, resume_point
     from segan.train.run_folder import new_run_folder
 
     torch_device = _device(device)
     if resume is not None:
-        run, checkpoint = resume_point(resume)
-        config, dataset = _resumed(run, checkpoint, data, kimg)
+        run, checkpoint, config = resume_point(resume)
+        if kimg is not None:
+            config = msgspec.structs.replace(config, total_kimg=kimg)
+        dataset = _open(data, {}) if data is not None else _remembered_data(run)
     else:
         checkpoint = None
         wanted = {
@@ -295,27 +299,17 @@ def _remember_data(run: Path, data: Path | None, source: dict[str, int]) -> None
     write_atomic(run / "data.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
-def _resumed(
-    run: Path, checkpoint: Path, data: Path | None, kimg: float | None
-) -> tuple[TrainConfig, ImageDataset]:
-    """The run's own configuration and data, with a new length if one was given."""
-    import msgspec
-
+def _remembered_data(run: Path) -> ImageDataset:
+    """The data that the run was started on. Raises: CheckpointError, DataError."""
     from segan.runtime.errors import CheckpointError
-    from segan.train.checkpoint import read_meta
 
-    config = read_meta(checkpoint).config
-    if kimg is not None:
-        config = msgspec.structs.replace(config, total_kimg=kimg)
-    if data is not None:
-        return config, _open(data, {})
     try:
         record = json.loads((run / "data.json").read_bytes())
         if "path" in record:
-            return config, _open(Path(record["path"]), {})
+            return _open(Path(record["path"]), {})
         source = {name: int(record["faces"][name]) for name in ("faces", "resolution")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{run / 'data.json'} does not say where the data is ({error}). Pass --data."
         ) from None
-    return config, _open(None, source)
+    return _open(None, source)

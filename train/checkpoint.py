@@ -1,4 +1,4 @@
-"""Checkpoints: weights and optimiser as safetensors, the rest as JSON, in one folder that appears whole.
+"""Checkpoints: tensors as safetensors, the rest as JSON, in one folder that appears whole.
 
     RUN/checkpoints/nimg00040000/
         generator.safetensors   the moving average: what is exported

@@ -16,6 +16,7 @@ from segan.train.checkpoint import (
     GENERATOR,
     TRAINING,
     check_file,
+    list_checkpoints,
     read_meta,
     resolve_checkpoint,
     save_checkpoint,
@@ -24,7 +25,7 @@ from segan.train.config import TrainConfig, config_differences
 from segan.train.curves import write_curves
 from segan.train.dataset import ImageDataset
 from segan.train.monitor import DEAD_BELOW, coordinate_effects, mean_importance, variance_shares
-from segan.train.run_folder import RunLog, read_log
+from segan.train.run_folder import CONFIG, RunLog, read_config, read_log
 from segan.train.sample_sheets import write_sample_sheet, write_slider_sheet
 from segan.train.state_tensors import load_training_tensors, training_tensors
 from segan.train.step import TrainingState
@@ -57,6 +58,7 @@ class Trainer:
         device: where to train.
         checkpoint: where to go on; None starts anew.
         tensorboard: whether to write TensorBoard files.
+        pictures: whether to draw sample sheets and curves with every checkpoint.
 
     Raises:
         ConfigError: the data does not fit the configuration.
@@ -72,6 +74,7 @@ class Trainer:
         device: torch.device,
         checkpoint: Path | None = None,
         tensorboard: bool = True,
+        pictures: bool = True,
     ) -> None:
         check_data_fits(config, dataset)
         self.run_folder, self.config, self.dataset, self.device = run, config, dataset, device
@@ -86,6 +89,7 @@ class Trainer:
             self._labels = torch.from_numpy(dataset.labels)
         self._log = RunLog(run, self.state.cur_nimg)
         self._board = self._open_board() if tensorboard else None
+        self._pictures = pictures
         self._stop = False
 
     def request_stop(self) -> None:
@@ -106,8 +110,8 @@ class Trainer:
         """
         config, state = self.config, self.state
         tick_nimg, snapshot_nimg = config.kimg_per_tick * 1000, config.snapshot_kimg * 1000
-        if state.cur_nimg == 0:
-            self._write_sheets()
+        if state.cur_nimg == 0 and self._pictures:
+            self._draw()
         sums: dict[str, list[torch.Tensor]] = {}
         tick_start, tick_first = time.monotonic(), state.cur_nimg
         while state.cur_nimg < self.total_nimg and not self._stop:
@@ -126,13 +130,15 @@ class Trainer:
             if entry is not None:
                 tick_start, tick_first = time.monotonic(), state.cur_nimg
             yield Progress(state.cur_nimg - before, entry, checkpoint)
+            if self._stop and checkpoint is None:  # asked between two steps
+                yield Progress(0, None, self.save())
         if self._board is not None:
             self._board.close()
 
     def save(self) -> Path:
         """Writes sheets, curves and a checkpoint; returns the checkpoint's folder."""
-        self._write_sheets()
-        write_curves(read_log(self.run_folder), self.run_folder / "curves.png")
+        if self._pictures:
+            self._draw()
         return save_checkpoint(
             self.run_folder,
             self.state.ema.state_dict(),
@@ -219,11 +225,12 @@ class Trainer:
             found["share_coords"], found["share_z"] = shares.coords, shares.z
         return found
 
-    def _write_sheets(self) -> None:
+    def _draw(self) -> None:
         folder = make_folder(self.run_folder / "samples")
         name = f"kimg{self.state.cur_nimg / 1000:08.1f}"
         write_sample_sheet(self.state.ema, folder / f"{name}.png")
         write_slider_sheet(self.state.ema, folder / f"{name}-sliders.png")
+        write_curves(read_log(self.run_folder), self.run_folder / "curves.png")
 
     def _restore(self, checkpoint: Path) -> None:
         meta = read_meta(checkpoint)
@@ -294,7 +301,22 @@ def check_data_fits(config: TrainConfig, dataset: ImageDataset) -> None:
         )
 
 
-def resume_point(path: Path) -> tuple[Path, Path]:
-    """The run folder and the checkpoint to go on from. Raises: CheckpointError."""
+class ResumePoint(NamedTuple):
+    """Where to go on: the run, its checkpoint (None: killed before the first), its settings."""
+
+    run: Path
+    checkpoint: Path | None
+    config: TrainConfig
+
+
+def resume_point(path: Path) -> ResumePoint:
+    """Finds where a run or checkpoint can go on.
+
+    Raises:
+        CheckpointError: it is neither, or damaged.
+        ConfigError: its configuration cannot be understood.
+    """
+    if (path / CONFIG).is_file() and not list_checkpoints(path):
+        return ResumePoint(path, None, read_config(path))
     checkpoint = resolve_checkpoint(path)
-    return checkpoint.parent.parent, checkpoint
+    return ResumePoint(checkpoint.parent.parent, checkpoint, read_meta(checkpoint).config)

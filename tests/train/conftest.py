@@ -1,0 +1,49 @@
+"""Small data and settings with which a whole run takes a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
+from segan.train.dataset import ImageDataset, build_dataset
+
+
+@pytest.fixture
+def small_data() -> ImageDataset:
+    """40 images of 8²: a bright square at a random place on a coloured ground, two classes."""
+    random = np.random.RandomState(5)
+    images = np.empty((40, 3, 8, 8), np.uint8)
+    for image in images:
+        image[:] = random.randint(40, 160, (3, 1, 1))
+        y, x = random.randint(0, 5, 2)
+        image[:, y : y + 3, x : x + 3] = 240
+    labels = np.arange(40) % 2
+    return build_dataset("squares", images, labels, ("even", "odd"))
+
+
+@pytest.fixture
+def small_config() -> Callable[..., TrainConfig]:
+    """Builds a configuration for ``small_data``; keywords replace top-level fields."""
+
+    def build(*, mode: int = 2, kind: str = "eigen", c_dim: int = 0, **changes: Any) -> TrainConfig:
+        network = NetworkConfig(
+            resolution=8, z_dim=8, w_dim=8, c_dim=c_dim, mapping_layers=2, channel_max=8
+        )
+        subspace = msgspec.convert({"mode": mode, "kind": kind, "dims": 3}, SubspaceConfig)
+        settings: dict[str, Any] = {
+            "network": network,
+            "subspace": subspace,
+            "batch_size": 4,
+            "total_kimg": 0.08,
+            "kimg_per_tick": 0.02,
+            "snapshot_kimg": 0.04,
+            "keep_checkpoints": 0,
+        }
+        return TrainConfig(**settings | changes)
+
+    return build
