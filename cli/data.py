@@ -16,13 +16,14 @@ from segan.cli.progress import Progress, progress
 _SHOWN = 10
 
 
-@click.group("data")
+@click.group("data", epilog="Example: segan data render faces.zip")
 def command() -> None:
     """Make the training zip that 'segan train --data' reads."""
 
 
 @command.command(
     "render",
+    short_help="Draw the built-in cartoon faces.",
     epilog="Example: segan data render faces.zip --count 20000 --resolution 64 --seed 0",
 )
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
@@ -77,6 +78,7 @@ def render(out: Path, count: int, resolution: int, seed: int, as_json: bool) -> 
 
 @command.command(
     "convert",
+    short_help="Convert a folder, zip or LMDB of images.",
     epilog="Example: segan data convert photos/ photos.zip --resolution 64 --crop center",
 )
 @click.argument("src", type=click.Path(path_type=Path))

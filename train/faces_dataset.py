@@ -65,15 +65,28 @@ def render_faces(
         writer.describe(attributes={"seed": seed, "schema": schema, "values": values})
 
 
-def faces_dataset(count: int = 20_000, resolution: int = 64, seed: int = 0) -> ImageDataset:
+def faces_dataset(
+    count: int = 20_000,
+    resolution: int = 64,
+    seed: int = 0,
+    *,
+    on_progress: Callable[[int], object] = lambda n: None,
+) -> ImageDataset:
     """The same faces as ``render_faces`` draws, in memory, with the same fingerprint.
 
     Raises:
         ConfigError: when an argument is out of its range.
     """
     _check(count, resolution)
-    images = draw_faces(sample_attributes(seed, 0, count), resolution)
-    return build_dataset("faces", np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    sample_attributes(seed, 0, 0)
+    images = np.empty((count, 3, resolution, resolution), np.uint8)
+    step = max(1, _BATCH_PIXELS // resolution**2)
+    for start in range(0, count, step):
+        part = sample_attributes(seed, start, min(step, count - start))
+        drawn = draw_faces(part, resolution)
+        images[start : start + step] = drawn.transpose(0, 3, 1, 2)
+        on_progress(len(drawn))
+    return build_dataset("faces", images)
 
 
 def _check(count: int, resolution: int) -> None:
