@@ -248,8 +248,8 @@ def _open(data: Path | None, source: dict[str, int]) -> ImageDataset:
     if data is None:
         from segan.train.faces_dataset import faces_dataset
 
-        click.echo(f"drawing {source['faces']} faces of {source['resolution']}²", err=True)
-        return faces_dataset(source["faces"], source["resolution"])
+        with progress(source["faces"], "faces", f"drawing faces of {source['resolution']}²") as bar:
+            return faces_dataset(source["faces"], source["resolution"], on_progress=bar.update)
     from segan.train.dataset import open_dataset
 
     return open_dataset(data)

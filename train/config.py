@@ -17,6 +17,9 @@ from segan.runtime.layout import Architecture, Prior, Site, Subspace, build_site
 Mode = Literal[0, 1, 2, 3]
 SubspaceKind = Literal["eigen", "diagonal"]
 
+#: Most numbers in mode 1's bases: 4 GB of weights, four times that with Adam and gradients.
+MAX_FEATURE_BASES = 10**9
+
 #: Ends of the uniform prior: variance 1.
 UNIFORM_END = math.sqrt(3.0)
 #: Range of a sweep over a normal coordinate, and over the factor of a diagonal one.
@@ -108,7 +111,9 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim.
         placement: ``first`` convolution of each layer, or ``all`` sites; diagonal is always all.
         prior: distribution of an eigen coordinate: ``uniform`` on [-√3, √3] or ``normal``.
-        importance_init: initial importance L of an eigen coordinate.
+        importance_init: initial importance L of an eigen coordinate where there is a basis of
+            ``dims``. Mode 3's w_dim coordinates share the same total variance: there L starts at
+            importance_init · √(dims / w_dim).
         orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
         information_weight: weight of the information term, for each coordinate.
     """
@@ -246,7 +251,27 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
             0 <= self.style_mixing <= 1, f"style_mixing is {self.style_mixing}; expected 0 to 1."
         )
         _require(0 < self.pl_decay <= 1, f"pl_decay is {self.pl_decay}; expected 0 to 1, not 0.")
-        self.subspace.table(self.network)
+        size = feature_basis_size(self.network, self.subspace)
+        _require(
+            size <= MAX_FEATURE_BASES,
+            f"mode 1 ({self.subspace.kind}) at {self.network.resolution}² needs {size:.2g} numbers "
+            f"in its feature bases; expected at most {MAX_FEATURE_BASES:.0g}. Use mode 2, the "
+            "eigen kind, fewer dims, or a lower resolution.",
+        )
+
+
+def feature_basis_size(network: NetworkConfig, subspace: SubspaceConfig) -> int:
+    """Numbers in the bases U [C r², K] of mode 1; 0 in the other modes."""
+    table = subspace.table(network)
+    if subspace.mode != 1:
+        return 0
+    size = 0
+    for row in table:
+        site = network.sites[row.site]
+        is_rgb = site.kind == "rgb"
+        channels = network.img_channels if is_rgb else network.channels(site.resolution)
+        size += channels * site.resolution**2 * row.dims
+    return size
 
 
 def preset(

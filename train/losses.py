@@ -39,7 +39,8 @@ def path_lengths(image: torch.Tensor, ws: torch.Tensor, y: torch.Tensor) -> torc
     """
     projected = (image * y / math.sqrt(image.shape[2] * image.shape[3])).sum()
     (gradient,) = torch.autograd.grad(projected, ws, create_graph=True)
-    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    # The tiny constant keeps the second derivative finite where a length is 0.
+    return (gradient.square().sum(dim=2).mean(dim=1) + 1e-16).sqrt()
 
 
 def path_length_penalty(

@@ -10,6 +10,7 @@ Sources: He, Kan, Shan 2021 (EigenGAN) for U (L ⊙ a) + μ; the published SEGAN
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -133,7 +134,8 @@ def build_style_subspaces(network: NetworkConfig, config: SubspaceConfig) -> nn.
             elif config.mode == 2:
                 modules.append(EigenOffset(network.w_dim, row.dims, config.importance_init))
             else:
-                modules.append(EigenImportance(row.dims, config.importance_init))
+                shared = config.importance_init * math.sqrt(min(config.dims / row.dims, 1.0))
+                modules.append(EigenImportance(row.dims, shared))
         elif config.mode == 1:
             modules.append(DiagonalShift(row.dims, 1.0))
         elif config.mode == 2:

@@ -280,3 +280,15 @@ def test_records_are_frozen() -> None:
     with pytest.raises(AttributeError):
         config.batch_size = 3  # type: ignore[misc]
     assert math.isclose(config.beta2, 0.99)
+
+
+def test_a_feature_basis_that_cannot_fit_is_refused() -> None:
+    # The published form at 512²: C·r²·w_dim numbers at every site.
+    with pytest.raises(ConfigError, match=r"mode 1 \(diagonal\) at 512².*Use mode 2"):
+        TrainConfig(
+            network=NetworkConfig(resolution=512),
+            subspace=SubspaceConfig(mode=1, kind="diagonal"),
+        )
+    TrainConfig(
+        network=NetworkConfig(resolution=64), subspace=SubspaceConfig(mode=1, kind="diagonal")
+    )

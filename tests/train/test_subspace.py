@@ -317,3 +317,13 @@ def test_sampled_coordinates_have_variance_1(prior: Literal["uniform", "normal"]
         Generator(NETWORK, SubspaceConfig(kind="diagonal")).sample_coords(2, torch.Generator())
         is None
     )
+
+
+def test_mode_3_starts_with_the_same_total_variance_as_mode_2() -> None:
+    # Σ L² over a subspace's coordinates: K·9 in mode 2, w_dim·L² in mode 3.
+    totals = []
+    for mode in (2, 3):
+        generator = Generator(NETWORK, SubspaceConfig(mode=2 if mode == 2 else 3, dims=3))
+        importance = dict(generator.subspaces[0].named_parameters())["importance"]
+        totals.append(float(importance.detach().square().sum()))
+    assert totals == pytest.approx([27.0, 27.0])
