@@ -192,7 +192,7 @@ class _Pipeline:
         """Waits for room in the queue, but not for a writer that has failed."""
         while not self._ended.is_set():
             try:
-                return self._queue.put(item, timeout=1.0)
+                return self._queue.put(item, timeout=0.1)
             except queue.Full:
                 continue
 

@@ -16,6 +16,7 @@ from segan.runtime.errors import OutputError
 _REASONS = {
     errno.ENOSPC: "the disk is full. Free some space, or choose another folder.",
     errno.EDQUOT: "the disk quota is used up. Free some space, or choose another folder.",
+    errno.EFBIG: "the file is larger than this system allows. Choose another folder.",
     errno.EACCES: "permission was denied. Choose a folder that you may write to.",
     errno.EPERM: "permission was denied. Choose a folder that you may write to.",
     errno.EROFS: "the file system is read-only. Choose another folder.",

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import msgspec
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import output_error, write_atomic
+from segan.runtime.seeds import SeedList
 
 RECORD_NAME = "generation.json"
 FORMAT: Literal["segan.generation/1"] = "segan.generation/1"
@@ -111,16 +112,21 @@ def describe_seeds(seeds: Sequence[int]) -> str:
 
 def _ranges(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Runs of consecutive seeds as (first, last)."""
-    first = last = None
-    for seed in seeds:
-        if last is not None and seed == last + 1:
-            last = seed
+    spans: Iterable[tuple[int, int]] = ((seed, seed) for seed in seeds)
+    if isinstance(seeds, SeedList):
+        spans = ((part[0], part[-1]) for part in seeds.ranges)
+    elif isinstance(seeds, range) and seeds.step == 1 and len(seeds):
+        spans = [(seeds[0], seeds[-1])]
+    run: tuple[int, int] | None = None
+    for first, last in spans:
+        if run is not None and first == run[1] + 1:
+            run = run[0], last
             continue
-        if first is not None and last is not None:
-            yield first, last
-        first = last = seed
-    if first is not None and last is not None:
-        yield first, last
+        if run is not None:
+            yield run
+        run = first, last
+    if run is not None:
+        yield run
 
 
 def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> bool:

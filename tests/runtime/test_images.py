@@ -75,6 +75,6 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: st
 
 def test_arrays_that_are_no_image_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"float32 \[4, 4, 3\]; expected uint8"):
-        to_pil(np.zeros((4, 4, 3), np.float32))  # type: ignore[arg-type]
+        to_pil(np.zeros((4, 4, 3), np.float32))
     with pytest.raises(ConfigError, match="expected 1 to 4"):
         encode_image(np.zeros((4, 4, 5), np.uint8), ImageEncoding())
