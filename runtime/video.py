@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import subprocess
@@ -207,7 +208,6 @@ def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> No
             try:
                 for picture in itertools.chain([first], pictures):
                     process.stdin.write(picture.tobytes())
-                process.stdin.close()
             except BrokenPipeError:
                 # It ended early; its own words, below, say why.
                 pass
@@ -215,6 +215,8 @@ def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> No
                 process.kill()
                 raise
             finally:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
                 process.wait()
             log.seek(0)
             words = log.read().decode("utf-8", "replace").strip()
