@@ -145,7 +145,7 @@ def export_bundle(
     sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
     with BundleDraft(out) as draft:
         sizes = {}
-        for name, data in _files(generator, lowering, step):
+        for name, data in export_files(generator, lowering, step):
             draft.add(name, data)
             sizes[name] = len(data)
         name = config.name or (loaded.meta.name if loaded else out.stem)
@@ -188,10 +188,19 @@ def bundle_name(text: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', text).strip('.-') or 'model'}.segan"
 
 
-def _files(
+def export_files(
     generator: Generator, lowering: Mapping[str, Lowering], step: Callable[[str], None]
 ) -> list[tuple[str, bytes]]:
-    """The bundle's files but the manifest: (name, bytes)."""
+    """Makes the files of a bundle but the manifest: (name, bytes), in order.
+
+    Args:
+        generator: on the CPU, float32, in evaluation mode.
+        lowering: form of each upsampling site, by name.
+        step: called with a few words before each graph.
+
+    Raises:
+        ExportError: see ``to_onnx``.
+    """
     network, noise = generator.network, generator.synthesis.noise_const().detach()
     # Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
     n, num_sites = 2, len(network.sites)

@@ -1,0 +1,44 @@
+"""Small generators whose every parameter matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def make_generator() -> Callable[..., Any]:
+    """Builds a generator; ``mode``, ``kind``, ``dims``, ``placement`` go to the subspaces."""
+    import torch
+
+    from segan.train.config import NetworkConfig, SubspaceConfig
+    from segan.train.generator import Generator
+
+    def build(*, seed: int = 0, **settings: Any) -> Generator:
+        names = {"mode", "kind", "dims", "placement"}
+        subspace = {key: settings.pop(key) for key in names & set(settings)}
+        shape = {"resolution": 8, "z_dim": 6, "w_dim": 8, "channel_max": 4, "mapping_layers": 2}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = NetworkConfig(**shape | settings)
+            generator = Generator(network, SubspaceConfig(**{"dims": 3} | subspace))
+            # Fresh networks have biases, means and noise strengths of 0: they would hide mistakes.
+            with torch.no_grad():
+                for value in generator.parameters():
+                    value.add_(torch.randn_like(value) * 0.2)
+                generator.w_avg.normal_()
+        return generator.eval().requires_grad_(False)
+
+    return build
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """The networks here are too small for more threads."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
