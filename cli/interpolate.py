@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("walk.gif"),
     show_default=True,
-    help="NAME.gif, NAME.mp4, or a folder for frame000000.png, …",
+    help="NAME.gif, NAME.mp4, or a folder for png frames.",
 )
 @scale_option
 @style_options

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segan.runtime.generator import load
+from segan.runtime.images import to_pil
+from segan.runtime.sheets import enlarge
+
+Segan = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_sheet_with_a_row_for_each_seed(segan: Segan, toy_bundle: Path, tmp_path: Path) -> None:
+    done = segan("sweep", "--layer", 1, "--dim", 2, "--seeds", "0-2", "--steps", 5, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "bundle: toy.segan" in done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["path"] == "sweep-L1N0D2.png"
+    assert result["sliders"] == ["L1N0D2"]
+    assert result["seeds"] == [0, 1, 2]
+    root = 3**0.5
+    assert result["values"] == pytest.approx([-root, -root / 2, 0, root / 2, root], abs=1e-6)
+    with Image.open(tmp_path / "sweep-L1N0D2.png") as found:
+        sheet = np.asarray(found)
+    # Cells of 96 pixels, 4 apart, end 16 before the right and lower edge.
+    with load(toy_bundle) as generator:
+        for row, seed in enumerate([0, 1, 2]):
+            images = generator.sweep(seed, 1, 2, steps=5)
+            for col, image in enumerate(images):
+                top, left = sheet.shape[0] - 16 - (3 - row) * 100 + 4, 0
+                left = sheet.shape[1] - 16 - (5 - col) * 100 + 4
+                cell = sheet[top : top + 96, left : left + 96].astype(int)
+                assert np.abs(cell - np.asarray(enlarge(to_pil(image)))).max() <= 2
+
+
+def test_all_dims_of_a_layer(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
+    done = segan_here("sweep", "--layer", 2, "--steps", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["path"] == "sweep-L2N0.png"
+    assert result["sliders"] == [f"L2N0D{dim}" for dim in range(4)]
+    assert result["seeds"] == [0]
+    done = segan_here("sweep", "--layer", 2, "--steps", 3, "--seeds", "4,5", "-o", "two.jpg")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "sweep-L2N0.png") as one, Image.open(tmp_path / "two.jpg") as two:
+        assert two.height - one.height == 4 * 100
+
+
+def test_every_subspace(segan_here: Segan, toy_bundle_zip: Path, tmp_path: Path) -> None:
+    done = segan_here("sweep", "--all", "--steps", 2, "--class", 1, "-o", "sheets")
+    assert done.returncode == 0, done.stderr
+    with load(toy_bundle_zip) as generator:
+        places = [(s.layer, s.index) for s in generator.manifest.subspaces]
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == sorted(
+        f"sweep-L{layer}N{index}.png" for layer, index in places
+    )
+
+
+def test_at_and_range(segan_here: Segan, toy_bundle_zip: Path) -> None:
+    done = segan_here(
+        *("sweep", toy_bundle_zip, "--at", "L1N1D0", "--range", "-3,2", "--steps", 6, "--class", 0),
+        *("--seeds", 7, "-o", "deep/er/s.png", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["values"] == [-3, -2, -1, 0, 1, 2]
+    assert result["sliders"] == ["L1N1D0"]
+
+
+def test_animation_goes_there_and_back(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
+    arguments = ("sweep", "--at", "L0N0D1", "--seeds", "0-1", "--steps", 4, "--fps", 10)
+    done = segan_here(*arguments, "-o", "s.gif", "--scale", 2)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "s.gif") as found:
+        # Two seeds side by side, 16 pixels each, twice as large.
+        assert found.size == (64, 32)
+        # 1 2 3 4 3 2
+        assert found.n_frames == 6  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "no slider is given"),
+        (("--layer", 9, "--dim", 0), "layer is 9; expected 0 to 2"),
+        (("--layer", -1, "--dim", 0), "layer is -1; expected 0 to 2"),
+        (("--layer", 1, "--dim", 6), "dim is 6; expected 0 to 5"),
+        (("--layer", 2, "--dim", 4), "dim is 4; expected 0 to 3"),
+        (("--layer", 1, "--dim", 0, "--index", 1), "index is 1"),
+        (("--layer", 1, "--index", 4), "index is 4"),
+        (("--dim", 1), "exclude each other; expected one"),
+        (("--layer", 1, "--at", "L0N0D0"), "exclude each other"),
+        (("--all", "--at", "L0N0D0"), "exclude each other"),
+        (("--at", "L0D0"), "as in L3N0D5"),
+        (("--at", "L0N0D0", "--range", "2"), "expected LOW,HIGH"),
+        (("--at", "L0N0D0", "--range", "2,-2"), "expected LOW below HIGH"),
+        (("--at", "L0N0D0", "--range", "a,b"), "'a' is not a number"),
+        (("--at", "L0N0D0", "--range", "-inf,2"), "'-inf' is not a number"),
+        (("--at", "L0N0D0", "--steps", 1), "--steps is 1; expected 2 or more"),
+        (("--at", "L0N0D0", "--seeds", "1-0"), "runs backwards"),
+        (("--at", "L0N0D0", "--psi", "-0.1"), "psi is -0.1; expected 0 to 1"),
+        (("--at", "L0N0D0", "--scale", 0), "scale is 0"),
+        (("--at", "L0N0D0", "-o", "s.bmp"), "ends in '.bmp'; expected .png"),
+        (("--at", "L0N0D0", "-o", "s.gif", "--fps", 0), "fps is 0"),
+        (("--all", "-o", "s.gif"), "expected a folder"),
+        (("--at", "L0N0D0", "--set", "L0N0D0=1"), "L0N0D0 is swept"),
+    ],
+)
+def test_wrong_use_names_the_range(
+    segan_here: Segan, toy_bundle: Path, tmp_path: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = segan_here("sweep", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_bundle_without_subspaces(segan_here: Segan, toy_bundle_plain: Path) -> None:
+    for arguments in (("--all",), ("--layer", 0), ("--at", "L0N0D0")):
+        done = segan_here("sweep", toy_bundle_plain, *arguments)
+        assert done.returncode == 2
+        assert "no subspaces" in done.stderr
