@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.progress import progress
-from segan.runtime.errors import ConfigError
+from segan.runtime.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from segan.train.config import TrainConfig
@@ -119,7 +119,7 @@ def command(
     """
     import msgspec
 
-    from segan.train.loop import Trainer, resume_point
+    from segan.train.loop import Trainer, check_data_fits, resume_point
     from segan.train.run_folder import new_run_folder
 
     torch_device = _device(device)
@@ -143,10 +143,16 @@ def command(
                 "data. Leave one of them out."
             )
         source = {"faces": faces, "resolution": resolution or _FACES_RESOLUTION[preset]}
-        dataset = _open(data, source)
-        config = _configure(
-            dataset, preset, mode, kind, cond, architecture, dims, mirror, seed, wanted
-        )
+        if data is None and cond:
+            raise ConfigError(
+                "--cond needs labels, and the built-in faces have no labels. Pass --data with "
+                "labelled images: segan data convert FOLDER OUT.zip --labels folders"
+            )
+        dataset = None if data is None else _open(data, source)
+        shape = _shape(dataset, source, cond)
+        config = _configure(shape, preset, mode, kind, architecture, dims, mirror, seed, wanted)
+        dataset = dataset or _open(None, source)  # drawn only once the settings are known good
+        check_data_fits(config, dataset)
         run = new_run_folder(runs, config, dataset.name)
         _remember_data(run, data, source)
     trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
@@ -255,29 +261,39 @@ def _open(data: Path | None, source: dict[str, int]) -> ImageDataset:
     return open_dataset(data)
 
 
+def _shape(dataset: ImageDataset | None, source: dict[str, int], cond: bool) -> dict[str, int]:
+    """What the networks must fit: the data's shape, or the shape of the faces to be drawn."""
+    if dataset is None:
+        return {"resolution": source["resolution"], "img_channels": 3, "c_dim": 0}
+    if cond and dataset.labels is None:
+        raise DataError(
+            f"--cond needs labels, and {dataset.name} has no labels. Convert a folder with one "
+            "sub-folder for each class: segan data convert FOLDER OUT.zip --labels folders"
+        )
+    return {
+        "resolution": dataset.resolution,
+        "img_channels": dataset.img_channels,
+        "c_dim": len(dataset.class_names) if cond else 0,
+    }
+
+
 def _configure(
-    dataset: ImageDataset,
+    shape: dict[str, int],
     preset_name: str,
     mode: int,
     kind: str,
-    cond: bool,
     architecture: str,
     dims: int | None,
     mirror: bool,
     seed: int,
     wanted: dict[str, float | None],
 ) -> TrainConfig:
-    """The preset for the data, with what the user gave put in. Raises: ConfigError."""
+    """The preset for data of this shape, with what the user gave put in. Raises: ConfigError."""
     import msgspec
 
     from segan.train.config import TrainConfig, preset
 
-    base = preset(
-        preset_name,
-        resolution=dataset.resolution,
-        img_channels=dataset.img_channels,
-        c_dim=len(dataset.class_names) if cond else 0,
-    )
+    base = preset(preset_name, **shape)
     values = msgspec.to_builtins(base)
     values |= {name: value for name, value in wanted.items() if value is not None}
     values |= {"mirror": mirror, "seed": seed}

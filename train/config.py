@@ -198,6 +198,8 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
         pl_batch_shrink: the penalty uses batch_size / this many images.
         style_mixing: probability that two latents share an image.
         mirror: whether real images are mirrored at random.
+        noise: whether training adds per-pixel noise. Without it the noise strengths stay 0 and the
+            noise modes of a bundle make no difference.
         ema_kimg: half-life of the generator's moving average.
         ema_rampup: half-life at most this share of the images shown so far; 0 = no ramp.
         w_avg_beta: decay of the tracked mean of w.
@@ -223,6 +225,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     pl_batch_shrink: int = 2
     style_mixing: float = 0.9
     mirror: bool = False
+    noise: bool = True
     ema_kimg: float = 10.0
     ema_rampup: float = 0.05
     w_avg_beta: float = 0.995
@@ -301,8 +304,10 @@ def preset(
             network=NetworkConfig(**shape, mapping_layers=4, channel_base=1024, channel_max=64),
             subspace=subspace,
             total_kimg=40.0,
-            learning_rate=0.0025,
-            r1_gamma=1.0,
+            learning_rate=0.004,
+            r1_gamma=2.0,
+            # In minutes, noise only stands in for detail that is not learned yet.
+            noise=False,
             ema_kimg=5.0,
             kimg_per_tick=1.0,
             snapshot_kimg=10.0,

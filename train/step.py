@@ -35,7 +35,7 @@ class Latents(NamedTuple):
     z_other: torch.Tensor  # [N, z_dim], for style mixing
     crossover: torch.Tensor  # [N], first site that follows z_other
     coords: torch.Tensor | None  # [N, num_subspaces, K]
-    noise: torch.Tensor  # [N, num_noise]
+    noise: torch.Tensor | None  # [N, num_noise]
     labels: torch.Tensor | None  # [N, c_dim]
 
 
@@ -133,7 +133,7 @@ class TrainingState:
             z_other=normal(network.z_dim),
             crossover=torch.where(mixed, crossover, num_sites),
             coords=generator.sample_coords(n, random),
-            noise=normal(generator.synthesis.num_noise),
+            noise=normal(generator.synthesis.num_noise) if self.config.noise else None,
             labels=None if labels is None else labels[:n],
         )
 

@@ -129,7 +129,7 @@ def test_cut_short_anywhere(tmp_path: Path, small_config: Config) -> None:
     whole = path.read_bytes()
     for share in (0.0, 0.01, 0.3, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(CheckpointError, match="is empty|altered or cut short"):
+        with pytest.raises(CheckpointError, match=r"is empty|altered or cut short"):
             load_generator(checkpoint)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"generator.safetensors is missing"):

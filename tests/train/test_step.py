@@ -106,3 +106,16 @@ def test_a_step_depends_on_seed_and_number_alone(
         torch.rand(7)
     for a, b in zip(one.generator.parameters(), two.generator.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_without_noise_its_strengths_stay_0(small_config: Config, small_data: ImageDataset) -> None:
+    state = TrainingState(small_config(noise=False), CPU)
+    for _ in range(2):
+        state.train_step(batch(small_data), None, None, state.step_random())
+    strengths = {
+        name: float(p.detach())
+        for name, p in state.generator.named_parameters()
+        if name.endswith("noise_strength")
+    }
+    assert len(strengths) == 3
+    assert set(strengths.values()) == {0.0}
