@@ -23,7 +23,10 @@ from segan.train.faces_dataset import render_faces
 from segan.train.tensors import read_tensors
 
 #: A run of 60 steps at 8², with a checkpoint every 10.
-ARGS = ["train", "--faces", "64", "--resolution", "8", "--batch-size", "4", "--kimg", "0.24", "--snapshot-kimg", "0.04", "--seed", "3"]
+ARGS = [
+    *("train", "--faces", "64", "--resolution", "8", "--batch-size", "4"),
+    *("--kimg", "0.24", "--snapshot-kimg", "0.04", "--seed", "3"),
+]
 
 
 def command(*args: str | Path) -> list[str]:
