@@ -21,7 +21,7 @@ import torch
 
 from segan.export.bundle_writer import BundleDraft, check_target, zip_path
 from segan.export.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
-from segan.export.lowering import LOWERINGS, Lowering, default_lowering
+from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.to_onnx import OPSET, to_onnx
 from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
 from segan.runtime.bundle import ATTRIBUTES
@@ -81,7 +81,7 @@ class ExportConfig:
                     f"{name!r} is no upsampling site; expected one of {', '.join(sites)}."
                 )
         return {
-            name: self.site_lowering.get(name, self.lowering or default_lowering(site.resolution))
+            name: self.site_lowering.get(name, self.lowering or DEFAULT_LOWERING[site.resolution])
             for name, site in sites.items()
         }
 

@@ -29,12 +29,9 @@ LOWERINGS: tuple[Lowering, ...] = get_args(Lowering)
 UP_GAIN = 4.0
 
 
-def default_lowering(resolution: int) -> Lowering:
-    """The form for a site that makes ``resolution``: the fastest on ONNX Runtime's CPU provider.
-
-    See benchmarks/bundle_vs_eager.py, which measures all three.
-    """
-    return "transposed"
+#: Form for a site by the resolution that it makes: the fastest on ONNX Runtime's CPU provider, as
+#: benchmarks/bundle_vs_eager.py measures.
+DEFAULT_LOWERING: dict[int, Lowering] = {8 << number: "transposed" for number in range(8)}
 
 
 def lower_convolution(weight: torch.Tensor, fir: torch.Tensor, form: Lowering) -> nn.Module:

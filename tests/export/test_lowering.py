@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from segan.cli.export import LOWERINGS as CLI_LOWERINGS
 from segan.export.lowering import (
+    DEFAULT_LOWERING,
     LOWERINGS,
     Lowering,
-    default_lowering,
     lower_convolution,
     lower_upsampling,
 )
@@ -81,4 +81,5 @@ def test_upsampling(form: Lowering, fir: str, channels: int) -> None:
 
 def test_the_command_line_knows_every_form() -> None:
     assert CLI_LOWERINGS == LOWERINGS
-    assert {default_lowering(4 << layer) for layer in range(1, 9)} <= set(LOWERINGS)
+    assert set(DEFAULT_LOWERING.values()) <= set(LOWERINGS)
+    assert set(DEFAULT_LOWERING) == {8, 16, 32, 64, 128, 256, 512, 1024}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,10 +156,10 @@ def test_too_large_for_one_file(generator: Generator, monkeypatch: pytest.Monkey
         to_onnx(MappingGraph(generator), {"z": torch.zeros(2, 6)}, ["w"])
 
 
-def test_failure_of_the_exporter_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    class Sorted(torch.nn.Module):
+def test_failure_of_the_exporter_is_told() -> None:
+    class Branching(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.cumprod(x, 0) if bool(x.sum() > 0) else x
+            return x.exp() if bool(x.sum() > 0) else x
 
-    with caplog.at_level(logging.CRITICAL), pytest.raises(ExportError, match="could not export"):
-        to_onnx(Sorted(), {"x": torch.zeros(2, 6)}, ["y"])
+    with pytest.raises(ExportError, match=r"could not export Branching: .* Versions: torch"):
+        to_onnx(Branching(), {"x": torch.zeros(2, 6)}, ["y"])
