@@ -6,7 +6,7 @@ import json
 import signal
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -148,10 +148,10 @@ def command(
                 "--cond needs labels, and the built-in faces have no labels. Pass --data with "
                 "labelled images: segan data convert FOLDER OUT.zip --labels folders"
             )
-        dataset = None if data is None else _open(data, source)
-        shape = _shape(dataset, source, cond)
+        found = None if data is None else _open(data, source)
+        shape = _shape(found, source, cond)
         config = _configure(shape, preset, mode, kind, architecture, dims, mirror, seed, wanted)
-        dataset = dataset or _open(None, source)  # drawn only once the settings are known good
+        dataset = found or _open(None, source)  # drawn only once the settings are known good
         check_data_fits(config, dataset)
         run = new_run_folder(runs, config, dataset.name)
         _remember_data(run, data, source)
@@ -261,8 +261,16 @@ def _open(data: Path | None, source: dict[str, int]) -> ImageDataset:
     return open_dataset(data)
 
 
-def _shape(dataset: ImageDataset | None, source: dict[str, int], cond: bool) -> dict[str, int]:
-    """What the networks must fit: the data's shape, or the shape of the faces to be drawn."""
+class Shape(TypedDict):
+    """What the networks must fit."""
+
+    resolution: int
+    img_channels: int
+    c_dim: int
+
+
+def _shape(dataset: ImageDataset | None, source: dict[str, int], cond: bool) -> Shape:
+    """The data's shape, or the shape of the faces that are to be drawn."""
     if dataset is None:
         return {"resolution": source["resolution"], "img_channels": 3, "c_dim": 0}
     if cond and dataset.labels is None:
@@ -278,7 +286,7 @@ def _shape(dataset: ImageDataset | None, source: dict[str, int], cond: bool) -> 
 
 
 def _configure(
-    shape: dict[str, int],
+    shape: Shape,
     preset_name: str,
     mode: int,
     kind: str,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from segan.train.generator import Generator
 
-FORMAT = "segan.checkpoint/1"
+FORMAT: Literal["segan.checkpoint/1"] = "segan.checkpoint/1"
 GENERATOR, TRAINING, RECORD = "generator.safetensors", "training.safetensors", "checkpoint.json"
 _NAME = re.compile(r"nimg(\d{8,})")
 

@@ -41,8 +41,9 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Applies the block."""
         gain = math.sqrt(0.5)
-        around = self.skip(x, gain)
-        return around + self.conv1(self.conv0(x), gain)
+        around: torch.Tensor = self.skip(x, gain)
+        inner: torch.Tensor = self.conv1(self.conv0(x), gain)
+        return around + inner
 
 
 class Discriminator(nn.Module):

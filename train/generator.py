@@ -289,7 +289,9 @@ class Generator(nn.Module):
         """The bases U [rows, K] that the orthonormality penalty applies to."""
         if self.subspace.kind != "eigen":
             return []
-        found = [module.basis for module in self.subspaces if isinstance(module, EigenOffset)]
+        found: list[torch.Tensor] = [
+            module.basis for module in self.subspaces if isinstance(module, EigenOffset)
+        ]
         found += [
             module.basis
             for module in self.synthesis.bases.values()

@@ -159,8 +159,14 @@ def test_the_fingerprint_covers_images_and_labels(tmp_path: Path) -> None:
     other[2, 5, 5, 0] ^= 1
     path = tmp_path / "a.zip"
     found = [
-        open_dataset(write_set(path, *arguments)).fingerprint
-        for arguments in [(images,), (images,), (other,), (images, [0, 1, 0]), (images, [0, 1, 1])]
+        open_dataset(write_set(path, pixels, labels)).fingerprint
+        for pixels, labels in [
+            (images, None),
+            (images, None),
+            (other, None),
+            (images, [0, 1, 0]),
+            (images, [0, 1, 1]),
+        ]
     ]
     assert found[0] == found[1]
     assert len(set(found)) == 4
@@ -225,7 +231,7 @@ def test_rendering_again_gives_the_same_bytes_and_longer_sets_agree(tmp_path: Pa
     ],
 )
 def test_rendering_checks_its_arguments(
-    tmp_path: Path, arguments: dict[str, int], message: str
+    tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         render_faces(tmp_path / "new" / "faces.zip", **arguments)

@@ -40,7 +40,7 @@ def test_shares_of_a_product_count_the_interaction_in_both() -> None:
 def test_a_coordinate_without_importance_has_no_effect() -> None:
     generator = build(2)
     with torch.no_grad():
-        generator.subspaces[1].importance[2] = 0.0  # type: ignore[index,union-attr]
+        dict(generator.subspaces[1].named_parameters())["importance"][2] = 0.0
     effects = coordinate_effects(generator, torch.Generator().manual_seed(0), 4)
     assert effects is not None
     assert effects.shape == (2, 3)
@@ -76,7 +76,7 @@ def test_shares_of_a_generator_that_ignores_its_coords() -> None:
     generator = build(3)
     with torch.no_grad():
         for module in generator.subspaces:
-            module.importance.zero_()  # type: ignore[union-attr,operator]
+            dict(module.named_parameters())["importance"].zero_()
     shares = variance_shares(generator, torch.Generator().manual_seed(0), 4)
     assert shares is not None
     assert shares.coords == pytest.approx(0.0, abs=1e-9)
