@@ -23,6 +23,9 @@ from demo_page import Step, write_page
 #: Seeds of the sample sheet and of the walk.
 SAMPLES, WALK = "0-63", "3,11,19,27"
 
+#: Exit status of a command that was asked to stop, and of the demo itself.
+INTERRUPTED = 130
+
 #: What the demo writes into its folder.
 MADE = (
     *("faces.zip", "faces.segan", "runs", "samples", "index.html"),
@@ -57,7 +60,7 @@ class Demo:
         start = time.monotonic()
         status, stopped = self._call(words, limit_s)
         seconds = time.monotonic() - start
-        if status and not stopped:
+        if status and not (stopped and status == INTERRUPTED):
             quit_demo(f"the demo stopped: {command!r} ended with status {status}.", status)
         print(f"   {seconds:.1f} s", flush=True)
         self.steps.append(Step(title=title, command=command, seconds=seconds))
@@ -75,7 +78,7 @@ class Demo:
         except KeyboardInterrupt:
             # The terminal has sent Ctrl-C to the command as well; it saves what it has.
             process.wait()
-            quit_demo("the demo was interrupted.", 130)
+            quit_demo("the demo was interrupted.", INTERRUPTED)
 
 
 def quit_demo(message: str, status: int) -> NoReturn:
@@ -130,6 +133,8 @@ def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
         *("--kimg", f"{kimg:g}", "--runs", runs),
         limit_s=limit_s,
     )
+    if not any(runs.glob("*/checkpoints/*/checkpoint.json")):
+        quit_demo("training had no time to save anything. Allow it more: --minutes 7", 1)
     (run,) = runs.iterdir()
     demo.run("Export three ONNX graphs, and verify them", "export", run, "-o", bundle)
     demo.run("Show what the bundle holds", "info", bundle)
@@ -169,4 +174,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        quit_demo("the demo was interrupted.", 130)
+        quit_demo("the demo was interrupted.", INTERRUPTED)

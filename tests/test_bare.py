@@ -33,9 +33,7 @@ def test_every_light_module_imports_without_the_extras() -> None:
     assert int(done.stdout) >= 40
 
 
-@pytest.mark.skipif(
-    "SEGAN_BARE" not in os.environ, reason="only .ci/run's bare environment must be bare"
-)
+@pytest.mark.skipif("SEGAN_BARE" not in os.environ, reason="only .ci/run's light half is bare")
 def test_the_bare_environment_is_bare() -> None:
     assert [name for name in HEAVY if importlib.util.find_spec(name)] == []
 

@@ -1,0 +1,58 @@
+"""Writes docs/cli.md from the commands' own help: make docs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from segan.cli.main import root
+
+PAGE = Path(__file__).with_name("cli.md")
+WIDTH = 96
+
+HEAD = """\
+# The command line
+
+<!-- Written by 'make docs' from the commands' own help; change it there. -->
+
+Results go to stdout and everything else to stderr, so that `--json` can be piped. The exit status
+is 0, or 2 for wrong use, 1 for failure and 130 when interrupted; an error is one or two lines, with
+a traceback only under `--debug`.
+"""
+
+
+def commands(
+    command: click.Command, path: tuple[str, ...], parent: click.Context | None = None
+) -> Iterator[tuple[tuple[str, ...], click.Context]]:
+    """The command and those below it, depth first: (words, context)."""
+    context = click.Context(
+        command,
+        info_name=path[-1],
+        parent=parent,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+        help_option_names=["-h", "--help"],
+    )
+    yield path, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from commands(below, (*path, name), context)
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for words, context in commands(root, ("segan",)):
+        lines = [line.rstrip() for line in context.get_help().splitlines()]
+        text = "\n".join(lines).strip()
+        parts.append(f"## {' '.join(words)}\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
+    print(f"wrote {PAGE.parent.name}/{PAGE.name}")

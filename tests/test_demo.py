@@ -1,0 +1,173 @@
+"""The demo: its page from small things, and all of it with a run of a minute."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "demo"
+
+
+class Page(HTMLParser):
+    """Collects what a page shows, and whether its tags close."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.code: list[str] = []
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "img":
+            self.images.append(values["src"] or "")
+            assert values["alt"]
+        if tag == "a":
+            self.links.append(values["href"] or "")
+        if tag not in ("img", "meta", "br", "link"):
+            self._open.append(tag)
+            if tag == "code":
+                self.code.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "code":
+            self.code[-1] += data
+
+
+def draw(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (30, 20), "white").save(path)
+
+
+def make_folder(out: Path) -> tuple[Path, Path]:
+    """What the demo's commands leave: (run, bundle)."""
+    run, bundle = out / "runs" / "00000-faces-mode2-tiny", out / "faces.segan"
+    shutil.copytree(ROOT / "tests" / "data" / "toy.segan", bundle)
+    names = ("samples/sheet.png", "walk.gif", "mix.png", "data.png")
+    for name in (*names, *(f"sweep-layer{layer}.png" for layer in range(3))):
+        draw(out / name)
+    draw(run / "curves.png")
+    for kimg in ("0000.0", "0010.0", "0020.0", "0030.0"):
+        draw(run / "samples" / f"kimg{kimg}.png")
+        draw(run / "samples" / f"kimg{kimg}-sliders.png")
+    entries: list[dict[str, Any]] = [
+        {"nimg": 10000, "kimg": 10.0, "coords": 16, "dead_coords": 1},
+        {"nimg": 30000, "kimg": 30.0},
+    ]
+    (run / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return run, bundle
+
+
+@pytest.fixture
+def demo_page(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(str(DEMO))
+    return runpy.run_path(str(DEMO / "demo_page.py"), run_name="demo_page")
+
+
+def test_the_page_shows_every_picture_with_its_command(
+    tmp_path: Path, demo_page: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out & about"
+    run, bundle = make_folder(out)
+    titles = ["Draw faces", "Show faces", "Train mode 2", "Generate", "Mix styles"]
+    titles += [*(f"Sweep layer {layer}" for layer in range(3)), "Walk between faces"]
+    # dataclasses look their module up by name.
+    monkeypatch.setitem(sys.modules, "demo_page", type(sys)("demo_page"))
+    steps = [
+        demo_page["Step"](title=title, command=f"segan <{title}> & 'more'", seconds=1.25)
+        for title in titles
+    ]
+    path = demo_page["write_page"](out, run, bundle, steps)
+    assert path == out / "index.html"
+    page = Page(path)
+    assert len(page.images) == len(set(page.images)) == 11
+    for name in page.images + page.links:
+        assert (out / name).is_file(), name
+        assert not Path(name).is_absolute()
+    for step in steps:
+        assert step.command in page.code
+    text = path.read_text(encoding="utf-8")
+    assert "$" not in text.replace("$ ", "")
+    # Three of the four sheets: first, middle, last; of the log, the newest of each figure.
+    shown = [name for name in page.images if "kimg" in name]
+    assert [Path(name).name[4:10] for name in shown] == ["0000.0", "0020.0", "0030.0"]
+    assert "30 thousand images of training" in text
+    assert "15 sliders alive" in text
+    assert "1.0e-06" in text
+    assert "120.0 dB" in text
+    assert text.count('width="30" height="20"') == 10  # all but the gif
+
+
+def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(DEMO / "make_demo.py"), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_failing_step_ends_the_demo_with_its_own_message(tmp_path: Path) -> None:
+    done = run_demo(tmp_path, "--faces", "0")
+    assert done.returncode == 2
+    assert "count is 0; expected 1 to" in done.stderr
+    assert "'segan data render out/faces.zip --count 0 --resolution 32' ended" in done.stderr
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize("option", ["--kimg", "--minutes"])
+def test_no_training_is_refused(tmp_path: Path, option: str) -> None:
+    done = run_demo(tmp_path, option, "0")
+    assert done.returncode == 2
+    assert "must be more than 0" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the demo trains; the bare environment cannot")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("stays")
+    (out / "sweep-layer9.png").write_text("left over from an earlier demo")
+    done = run_demo(tmp_path, "--kimg", "0.1", "--faces", "64")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Open this page: file://" in done.stdout
+    assert (out / "mine.txt").exists()
+    assert not (out / "sweep-layer9.png").exists()
+    page = Page(out / "index.html")
+    for name in page.images:
+        with Image.open(out / name) as image:
+            image.load()
+    # Every command on the page is one that was shown on the screen.
+    shown = re.findall(r"^\$ (.*)$", done.stdout, re.MULTILINE)
+    assert len(shown) == 11
+    assert set(shown) <= set(page.code)
+    assert re.search(
+        r"mode 2, eigen · 24 sliders · 0\.\d+ thousand", (out / "index.html").read_text()
+    )
+
+    # The time is up: training is stopped, and the demo goes on with what there is.
+    again = run_demo(tmp_path, "--kimg", "1000", "--minutes", "0.4", "--faces", "64")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "24 s are over" in again.stdout
+    assert len(list((out / "runs").iterdir())) == 1

@@ -1,0 +1,254 @@
+"""The documentation holds: links lead somewhere, the reference is up to date, examples run.
+
+Every fenced bash and python block of README.md, docs/training.md and docs/generation.md is run, in
+order, in an empty folder, with nothing changed but what SHORTER states: less data, a shorter run,
+fewer images. Lines that begin with ``make`` or ``pip`` are not run; their targets and extras must
+exist.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segan.cli.main import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TITLES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+#: Pages of docs/ whose blocks take what the README's blocks left.
+RUN_AFTER_README = ("training.md", "generation.md")
+
+#: What is run instead of a line, since training for minutes is no test: the same, shortened.
+SHORTER = {
+    "segan train --mode 2": "segan train --mode 2 --faces 32 --kimg 0.02",
+    "segan train --data photos.zip --mode 2 --preset paper --kimg 1000": (
+        "segan train --data photos.zip --mode 2 --preset tiny --batch-size 4 --kimg 0.004"
+    ),
+    "segan generate faces.segan --seeds 0-999 -o many --psi 0.7 --format tar": (
+        "segan generate faces.segan --seeds 0-9 -o many --psi 0.7 --format tar"
+    ),
+    "segan generate faces.segan --seeds 0-999 -o tars --format tar": (
+        "segan generate faces.segan --seeds 0-9 -o tars --format tar"
+    ),
+    "segan sweep faces.segan --at L2N0D1 --seeds 0-3 -o slider.gif": (
+        "segan sweep faces.segan --at L2N0D1 --seeds 0-3 -o slider.gif --steps 3"
+    ),
+    "segan interpolate faces.segan --seeds 0,5,9 --frames 30 --loop -o walk.gif": (
+        "segan interpolate faces.segan --seeds 0,5,9 --frames 2 --loop -o walk.gif"
+    ),
+}
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
+    """(language, text) of a page's fenced blocks."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(language, code) for language, code in found if language in languages]
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub spells them."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=TITLES)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"", text):
+        link = "".join(target)
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), link
+        assert found.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in headings(found), link
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["render"]()
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == page, "run 'make docs'"
+    for name in COMMANDS:
+        assert f"\n## segan {name}\n" in page
+
+
+def test_every_built_in_attribute_is_described() -> None:
+    from segan.train.faces import FACE_ATTRIBUTES
+
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    missing = [a.name for a in FACE_ATTRIBUTES if f"`{a.name}`" not in page]
+    assert missing == []
+
+
+def test_every_field_of_the_manifest_is_described() -> None:
+    from segan.runtime.manifest import Manifest, Verification
+
+    page = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
+    for record in (Manifest, Verification):
+        missing = [name for name in record.__struct_fields__ if f"`{name}`" not in page]
+        assert missing == []
+
+
+def test_the_table_of_presets_is_right() -> None:
+    from segan.train.config import preset
+
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0]: cells[1:]
+        for line in page.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 4
+    }
+    assert rows["setting"] == ["`tiny`", "`paper`", "`auto`"]
+    configs = [preset("tiny", resolution=32), preset("paper", resolution=64)]
+    auto = preset("auto", resolution=256)
+
+    def figures(config: Any) -> dict[str, Any]:
+        network = config.network
+        assert network.z_dim == network.w_dim
+        return {
+            "z_dim, w_dim": network.z_dim,
+            "mapping layers": network.mapping_layers,
+            "channels at resolution r": f"{network.channel_base} / r, at most "
+            f"{network.channel_max}",
+            "batch size": config.batch_size,
+            "learning rate": config.learning_rate,
+            "R1 γ": config.r1_gamma,
+            "per-pixel noise": "yes" if config.noise else "no",
+            "EMA half-life, kimg": config.ema_kimg,
+            "length, kimg": config.total_kimg,
+            "checkpoint every, kimg": config.snapshot_kimg,
+        }
+
+    for column, config in enumerate(configs):
+        for name, value in figures(config).items():
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            assert rows[name][column] == shown, name
+    scaled = ("batch size", "learning rate", "R1 γ", "EMA half-life, kimg")
+    for name, value in figures(auto).items():
+        if name == "channels at resolution r":
+            assert rows[name][2] == "16384 / r (32768 / r from 512²), at most 512"
+        elif name not in scaled:
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            assert rows[name][2] == shown, name
+    assert auto.batch_size == 4096 // 256
+    assert auto.r1_gamma == pytest.approx(0.0002 * 256**2 / auto.batch_size)
+    assert auto.ema_kimg == pytest.approx(auto.batch_size * 10 / 32)
+    assert auto.learning_rate == 0.0025
+    assert preset("auto", resolution=1024).learning_rate == 0.002
+    assert preset("auto", resolution=512).network.channel_base == 32768
+    for config in (*configs, auto):
+        assert (config.r1_interval, config.pl_interval, config.pl_weight) == (16, 4, 2)
+        assert (config.style_mixing, config.beta1, config.beta2) == (0.9, 0, 0.99)
+        subspace = config.subspace
+        assert (subspace.dims, subspace.prior, subspace.placement) == (6, "uniform", "first")
+        assert (subspace.orthonormality_weight, subspace.information_weight) == (1, 0.1)
+
+
+def check_not_run(line: str) -> bool:
+    """Checks a line of make or pip; whether it was one."""
+    words = shlex.split(line)
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        targets = [word for word in words[1:] if "=" not in word]
+        assert targets
+        for target in targets:
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+        return True
+    if words[0] in ("pip", ".venv/bin/pip"):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for extras in re.findall(r"\[([\w,]+)\]", line):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), line
+        return True
+    return False
+
+
+def run_line(line: str, folder: Path) -> None:
+    """Runs one shell line, which must be a segan command, in ``folder``."""
+    words = shlex.split(SHORTER.get(line, line))
+    assert words[0] == "segan", line
+    done = subprocess.run(
+        [sys.executable, "-m", "segan.cli.main", *words[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def run_python(code: str, folder: Path) -> None:
+    """Runs a Python block in ``folder``; torch must not come in."""
+    code += "\nimport sys; assert 'torch' not in sys.modules and 'onnx' not in sys.modules\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run_blocks(page: Path, folder: Path) -> None:
+    """Runs a page's blocks in order."""
+    for language, code in blocks(page, "bash", "sh", "shell", "console", "python"):
+        assert language in ("bash", "python"), "use bash, python or text"
+        if language == "python":
+            run_python(code, folder)
+            continue
+        for line in code.splitlines():
+            if line.strip() and not check_not_run(line):
+                run_line(line, folder)
+
+
+@pytest.mark.slow
+def test_the_examples_work_as_typed(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the README trains; the bare environment cannot")
+    (tmp_path / "photos").mkdir()  # the reader's own
+    random = np.random.RandomState(0)
+    for number in range(6):
+        pixels = random.randint(0, 256, (70, 90, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.jpg")
+
+    run_blocks(ROOT / "README.md", tmp_path)
+    assert len(list((tmp_path / "out").glob("seed*.png"))) == 64
+    assert {path.name for path in tmp_path.glob("*.segan")} == {"faces.segan", "photos.segan"}
+    assert len(list((tmp_path / "sweeps").glob("*.png"))) == 4
+    for name in ("sweep-L3N0D5.png", "slider.gif", "mix.png", "walk.gif", "many/shard-000000.tar"):
+        assert (tmp_path / name).stat().st_size > 0, name
+
+    for name in RUN_AFTER_README:
+        run_blocks(ROOT / "docs" / name, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=TITLES)
+def test_other_pages_only_name_what_exists(page: Path) -> None:
+    if page == ROOT / "README.md" or page.name in RUN_AFTER_README:
+        return  # run as a whole by the test above
+    for language, code in blocks(page, "bash", "python"):
+        assert language == "bash", page.name
+        for line in code.splitlines():
+            assert check_not_run(line), line
+
+
+def test_every_shortened_line_is_on_a_page() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for line in SHORTER:
+        assert f"\n{line}\n" in text, line
