@@ -159,7 +159,7 @@ def _show_bundle(found: dict[str, Any]) -> None:
     for name, text in lines:
         click.echo(f"  {name:<13}{text}")
     if not found["subspaces"]:
-        click.echo("\nThere are no subspaces to sweep (mode 0).")
+        click.echo("\nThere are no subspaces to sweep (mode 0). Add some: segan directions")
         return
     click.echo()
     header = ("subspace", "layer", "index", "dims", "site", "resolution", "prior", "range")

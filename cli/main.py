@@ -21,6 +21,7 @@ COMMANDS = {
     "data": ("segan.cli.data", "Render the built-in faces, or convert images to a training zip."),
     "train": ("segan.cli.train", "Train a generator."),
     "export": ("segan.cli.export", "Write a run's generator as a verified ONNX bundle."),
+    "directions": ("segan.cli.directions", "Add sliders to any bundle: sefa, pca or vectors."),
     "generate": ("segan.cli.generate", "Generate images in batches."),
     "sweep": ("segan.cli.sweep", "Sweep one attribute over its range."),
     "mix": ("segan.cli.mix", "Mix the styles of two sets of seeds."),

@@ -34,7 +34,7 @@ def find_slider(manifest: Manifest, layer: int, dim: int, index: int = 0) -> tup
     if not manifest.subspaces:
         raise ConfigError(
             f"this bundle has no sliders, since mode {manifest.mode} has no subspaces. "
-            "Train with --mode 2."
+            "Train with --mode 2, or add some with 'segan directions'."
         )
     _check_layer(manifest, layer)
     rows = {

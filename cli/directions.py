@@ -1,0 +1,174 @@
+"""``segan directions``: sliders for a bundle that has none, or more of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segan.cli.options import BundleSource, bundle_options, json_option, parse_range
+from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segan.export.directions import DirectionsResult
+
+
+@click.command(
+    "directions",
+    epilog="Example: segan directions faces.segan --method sefa --dims 6 -o faces-sefa.segan",
+)
+@click.option(
+    "--method",
+    # As in segan.export.directions, which imports onnx.
+    type=click.Choice(["sefa", "pca", "vectors"]),
+    default="sefa",
+    show_default=True,
+    help="Closed-form factorisation of the style affines, principal components of w, or the "
+    "vectors of --vectors.",
+)
+@click.option(
+    "--dims",
+    type=int,
+    default=None,
+    show_default="6, or all vectors",
+    help="Directions for each layer or group, the strongest first.",
+)
+@click.option(
+    "--layers",
+    default=None,
+    show_default="each by itself",
+    metavar="RANGE",
+    help="Layers that get directions; 0-1,3 moves layers 0 and 1 together, and 3.",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="none",
+    metavar="FILE",
+    help="npz or npy: layers [layers, dims, w_dim], ws [num_sites, w_dim] or w [dims, w_dim].",
+)
+@click.option(
+    "--samples",
+    type=int,
+    default=20_000,
+    show_default=True,
+    help="Latents that are mapped for units and components.",
+)
+@click.option(
+    "--range",
+    "limits",
+    default="-3,3",
+    show_default=True,
+    metavar="LOW,HIGH",
+    help="Range of the sliders, in standard deviations of w.",
+)
+@click.option(
+    "--class",
+    "class_index",
+    type=int,
+    default=None,
+    show_default="all in turn",
+    help="Class whose w are taken, of a conditional generator.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="faces-sefa.segan beside faces.segan",
+    help="Folder of the new bundle, NAME.segan; a bundle that is there is replaced.",
+)
+@click.option("--in-place", is_flag=True, help="Replace BUNDLE itself.")
+@bundle_options
+@json_option
+def command(
+    source: BundleSource,
+    method: str,
+    dims: int | None,
+    layers: str | None,
+    vectors: Path | None,
+    samples: int,
+    limits: str,
+    class_index: int | None,
+    out: Path | None,
+    in_place: bool,
+    as_json: bool,
+) -> None:
+    """Find directions of BUNDLE, or of the newest bundle under this folder, and add them to it.
+
+    They become subspaces like those that were trained: sweep, --set and the rest work alike.
+    Their unit is one standard deviation of w, and at 0 every image stays as it was. Runs on the
+    bundle's graphs, without its checkpoint.
+    """
+    low, high = parse_range(limits)
+    if out is not None and in_place:
+        raise ConfigError("-o and --in-place exclude each other; expected one of them.")
+
+    generator = source.open()
+    path = generator.bundle.path
+    target = path if in_place else out or path.with_name(f"{path.stem}-{method}.segan")
+
+    from segan.export.directions import DirectionsConfig, write_directions
+
+    config = DirectionsConfig(
+        method=method,  # type: ignore[arg-type]  # click checked it
+        dims=dims,
+        layers=layers,
+        vectors=vectors,
+        samples=samples,
+        class_index=class_index,
+        low=low,
+        high=high,
+    )
+    result = write_directions(
+        generator, target, config, on_step=lambda text: click.echo(f"{text} ...", err=True)
+    )
+    found = _as_dict(result, method)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"wrote {result.path}: {len(result.subspaces)} subspaces, unit one deviation of w")
+    for entry in found["subspaces"]:
+        shares = ", ".join(f"{100 * share:.1f}" for share in entry["explained_variance"][:6])
+        more = ", …" if entry["dims"] > 6 else ""
+        click.echo(
+            f"  {entry['subspace']}: layers {', '.join(map(str, entry['layers']))}; "
+            f"{entry['dims']} dims, {_MEANING[method]} {shares}{more} %"
+        )
+    first = found["subspaces"][0]
+    click.echo(f"next: segan sweep {result.path} --layer {first['layer']} --index {first['index']}")
+
+
+#: What the shares that are printed are shares of.
+_MEANING = {
+    "sefa": "of the squared style weights",
+    "pca": "of the variance of w",
+    "vectors": "of the variance of w",
+}
+
+
+def _as_dict(result: DirectionsResult, method: str) -> dict[str, Any]:
+    return {
+        "bundle": str(result.path),
+        "method": method,
+        "coords_dim": result.manifest.coords_dim,
+        "num_subspaces": result.manifest.num_subspaces,
+        "max_error": result.max_error,
+        "subspaces": [
+            {
+                "subspace": f"L{subspace.layer}N{subspace.index}",
+                "layer": subspace.layer,
+                "index": subspace.index,
+                "dims": subspace.dims,
+                "range": [subspace.low, subspace.high],
+                "layers": list(row.layers),
+                "sigma": row.sigma.tolist(),
+                "explained_variance": row.explained.tolist(),
+                "names": list(row.names),
+            }
+            for row, subspace in zip(result.rows, result.subspaces, strict=True)
+        ],
+    }

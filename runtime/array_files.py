@@ -1,0 +1,100 @@
+"""Reading arrays from .npy and .npz files of unknown origin: nothing is unpickled.
+
+Sizes are checked before anything is allocated, and a header that states more than the file holds
+is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.runtime.errors import DataError
+
+#: Largest file, and largest array once unpacked, in bytes.
+MAX_BYTES = 1 << 30
+
+#: Most arrays in one file.
+_MAX_ARRAYS = 4096
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an .npz by name, or the one of an .npy under the name ``""``.
+
+    Numbers come as float64, text as it is.
+
+    Raises:
+        DataError: missing, too large, damaged, or it holds Python objects.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MAX_BYTES:
+            raise DataError(f"{path} is no file of at most {MAX_BYTES} bytes. Give a smaller one.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist. Give an .npz, .npy or .pt file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    if data.startswith(b"\x93NUMPY"):
+        return {"": decode_npy(data, str(path))}
+    if not data.startswith(b"PK"):
+        raise DataError(f"{path} is neither .npz nor .npy. Save it with numpy.savez.")
+    found: dict[str, NDArray[np.generic]] = {}
+    left = MAX_BYTES
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
+            if len(entries) > _MAX_ARRAYS:
+                raise DataError(f"{path} holds {len(entries)} arrays; expected {_MAX_ARRAYS}.")
+            for entry in entries:
+                with archive.open(entry) as file:
+                    # What the header of the zip states need not be true.
+                    part = file.read(left + 1)
+                left -= len(part)
+                if left < 0:
+                    raise DataError(f"{path} unpacks to more than {MAX_BYTES} bytes.")
+                name = entry.filename.removesuffix(".npy")
+                found[name] = decode_npy(part, f"{path}: {name}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path} is cut short or damaged ({error}). Save it again.") from None
+    if not found:
+        raise DataError(f"{path} holds no arrays. Save it with numpy.savez.")
+    return found
+
+
+def decode_npy(data: bytes, where: str) -> NDArray[np.generic]:
+    """An .npy's array, without trusting its header.
+
+    Raises:
+        DataError: damaged, or it holds Python objects or anything but numbers and text.
+    """
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"version {version}")
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise DataError(f"{where} is cut short or damaged ({error}). Save it again.") from None
+    if dtype.hasobject:
+        raise DataError(
+            f"{where} holds Python objects, which can run code when they are read; segan does not "
+            "read them. Save plain arrays."
+        )
+    if dtype.kind not in "fiubU" or dtype.itemsize == 0:
+        raise DataError(f"{where} holds {dtype}; expected numbers.")
+    left = len(data) - file.tell()
+    if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != left:
+        raise DataError(f"{where} is cut short: it states {list(shape)} {dtype}. Save it again.")
+    values = np.frombuffer(data, dtype, offset=file.tell())
+    values = values.reshape(shape, order="F" if fortran else "C")
+    return values if dtype.kind == "U" else values.astype(np.float64)
