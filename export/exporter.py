@@ -50,6 +50,7 @@ class ExportConfig:
         tolerance: largest difference of a pixel from the PyTorch generator, images in [-1, 1].
         batch_sizes: batch sizes that verification runs.
         zip: also write the bundle as one file, NAME.segan.zip.
+        provenance: further entries of the manifest's provenance.
 
     Raises:
         ConfigError: an unknown form, or a number out of its range.
@@ -61,6 +62,7 @@ class ExportConfig:
     tolerance: float = 1e-4
     batch_sizes: tuple[int, ...] = (1, 3, 8)
     zip: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         forms = [*self.site_lowering.values()]
@@ -154,7 +156,7 @@ def export_bundle(
             name=name,
             class_names=loaded.meta.class_names if loaded else (),
             lowering=dict(lowering),
-            provenance=_provenance(sha256, loaded),
+            provenance=_provenance(sha256, loaded) | dict(config.provenance),
             verification=(),
             files=dict(draft.files),
         )

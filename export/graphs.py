@@ -197,6 +197,7 @@ class ConvolutionSite(nn.Module):
 
     def __init__(self, site: SynthesisSite, form: Lowering, gain: float) -> None:
         super().__init__()
+        self.clamp = None if site.clamp is None else site.clamp * gain
         gain *= LRELU_GAIN
         weight = _fold(site.weight, site.weight_gain)
         self.affine = Dense(site.affine)
@@ -224,7 +225,7 @@ class ConvolutionSite(nn.Module):
         x = x * _per_channel(demodulation)
         # Noise and bias first: with one noise for the whole batch, that sum is small.
         x = x + (self.bias if noise is None else noise * self.noise_strength + self.bias)
-        return F.leaky_relu(x, LRELU_SLOPE)
+        return _bounded(F.leaky_relu(x, LRELU_SLOPE), self.clamp)
 
 
 class RGBSite(nn.Module):
@@ -235,13 +236,14 @@ class RGBSite(nn.Module):
 
     def __init__(self, site: ToRGB) -> None:
         super().__init__()
-        self.affine = Dense(site.affine)
+        self.affine, self.clamp = Dense(site.affine), site.clamp
         self.register_buffer("weight", _fold(site.weight, site.weight_gain))
         self.register_buffer("bias", _fold(site.bias))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [N, I, r, r] → [N, img_channels, r, r]."""
-        return F.conv2d(x * _per_channel(self.affine(w)), self.weight, self.bias)
+        x = F.conv2d(x * _per_channel(self.affine(w)), self.weight, self.bias)
+        return _bounded(x, self.clamp)
 
 
 class BlockGraph(nn.Module):
@@ -255,7 +257,7 @@ class BlockGraph(nn.Module):
         self.around: nn.Module | None = None
         if block.skip is not None:
             weight = _fold(block.skip.weight, block.skip.weight_gain * gain)
-            self.around = lower_convolution(weight, _fold(block.fir), form)
+            self.around = lower_convolution(weight, _fold(block.skip.fir), form)
         self.conv0 = self.to_rgb = self.upsample = None
         if block.conv0 is not None:
             self.conv0 = ConvolutionSite(block.conv0, form, 1.0)
@@ -344,6 +346,11 @@ class SynthesisGraph(nn.Module):
 def _fold(value: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
     """The trained values times ``gain``, in float64."""
     return value.detach().double() * gain
+
+
+def _bounded(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
+    """x with its magnitude bounded, where there is a bound."""
+    return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 def _per_channel(value: torch.Tensor) -> torch.Tensor:

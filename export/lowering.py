@@ -9,7 +9,8 @@ kernel. Three forms of that compute the same numbers, up to rounding:
 
 Kernels are composed in float64 and have constant weights. In each form ``weight`` is scaled
 already, and ``fir`` [4, 4] sums to 1; the gain of 4 that makes up for the inserted zeros is added
-here.
+here. Imported networks may have filters of 6 and more taps, an even number: those are written in
+the transposed form, whichever is asked for.
 
 Sources: Karras et al. 2020b, Section 5; Shi et al. 2016 for DepthToSpace.
 """
@@ -39,10 +40,11 @@ def lower_convolution(weight: torch.Tensor, fir: torch.Tensor, form: Lowering) -
 
     Args:
         weight: [O, I, 3, 3], or [O, I, 1, 1] for the 1 × 1 path of the residual architecture.
-        fir: filter, [4, 4].
+        fir: filter, [T, T], T even.
         form: how.
     """
     weight, fir = weight.double(), fir.double() * UP_GAIN
+    form = _form(fir, form)
     if weight.shape[-1] == 1:
         if form == "folded":
             return FoldedConvolution(F.pad(weight * fir, (1, 1, 1, 1)))
@@ -56,7 +58,12 @@ def lower_convolution(weight: torch.Tensor, fir: torch.Tensor, form: Lowering) -
 
 def lower_upsampling(channels: int, fir: torch.Tensor, form: Lowering) -> nn.Module:
     """A module that doubles the resolution of an image: [N, C, H, W] → [N, C, 2H, 2W]."""
-    return _depthwise(channels, fir.double() * UP_GAIN, form)
+    return _depthwise(channels, fir.double() * UP_GAIN, _form(fir, form))
+
+
+def _form(fir: torch.Tensor, form: Lowering) -> Lowering:
+    """The form that a filter can have: the others are made for 4 taps."""
+    return form if len(fir) == 4 else "transposed"
 
 
 def _depthwise(channels: int, fir: torch.Tensor, form: Lowering) -> nn.Module:
@@ -114,7 +121,8 @@ class TransposedConvolution(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, I, H, W] → [N, O, 2H, 2W]."""
         x = F.conv_transpose2d(x, self.weight, stride=2)  # [N, O, 2H + 1, 2W + 1]
-        return F.conv2d(x, self.fir, padding=1, groups=len(self.fir))
+        padding = self.fir.shape[-1] // 2 - 1
+        return F.conv2d(x, self.fir, padding=padding, groups=len(self.fir))
 
 
 class SubpixelConvolution(nn.Module):
@@ -169,7 +177,9 @@ class TransposedUpsampling(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] → [N, C, 2H, 2W]."""
-        return F.conv_transpose2d(x, self.weight, stride=2, padding=1, groups=len(self.weight))
+        padding = self.weight.shape[-1] // 2 - 1
+        groups = len(self.weight)
+        return F.conv_transpose2d(x, self.weight, stride=2, padding=padding, groups=groups)
 
 
 class SubpixelUpsampling(nn.Module):

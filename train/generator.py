@@ -73,6 +73,10 @@ class SynthesisSite(nn.Module):
         resolution: of the output.
         w_dim: width of the style vector.
         up: whether the resolution doubles.
+
+    Attributes:
+        clamp: bound of the output's magnitude, before ``gain``; None = no bound. Networks that
+            were trained elsewhere may have one.
     """
 
     fir: torch.Tensor
@@ -83,6 +87,7 @@ class SynthesisSite(nn.Module):
     ) -> None:
         super().__init__()
         self.up, self.resolution = up, resolution
+        self.clamp: float | None = None
         self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.weight_gain = 1 / math.sqrt(in_channels * 9)
@@ -103,15 +108,21 @@ class SynthesisSite(nn.Module):
         )
         if noise is not None:
             x = x + noise[:, None] * self.noise_strength
-        return lrelu(x + self.bias[:, None, None], gain)
+        x = lrelu(x + self.bias[:, None, None], gain)
+        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
 
 
 class ToRGB(nn.Module):
-    """Modulated 1 × 1 convolution to the image's channels, without demodulation."""
+    """Modulated 1 × 1 convolution to the image's channels, without demodulation.
+
+    Attributes:
+        clamp: see ``SynthesisSite``.
+    """
 
     def __init__(self, in_channels: int, img_channels: int, w_dim: int) -> None:
         super().__init__()
         self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.clamp: float | None = None
         self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
         self.weight_gain = 1 / math.sqrt(in_channels)
         self.bias = nn.Parameter(torch.zeros(img_channels))
@@ -119,7 +130,8 @@ class ToRGB(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [N, I, r, r] → [N, img_channels, r, r]."""
         x = modulated_conv2d(x, self.weight * self.weight_gain, self.affine(w), demodulate=False)
-        return x + self.bias[:, None, None]
+        x = x + self.bias[:, None, None]
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class SynthesisBlock(nn.Module):

@@ -130,7 +130,7 @@ def modulated_conv2d(
         weight: [O, I, k, k], k = 1 or 3.
         styles: s, [N, I].
         demodulate: whether to multiply by d = 1/√(Σ_{i,k} (s_i w_{oik})² + 1e-8), [N, O].
-        fir_up: filter [4, 4] with which the resolution doubles; None keeps it.
+        fir_up: filter [T, T], T even, with which the resolution doubles; None keeps it.
 
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] with ``fir_up``.

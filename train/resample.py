@@ -36,13 +36,14 @@ def filter2d(
 
 
 def upsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Doubles the resolution: zero insertion, then ``kernel`` [4, 4] with gain 4.
+    """Doubles the resolution: zero insertion, then ``kernel`` [T, T], T even, with gain 4.
 
     [N, C, H, W] → [N, C, 2H, 2W]. A transposed depthwise convolution does both at once.
     """
     channels = x.shape[1]
     weight = depthwise((kernel * 4).to(x.dtype), channels)
-    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
+    padding = _up_padding(kernel)
+    return F.conv_transpose2d(x, weight, stride=2, padding=padding, groups=channels)
 
 
 def downsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
@@ -54,13 +55,17 @@ def conv2d_up(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> to
     """Doubles the resolution and convolves with ``weight`` [O, I, 3, 3] or [O, I, 1, 1].
 
     The 3 × 3 case is a transposed convolution (zero insertion and convolution in one, output
-    2H + 1) and then the filter with gain 4, as StyleGAN2 does it.
+    2H + 1) and then the filter [T, T], T even, with gain 4, as StyleGAN2 does it.
     """
     if weight.shape[-1] == 1:
         return upsample2d(F.conv2d(x, weight), kernel)
-    return filter2d(
-        F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), kernel, padding=1, gain=4.0
-    )
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return filter2d(x, kernel, padding=_up_padding(kernel), gain=4.0)
+
+
+def _up_padding(kernel: torch.Tensor) -> int:
+    """Zeros on each side of what a filter [T, T] smooths after zero insertion: 1 for 4 taps."""
+    return kernel.shape[-1] // 2 - 1
 
 
 def conv2d_down(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -42,3 +45,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def foreign_models() -> ModuleType:
+    """The module foreign_models.py: random generators of other projects' layouts."""
+    pytest.importorskip("torch")
+    path = Path(__file__).with_name("foreign_models.py")
+    spec = importlib.util.spec_from_file_location("foreign_models", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
