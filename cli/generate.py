@@ -11,15 +11,18 @@ import click
 from segan.cli.options import (
     BundleSource,
     Style,
+    all_latents,
     batch_size_option,
     bundle_options,
     json_option,
+    latents_option,
+    open_latents,
     seeds_option,
     style_options,
 )
 from segan.cli.progress import Progress, progress
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList
+from segan.runtime.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
     from segan.runtime.batch import BatchResult
@@ -36,7 +39,8 @@ _SHEET_IMAGES = 64
     "generate",
     epilog="Example: segan generate faces.segan --seeds 0-63 -o out --psi 0.7",
 )
-@seeds_option("0-63")
+@seeds_option(None, shown="0-63, or all latents")
+@latents_option
 @click.option(
     "-o",
     "--out",
@@ -89,7 +93,8 @@ _SHEET_IMAGES = 64
 @json_option
 def command(
     source: BundleSource,
-    seeds: SeedList,
+    seeds: SeedList | None,
+    latents: tuple[Path, ...],
     out: Path,
     files: str,
     quality: int,
@@ -112,17 +117,20 @@ def command(
 
     if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".npz", ".zip", ".tar"):
         raise ConfigError(f"-o is {out}; expected a folder. The format is set by --format.")
+    generator = source.open()
+    given = open_latents(latents, generator)
+    seeds = seeds or all_latents(given) or parse_seeds("0-63")
     request = BatchRequest(
         seeds=seeds,
+        latents=given,
         format=files,  # type: ignore[arg-type]  # one of FORMATS: click checked it
         quality=quality,
         compress_level=compress_level,
         shard_size=shard_size,
         **style,
     )
-    generator = source.open()
     result = _run(generator, request, out, batch_size, workers, overwrite)
-    drawn = _draw_sheet(generator, seeds, out, style, batch_size) if sheet else None
+    drawn = _draw_sheet(generator, request, out, style, batch_size) if sheet else None
     if as_json:
         click.echo(
             json.dumps(
@@ -196,13 +204,14 @@ def _run(
 
 
 def _draw_sheet(
-    generator: Generator, seeds: SeedList, out: Path, style: Style, batch_size: int
+    generator: Generator, request: BatchRequest, out: Path, style: Style, batch_size: int
 ) -> Path | None:
     from segan.runtime.sheets import grid, write_sheet
 
+    seeds = request.seeds[:_SHEET_IMAGES]
     if not len(seeds):
         return None
-    images = generator.generate(seeds[:_SHEET_IMAGES], batch_size=batch_size, **style)
+    images = generator.generate(seeds, batch_size=batch_size, latents=request.latents, **style)
     path = out / "sheet.png"
     write_sheet(path, grid(images))
     return path

@@ -12,16 +12,19 @@ import click
 from segan.cli.options import (
     BundleSource,
     Style,
+    all_latents,
     batch_size_option,
     bundle_options,
     json_option,
+    latents_option,
+    open_latents,
     scale_option,
     seeds_option,
     style_options,
 )
 from segan.cli.progress import progress
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList
+from segan.runtime.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     "interpolate",
     epilog="Example: segan interpolate faces.segan --seeds 0,5,9 --frames 30 --loop -o walk.gif",
 )
-@seeds_option("0-3", "Seeds to walk through, 2 or more.")
+@seeds_option(None, "Seeds to walk through, 2 or more.", "0-3, or all latents")
+@latents_option
 @click.option(
     "--frames", type=int, default=30, show_default=True, help="Frames from a seed to the next."
 )
@@ -60,7 +64,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     source: BundleSource,
-    seeds: SeedList,
+    seeds: SeedList | None,
+    latents: tuple[Path, ...],
     frames: int,
     space: Literal["w", "z"],
     loop: bool,
@@ -81,8 +86,10 @@ def command(
     if scale is not None and scale < 1:
         raise ConfigError(f"scale is {scale}; expected 1 or more.")
     generator = source.open()
+    given = open_latents(latents, generator)
+    seeds = seeds or all_latents(given) or parse_seeds("0-3")
     walk = generator.interpolate(
-        seeds, frames, space=space, loop=loop, batch_size=batch_size, **style
+        seeds, frames, space=space, loop=loop, batch_size=batch_size, latents=given, **style
     )
     total = frames * (len(seeds) if loop else len(seeds) - 1) + (0 if loop else 1)
     with progress(total, "frames", "walking") as bar:

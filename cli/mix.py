@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -13,22 +14,32 @@ from segan.cli.options import (
     batch_size_option,
     bundle_options,
     json_option,
+    latents_option,
+    open_latents,
     read_seeds,
     scale_option,
     style_options,
 )
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList
+from segan.runtime.seeds import SeedList, parse_seeds
 
 
 @click.command(
     "mix",
     epilog="Example: segan mix faces.segan --rows 0-3 --cols 10-14 --layers 0-1 -o mix.png",
 )
+@latents_option
+@click.option(
+    "--cols-from",
+    type=click.Choice(["seeds", "latents"]),
+    default="seeds",
+    show_default=True,
+    help="What --cols are, with --latents; --rows are latents.",
+)
 @click.option(
     "--rows",
-    default="0-3",
-    show_default=True,
+    default=None,
+    show_default="0-3, or the first 4 latents",
     callback=read_seeds,
     metavar="LIST",
     help="Seeds that give everything but the layers.",
@@ -63,7 +74,9 @@ from segan.runtime.seeds import SeedList
 @json_option
 def command(
     source: BundleSource,
-    rows: SeedList,
+    latents: tuple[Path, ...],
+    cols_from: Literal["seeds", "latents"],
+    rows: SeedList | None,
     cols: SeedList,
     layers: str,
     out: Path,
@@ -82,19 +95,31 @@ def command(
     from segan.runtime.sheets import check_sheet_path, labelled_sheet, write_sheet
 
     check_sheet_path(out)
+    generator = source.open()
+    found = open_latents(latents, generator)
+    if rows is None:
+        rows = parse_seeds("0-3" if found is None else f"0-{min(4, len(found)) - 1}")
     if not len(rows) or not len(cols):
         raise ConfigError("--rows or --cols is empty; expected 1 seed or more each.")
-    generator = source.open()
-    mixed = generator.mix(rows, cols, layers=layers, batch_size=batch_size, **style)
+    crossed = None if cols_from == "seeds" else found
+    mixed = generator.mix(
+        rows,
+        cols,
+        layers=layers,
+        cols_from=cols_from,
+        batch_size=batch_size,
+        latents=found,
+        **style,
+    )
     height, width, channels = generator.image_shape
     images = np.full((len(rows) + 1, len(cols) + 1, height, width, channels), 255, np.uint8)
     images[1:, 1:] = mixed
-    images[1:, 0] = generator.generate(rows, batch_size=batch_size, **style)
-    images[0, 1:] = generator.generate(cols, batch_size=batch_size, **style)
+    images[1:, 0] = generator.generate(rows, batch_size=batch_size, latents=found, **style)
+    images[0, 1:] = generator.generate(cols, batch_size=batch_size, latents=crossed, **style)
     sheet = labelled_sheet(
         images,
-        rows=["", *(f"seed {seed}" for seed in rows)],
-        cols=["", *(f"seed {seed}" for seed in cols)],
+        rows=["", *(f"{'seed' if found is None else 'latent'} {seed}" for seed in rows)],
+        cols=["", *(f"{'seed' if crossed is None else 'latent'} {seed}" for seed in cols)],
         title=f"Layers {layers} from the columns' seeds, the rest from the rows'",
         subtitle=generator.manifest.name,
         scale=scale,

@@ -17,6 +17,7 @@ from segan.runtime.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
     from segan.runtime.generator import Generator
+    from segan.runtime.latent_files import Latents
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
@@ -191,6 +192,46 @@ def style_options(function: _Function) -> _Function:
         ),
     )
     return decorated
+
+
+def latents_option(function: _Function) -> _Function:
+    """--latents, passed as ``latents: tuple[Path, ...]``; see ``open_latents``."""
+    decorate: _Decorator[_Function] = click.option(
+        "--latents",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="Generate from projected latents: npz, npy or pt of W or W+. Seeds are then their "
+        "positions, from 0. Repeatable.",
+    )
+    return decorate(function)
+
+
+def open_latents(paths: tuple[Path, ...], generator: Generator) -> Latents | None:
+    """The files' latents, one after the other; None without files.
+
+    Raises:
+        DataError: a file is missing, damaged, unsafe or of another generator.
+    """
+    if not paths:
+        return None
+    from segan.runtime.latent_files import is_tensor_file, join_latents, read_latents
+
+    parts = []
+    for path in paths:
+        if is_tensor_file(path):
+            # Only these need torch.
+            from segan.export.latent_tensors import read_tensor_latents
+
+            parts.append(read_tensor_latents(path, generator.manifest))
+        else:
+            parts.append(read_latents(path, generator.manifest))
+    return join_latents(parts, generator.manifest)
+
+
+def all_latents(latents: Latents | None) -> SeedList | None:
+    """The positions of all latents; None without latents."""
+    return None if latents is None else parse_seeds(f"0-{len(latents) - 1}")
 
 
 def seeds_option(

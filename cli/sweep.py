@@ -14,6 +14,8 @@ from segan.cli.options import (
     batch_size_option,
     bundle_options,
     json_option,
+    latents_option,
+    open_latents,
     parse_range,
     scale_option,
     seeds_option,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segan.runtime.generator import Generator
+    from segan.runtime.latent_files import Latents
 
 _ANIMATIONS = (".gif", ".mp4")
 _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
@@ -56,6 +59,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
     "--all", "every", is_flag=True, help="One sheet for each subspace, into the folder -o."
 )
 @seeds_option(None, shown="0-3; 0 with all dims")
+@latents_option
 @click.option(
     "--range",
     "limits",
@@ -93,6 +97,7 @@ def command(
     at: str | None,
     every: bool,
     seeds: SeedList | None,
+    latents: tuple[Path, ...],
     limits: str | None,
     steps: int | None,
     out: Path | None,
@@ -118,7 +123,8 @@ def command(
     if steps < 2:
         raise ConfigError(f"--steps is {steps}; expected 2 or more.")
     generator = source.open()
-    sweeper = _Sweeper(generator, style, batch_size, span, steps)
+    found = open_latents(latents, generator)
+    sweeper = _Sweeper(generator, style, batch_size, span, steps, found)
     if wanted is None:
         places = [(subspace.layer, subspace.index) for subspace in generator.manifest.subspaces]
         if not places:
@@ -130,7 +136,9 @@ def command(
         slider = Slider(wanted[0], wanted[1], wanted[2])
         groups = [([slider], _default_name(*wanted))]
     one = wanted is not None and wanted[2] is not None
-    seeds = seeds if seeds is not None else parse_seeds("0-3" if one else "0")
+    if seeds is None:
+        count = 4 if one else 1
+        seeds = parse_seeds(f"0-{(count if found is None else min(count, len(found))) - 1}")
     if not len(seeds):
         raise ConfigError("there are no seeds; expected 1 or more.")
     for sliders, _ in groups:
@@ -239,7 +247,10 @@ class _Sweeper:
         batch_size: int,
         span: tuple[float, float] | None,
         steps: int,
+        latents: Latents | None,
     ) -> None:
+        self._latents = latents
+        self._what = "seed" if latents is None else "latent"
         self._generator, self._style, self._batch_size = generator, style, batch_size
         self._span, self._steps = span, steps
 
@@ -261,22 +272,23 @@ class _Sweeper:
                         index=slider.index,
                         values=values,
                         batch_size=self._batch_size,
+                        latents=self._latents,
                         **self._style,
                     )
                 )
                 update(len(values))
                 if len(sliders) == 1:
-                    labels.append(f"seed {seed}")
+                    labels.append(f"{self._what} {seed}")
                 elif len(seeds) == 1:
                     labels.append(f"D{slider.dim}")
                 else:
-                    labels.append(f"D{slider.dim}  seed {seed}")
+                    labels.append(f"D{slider.dim}  {self._what} {seed}")
         site = self._generator.manifest.sites[subspace.site]
         where = f"layer {subspace.layer} ({site.name}, {site.resolution} x {site.resolution})"
         if len(sliders) == 1:
             title = f"{sliders[0]}: {where}, dim {sliders[0].dim}"
         else:
-            seed_text = f", seed {seeds[0]}" if len(seeds) == 1 else ""
+            seed_text = f", {self._what} {seeds[0]}" if len(seeds) == 1 else ""
             title = f"L{subspace.layer}N{subspace.index}: {where}, all dims{seed_text}"
         return _Swept(np.stack(images), labels, values, title)
 

@@ -174,7 +174,7 @@ def _edit(
     bundle, manifest = generator.bundle, generator.manifest
     added = _subspaces(manifest, rows, config)
     dims = max(row.dims for row in added)
-    width = max(manifest.coords_dim, dims)
+    width = max(manifest.coords_dim if manifest.subspaces else 0, dims)
     table = np.zeros((len(rows), dims, manifest.num_sites, manifest.w_dim))
     for number, row in enumerate(rows):
         table[number, : len(row.vectors)] = row.vectors

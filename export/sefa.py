@@ -71,7 +71,8 @@ def style_gains(generator: Generator) -> F64:
         return ones
     at_one, _ = generator.style(ones[None])
     at_zero, _ = generator.style(0 * ones[None])
-    return (at_one[0].astype(np.float64) - at_zero[0]).astype(np.float64)
+    gains: F64 = np.subtract(at_one[0], at_zero[0], dtype=np.float64)
+    return gains
 
 
 def factorize(matrix: F64, dims: int) -> tuple[F64, F64]:

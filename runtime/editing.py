@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -67,6 +68,7 @@ def mix(
     rows: list[int],
     cols: list[int],
     layers: str | int | Iterable[int],
+    cols_from: Literal["seeds", "latents"] = "seeds",
 ) -> Images:
     """Rows' styles with ``layers`` taken from the columns; see ``Generator.mix``.
 
@@ -74,24 +76,32 @@ def mix(
     """
     manifest = generator.manifest
     taken = check_layers(manifest, layers)
+    if cols_from not in ("seeds", "latents"):
+        raise ConfigError(f"cols_from is {cols_from!r}; expected seeds or latents.")
+    crossed = settings if cols_from == "latents" else replace(settings, latents=None)
     from_cols = np.array([site.layer in taken for site in manifest.sites])
     coords_from_cols = np.array([s.layer in taken for s in manifest.subspaces], bool)
     images = np.empty((len(rows), len(cols), *generator.image_shape), np.uint8)
     pairs = itertools.product(range(len(rows)), range(len(cols)))
     while batch := list(itertools.islice(pairs, settings.batch_size)):
         row_seeds, col_seeds = [rows[r] for r, _ in batch], [cols[c] for _, c in batch]
-        w_rows = generator.map_seeds(row_seeds, settings)[:, None]  # [n, 1, w_dim]
-        w_cols = generator.map_seeds(col_seeds, settings)[:, None]
+        w_rows = _by_site(generator.map_seeds(row_seeds, settings))
+        w_cols = _by_site(generator.map_seeds(col_seeds, crossed))
         w = np.where(from_cols[:, None], w_cols, w_rows)  # [n, num_sites, w_dim]
         coords = np.where(
             coords_from_cols[:, None],
-            settings.coords_of(col_seeds),
+            crossed.coords_of(col_seeds),
             settings.coords_of(row_seeds),
         )
         found = generator.render(w, coords, row_seeds, settings)
         for (r, c), image in zip(batch, found, strict=True):
             images[r, c] = image
     return images
+
+
+def _by_site(w: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[n, w_dim] → [n, 1, w_dim]; one vector for each site stays as it is."""
+    return w[:, None] if w.ndim == 2 else w
 
 
 def interpolate(
@@ -106,6 +116,8 @@ def interpolate(
     frames = check_count("frames", frames)
     if space not in ("w", "z"):
         raise ConfigError(f"space is {space!r}; expected w or z.")
+    if space == "z" and settings.latents is not None:
+        raise ConfigError("space is 'z', but latents are given past z; expected w.")
     if len(seeds) < 2:
         raise ConfigError(f"there are {len(seeds)} seeds; expected 2 or more to walk between.")
     ends = list(itertools.pairwise([*seeds, seeds[0]] if loop else seeds))
@@ -132,6 +144,7 @@ def _walk(
             z = slerp(sample_z(ones, z_dim), sample_z(twos, z_dim), t)
             w = generator.map(z, settings.labels_of(len(part)))
         else:
-            w = lerp(generator.map_seeds(ones, settings), generator.map_seeds(twos, settings), t)
+            starts, ends = (generator.map_seeds(part, settings) for part in (ones, twos))
+            w = lerp(starts, ends, t if starts.ndim == 2 else t[:, None])
         coords = lerp(settings.coords_of(ones), settings.coords_of(twos), t[:, None])
         yield from generator.render(w, coords, noise_seeds, settings)

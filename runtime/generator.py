@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
 from segan.runtime.sliders import Sliders, as_slider, find_slider
+
+if TYPE_CHECKING:
+    from segan.runtime.latent_files import Latents
 
 __all__ = ["Generator", "load", "to_uint8"]
 
@@ -199,6 +202,7 @@ class Generator:
         noise: Noise = "const",
         class_index: int | None = None,
         batch_size: int = 16,
+        latents: Latents | None = None,
     ) -> Images:
         """Images of seeds. The same seed gives the same latents whatever else is in the batch.
 
@@ -212,6 +216,8 @@ class Generator:
             noise: ``const``, the bundle's own; ``random``, drawn from each seed; or ``none``.
             class_index: the class, 0 to c_dim - 1; None for an unconditional bundle.
             batch_size: images computed at once.
+            latents: given ones, such as ``segan.runtime.latent_files.read_latents`` reads; seeds
+                are then positions in them. ψ scales their w, and not their coordinates.
 
         Returns:
             [N, H, W, C] uint8.
@@ -229,6 +235,7 @@ class Generator:
             noise=noise,
             class_index=class_index,
             batch_size=batch_size,
+            latents=latents,
         )
         wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
         images = np.empty((len(wanted), *self.image_shape), np.uint8)
@@ -270,7 +277,9 @@ class Generator:
             yield chunk, self.render(w, settings.coords_of(chunk), chunk, settings)
 
     def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
-        """The seeds' w, [N, w_dim] float32."""
+        """The seeds' w, [N, w_dim], or the given latents', [N, num_sites, w_dim]; float32."""
+        if settings.latents is not None:
+            return settings.latents.w[settings.latents.rows(seeds)]
         z = sample_z(seeds, self.manifest.z_dim)
         return self.map(z, settings.labels_of(len(z)))
 
@@ -341,6 +350,7 @@ class Generator:
         cols: int | Iterable[int],
         *,
         layers: str | int | Iterable[int],
+        cols_from: Literal["seeds", "latents"] = "seeds",
         **options: Unpack[Options],
     ) -> Images:
         """Style mixing: every row seed with some layers taken from every column seed.
@@ -349,6 +359,8 @@ class Generator:
             rows: R seeds that give the other layers, and random noise.
             cols: C seeds that give ``layers``: their w and their coordinates.
             layers: ``0-1,3`` or integers, 0 to the last layer.
+            cols_from: with latents: ``seeds``, columns are seeds all the same; ``latents``,
+                columns are positions in them too.
             **options: as in ``generate``.
 
         Returns:
@@ -361,7 +373,7 @@ class Generator:
         from segan.runtime.editing import mix
 
         settings = resolve_settings(self.manifest, **options)
-        return mix(self, settings, check_seeds(rows), check_seeds(cols), layers)
+        return mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
     def interpolate(
         self,

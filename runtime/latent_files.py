@@ -7,6 +7,8 @@ writes a .pt with ``latent``, read by ``segan.export.latent_tensors``; ``segan p
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,13 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.w)
+
+    def sha256(self) -> str:
+        """Of all values, to tell latents apart."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.w).tobytes())
+        if self.coords is not None:
+            digest.update(np.ascontiguousarray(self.coords).tobytes())
+        return digest.hexdigest()
 
     def check(self, manifest: Manifest) -> None:
         """Raises ConfigError unless the shapes are the bundle's."""
@@ -119,6 +128,19 @@ def read_latents(path: Path, manifest: Manifest) -> Latents:
         DataError: missing, damaged, unsafe, or of shapes that do not fit the bundle.
     """
     return latents_of_arrays(read_arrays(path), manifest, str(path))
+
+
+def is_tensor_file(path: Path) -> bool:
+    """Whether a file was written by PyTorch: a zip that holds data.pkl, or a bare pickle."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+            if head[:2] == b"PK":
+                with zipfile.ZipFile(file) as archive:
+                    return any(name.endswith("data.pkl") for name in archive.namelist())
+            return head[:1] == b"\x80"
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False  # The reader of arrays says what is wrong with it.
 
 
 def latents_of_arrays(

@@ -48,6 +48,7 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         sliders: what was added to coordinates, by slider.
         noise: ``const``, ``random`` or ``none``.
         class_index: the class label, or None.
+        latents: SHA-256 of the latents that seeds are positions in, or None.
         files: how images are stored: png, webp, jpeg, npz, zip or tar.
         quality: of webp and jpeg, else None.
         compress_level: of png, also within zip and tar, else None.
@@ -71,6 +72,7 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     compress_level: int | None
     layout: Literal["flat", "subfolders"]
     shard_size: int | None
+    latents: str | None = None
 
     def differences(self, other: GenerationRecord) -> list[str]:
         """Which fields keep ``other`` out of this folder, as ``psi is 0.7 there, 1.0 here``."""

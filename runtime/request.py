@@ -29,6 +29,8 @@ from segan.runtime.writers import (
 
 if TYPE_CHECKING:
     from segan.runtime.generator import Generator
+    from segan.runtime.latent_files import Latents
+
 BatchFormat = Literal["png", "webp", "jpeg", "npz", "zip", "tar"]
 
 
@@ -44,6 +46,7 @@ class BatchRequest:
         sliders: what to add to coordinates.
         noise: ``const``, ``random`` or ``none``.
         class_index: class label of a conditional generator.
+        latents: given ones; seeds are then positions in them.
         format: ``png``, ``webp``, ``jpeg``: a file an image; ``npz``, ``zip``, ``tar``: shards.
         quality: of webp and jpeg, 1 to 100.
         compress_level: of png, 0 to 9.
@@ -60,6 +63,7 @@ class BatchRequest:
     sliders: Mapping[Slider | str, float] = field(default_factory=dict)
     noise: Literal["const", "random", "none"] = "const"
     class_index: int | None = None
+    latents: Latents | None = None
     format: BatchFormat = "png"
     quality: int = 95
     compress_level: int = 1
@@ -141,6 +145,7 @@ class BatchPlan:
             },
             noise=request.noise,
             class_index=request.class_index,
+            latents=None if request.latents is None else request.latents.sha256(),
             files=request.format,
             quality=request.quality if has_quality else None,
             compress_level=request.compress_level if has_png else None,
@@ -195,6 +200,7 @@ class BatchPlan:
             sliders=request.sliders,
             noise=request.noise,
             class_index=request.class_index,
+            latents=request.latents,
             batch_size=self.batch_size,
         )
 

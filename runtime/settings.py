@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, TypedDict
+from typing import TYPE_CHECKING, Literal, SupportsIndex, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from segan.runtime.latents import psi_row, sample_coords, sample_noise
 from segan.runtime.layout import noise_sizes
 from segan.runtime.manifest import Manifest
 from segan.runtime.sliders import Sliders, slider_offsets
+
+if TYPE_CHECKING:
+    from segan.runtime.latent_files import Latents
 
 Array = NDArray[np.float32]
 Coords = Literal["sampled", "zero"]
@@ -31,6 +34,7 @@ class Options(TypedDict, total=False):
     noise: Noise
     class_index: int | None
     batch_size: int
+    latents: Latents | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +49,7 @@ class Settings:
         noise: ``const``, ``random`` or ``none``.
         label: [c_dim] float32 one-hot class, None for an unconditional bundle.
         batch_size: images computed at once.
+        latents: where given, seeds are positions in them.
     """
 
     manifest: Manifest
@@ -54,15 +59,20 @@ class Settings:
     noise: Noise
     label: Array | None
     batch_size: int
+    latents: Latents | None = None
 
     def coords_of(self, seeds: Sequence[int]) -> Array:
         """ψ times the seeds' coordinates, plus the user's sliders.
+
+        Latents have their own coordinates, or zeros, which ψ leaves alone.
 
         Returns:
             [N, num_subspaces, coords_dim] float32.
         """
         manifest = self.manifest
-        if not self.sampled:
+        if self.latents is not None and self.latents.coords is not None and self.sampled:
+            return self.latents.coords[self.latents.rows(seeds)] + self.offsets
+        if self.latents is not None or not self.sampled:
             return np.repeat(self.offsets[None], len(seeds), axis=0)
         sampled = sample_coords(seeds, manifest.subspaces, manifest.coords_dim)
         psi = self.psi[[subspace.site for subspace in manifest.subspaces]]
@@ -85,7 +95,13 @@ class Settings:
         return sample_noise(seeds, sum(noise_sizes(self.manifest.sites)))
 
     def labels_of(self, count: int) -> Array | None:
-        """The label repeated, [count, c_dim] float32, or None for an unconditional bundle."""
+        """The label repeated, [count, c_dim] float32, or None for an unconditional bundle.
+
+        Raises:
+            ConfigError: seeds are mapped beside latents, and no class was given.
+        """
+        if self.manifest.c_dim and self.label is None:
+            raise ConfigError("this bundle needs a class for its seeds; pass --class.")
         return None if self.label is None else np.repeat(self.label[None], count, axis=0)
 
 
@@ -99,6 +115,7 @@ def resolve_settings(
     noise: Noise = "const",
     class_index: int | None = None,
     batch_size: int = 16,
+    latents: Latents | None = None,
 ) -> Settings:
     """Checks the arguments of ``Generator.generate`` against a bundle.
 
@@ -113,14 +130,20 @@ def resolve_settings(
         raise ConfigError(
             "noise is 'random', but this bundle's generator has no noise; expected const or none."
         )
+    if latents is not None:
+        latents.check(manifest)
     return Settings(
         manifest=manifest,
         psi=psi_row(manifest.sites, psi, cutoff),
         sampled=coords == "sampled",
         offsets=slider_offsets(manifest, sliders),
         noise=noise,
-        label=_one_hot(manifest, class_index),
+        # Latents are past the mapping network, where the class comes in.
+        label=None
+        if latents is not None and class_index is None
+        else _one_hot(manifest, class_index),
         batch_size=check_count("batch_size", batch_size),
+        latents=latents,
     )
 
 

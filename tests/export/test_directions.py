@@ -129,8 +129,8 @@ def test_zero_changes_no_bit_and_a_value_adds_sigma(
     result = run(old, tmp_path / "out.segan", method="pca", dims=2, layers="0,1-2")
     new = load(tmp_path / "out.segan")
     for noise in ("const", "random"):
-        before = old.generate([3, 4, 5], psi=0.7, noise=noise)  # type: ignore[arg-type]
-        after = new.generate([3, 4, 5], psi=0.7, noise=noise)  # type: ignore[arg-type]
+        before = old.generate([3, 4, 5], psi=0.7, noise=noise)
+        after = new.generate([3, 4, 5], psi=0.7, noise=noise)
         np.testing.assert_array_equal(before, after)
     w = mapped(old, 300)
     _, _, vt = np.linalg.svd(w - w.mean(0))
