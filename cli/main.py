@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("segan.cli.train", "Train a generator."),
     "export": ("segan.cli.export", "Write a run's generator as a verified ONNX bundle."),
     "directions": ("segan.cli.directions", "Add sliders to any bundle: sefa, pca or vectors."),
+    "import": ("segan.cli.import_", "Write another project's StyleGAN2 as a bundle."),
     "generate": ("segan.cli.generate", "Generate images in batches."),
     "sweep": ("segan.cli.sweep", "Sweep one attribute over its range."),
     "mix": ("segan.cli.mix", "Mix the styles of two sets of seeds."),

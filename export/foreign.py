@@ -321,7 +321,7 @@ def _read_safetensors(data: memoryview, layout: str | None) -> ForeignModel:
         raise CheckpointError("the safetensors header is larger than any model's.")
     try:
         header = msgspec.json.decode(bytes(data[8 : 8 + length]))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise CheckpointError(
             "it is no safetensors file, or a damaged one: its header is not JSON."
         ) from None

@@ -136,14 +136,12 @@ def read_nested_storage(data: Any) -> StorageRecord:
 def _read_header(data: memoryview) -> int:
     """Reads the magic number, the protocol and the system's description; returns their length."""
     position = 0
-    found = []
-    for _ in range(3):
-        value, used = read_pickle(data[position:])
-        found.append(value)
+    system: Any = None
+    for expected in (MAGIC, _PROTOCOL, dict):
+        system, used = read_pickle(data[position:])
+        if system != expected and not (expected is dict and isinstance(system, dict)):
+            raise CheckpointError("the file holds a storage that torch.save did not write.")
         position += used
-    magic, protocol, system = found
-    if magic != MAGIC or protocol != _PROTOCOL or not isinstance(system, dict):
-        raise CheckpointError("the file holds a storage that torch.save did not write.")
     if system.get("little_endian") is not True:
         raise CheckpointError("the checkpoint was written on a big-endian machine; save it again.")
     return position
