@@ -109,7 +109,8 @@ def command(
 
     generator = source.open()
     path = generator.bundle.path
-    target = path if in_place else out or path.with_name(f"{path.stem}-{method}.segan")
+    name = path.name.removesuffix(".zip").removesuffix(".segan")
+    target = path if in_place else out or path.with_name(f"{name}-{method}.segan")
 
     from segan.export.directions import DirectionsConfig, write_directions
 

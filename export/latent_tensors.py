@@ -85,7 +85,7 @@ def _latents(values: Mapping[Any, Any], manifest: Manifest, where: str) -> Laten
         if isinstance(value, torch.Tensor) and not value.is_complex():
             if value.layout != torch.strided or value.is_quantized:
                 raise DataError(f"{where}: {name} is not a dense tensor. Save plain tensors.")
-            if str(name) not in (*LATENT_KEYS, "coords", ""):
+            if len(values) > 1 and str(name) not in (*LATENT_KEYS, "coords"):
                 continue
             # A tensor's strides can make a few bytes look like a great many.
             if value.numel() * 8 > MAX_BYTES:

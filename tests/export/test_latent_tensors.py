@@ -45,7 +45,7 @@ def test_rosinalitys_files(manifest: Manifest, tmp_path: Path, zipped: bool) -> 
 
 def test_other_containers(manifest: Manifest, tmp_path: Path) -> None:
     w = torch.randn(1, 6, 8).half()
-    for value in (w, {"w": w}, {"latent": w, "n_iter": 3}):
+    for value in (w, {"w": w}, {"latent": w, "n_iter": 3}, {"mine": w}):
         torch.save(value, tmp_path / "a.pt")
         found = read_tensor_latents(tmp_path / "a.pt", manifest)
         np.testing.assert_array_equal(found.w, w.float().numpy()[:, ROWS])
