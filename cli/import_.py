@@ -53,7 +53,7 @@ LAYOUTS = ("ada", "rosinality", "segan-pytorch")
 @click.option(
     "--tolerance",
     type=float,
-    default=1e-4,
+    default=1e-3,
     show_default=True,
     help="Largest difference of a pixel that verification accepts, images in [-1, 1].",
 )

@@ -22,6 +22,7 @@ import torch
 from segan.export.bundle_writer import BundleDraft, check_target, zip_path
 from segan.export.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
 from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
+from segan.export.memory import release_memory
 from segan.export.to_onnx import OPSET, to_onnx
 from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
 from segan.runtime.bundle import ATTRIBUTES
@@ -142,7 +143,7 @@ def export_bundle(
         source = load_generator(resolve_checkpoint(Path(source)))
     loaded = source if isinstance(source, LoadedGenerator) else None
     original = source.generator if isinstance(source, LoadedGenerator) else source
-    generator = copy.deepcopy(original).cpu().float().eval().requires_grad_(False)
+    generator = _as_exported(original)
     lowering = config.table(generator)
     sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
     with BundleDraft(out) as draft:
@@ -150,6 +151,8 @@ def export_bundle(
         for name, data in export_files(generator, lowering, step):
             draft.add(name, data)
             sizes[name] = len(data)
+            del data
+        release_memory()
         name = config.name or (loaded.meta.name if loaded else out.stem)
         manifest = Manifest(
             **_shapes(generator),
@@ -183,6 +186,17 @@ def export_bundle(
         verification=verification,
         seconds=time.perf_counter() - start,
     )
+
+
+def _as_exported(generator: Generator) -> Generator:
+    """The generator on the CPU, in float32 and evaluation mode; a copy where it is not so yet."""
+    tensors = [*generator.parameters(), *generator.buffers()]
+    if not generator.training and all(
+        value.device.type == "cpu" and value.dtype == torch.float32 and not value.requires_grad
+        for value in tensors
+    ):
+        return generator
+    return copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
 
 
 def bundle_name(text: str) -> str:
@@ -224,9 +238,8 @@ def export_files(
     step(f"exporting {GRAPHS.offsets}")
     files.append((GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])))
     step(f"exporting {GRAPHS.synthesis['fp32']}")
-    synthesis = SynthesisGraph(generator, lowering)
     own_batch = {"noise": "noise_batch"}
-    graph = to_onnx(synthesis, layers, ["image"], own_batch=own_batch)
+    graph = to_onnx(SynthesisGraph(generator, lowering), layers, ["image"], own_batch=own_batch)
     files.append((GRAPHS.synthesis["fp32"], graph))
     stream = io.BytesIO()
     np.save(stream, noise[0].numpy(), allow_pickle=False)

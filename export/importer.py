@@ -55,7 +55,7 @@ class ImportConfig:
     layout: str | None = None
     name: str | None = None
     lowering: Lowering | None = None
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     zip: bool = False
 
     def __post_init__(self) -> None:

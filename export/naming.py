@@ -83,23 +83,23 @@ def _drop_zero_biases(graph: onnx.GraphProto, weights: set[str]) -> None:
 def _name_constants(graph: onnx.GraphProto, weights: set[str], names: dict[str, str]) -> None:
     """Gives names to weights and constants; equal and unused constants are left out."""
     used = {name for node in graph.node for name in node.input}
-    kept: list[onnx.TensorProto] = []
+    unused: list[int] = []
     known: dict[tuple[int, tuple[int, ...], bytes], str] = {}
-    for tensor in graph.initializer:
+    for number, tensor in enumerate(graph.initializer):
         if tensor.name not in used:
+            unused.append(number)
             continue
         if tensor.name in weights:
             names[tensor.name] = tensor.name
-            kept.append(tensor)
             continue
         array = numpy_helper.to_array(tensor)
         key = (tensor.data_type, tuple(tensor.dims), array.tobytes())
-        if key not in known:
+        if key in known:
+            unused.append(number)
+        else:
             known[key] = f"constant.{len(known)}"
-            kept.append(numpy_helper.from_array(array, known[key]))
         names[tensor.name] = known[key]
-    for tensor in kept:
-        tensor.name = names.get(tensor.name, tensor.name)
-    copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
-    del graph.initializer[:]
-    graph.initializer.extend(copies)
+        tensor.CopyFrom(numpy_helper.from_array(array, known[key]))
+    # In place: the weights of a large model would not lie in the memory twice.
+    for number in reversed(unused):
+        del graph.initializer[number]

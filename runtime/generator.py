@@ -37,6 +37,7 @@ def load(
     backend: str = "auto",
     *,
     threads: int | None = None,
+    low_memory: bool = False,
 ) -> Generator:
     """Opens a bundle for generating images.
 
@@ -44,6 +45,7 @@ def load(
         path: a bundle; None takes the newest ``*.segan`` under the current folder.
         backend: ``auto`` or one of ``segan.runtime.sessions.choose.BACKENDS``.
         threads: CPU threads; None takes the physical cores that the process may use.
+        low_memory: give memory back as soon as it is free, which takes some time of each run.
 
     Raises:
         BundleError: there is no bundle, it is damaged or altered, or its graphs do not fit its
@@ -59,7 +61,7 @@ def load(
                 "or name one."
             )
     bundle = open_bundle(path)
-    return Generator(bundle, BundleGraphs(bundle, backend, threads))
+    return Generator(bundle, BundleGraphs(bundle, backend, threads, low_memory=low_memory))
 
 
 class Generator:

@@ -29,7 +29,9 @@ class BundleGraphs:
         noise: the constant noise, [1, sum of the sites' r²] float32, or None without noise.
     """
 
-    def __init__(self, bundle: Bundle, backend: str, threads: int | None) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: str, threads: int | None, *, low_memory: bool = False
+    ) -> None:
         """Raises BundleError for graphs that do not fit the manifest, BackendError, ConfigError."""
         manifest = bundle.manifest
         self.backend = choose_backend(backend)
@@ -42,7 +44,9 @@ class BundleGraphs:
         for name, file in files.items():
             model = bundle.read(file)
             try:
-                session = open_session(model, self.backend, name=name, threads=threads)
+                session = open_session(
+                    model, self.backend, name=name, threads=threads, low_memory=low_memory
+                )
             except BackendError as error:
                 raise BackendError(f"{bundle.path}: {error}") from None
             _check_graph(bundle, session, *_expected(manifest)[name])

@@ -31,6 +31,7 @@ def open_session(
     name: str,
     threads: int | None = None,
     precision: str = "fp32",
+    low_memory: bool = False,
 ) -> Session:
     """Loads a graph.
 
@@ -40,6 +41,7 @@ def open_session(
         name: what the graph is, for messages.
         threads: CPU threads; None takes the physical cores that the process may use.
         precision: of the graph, for information.
+        low_memory: give memory back as soon as it is free, which takes some time of each run.
 
     Raises:
         ConfigError: an unknown backend, or ``threads`` below 1.
@@ -48,4 +50,6 @@ def open_session(
     choose_backend(backend)
     from segan.runtime.sessions.onnxruntime import OnnxRuntimeSession
 
-    return OnnxRuntimeSession(model_bytes, name=name, threads=threads, precision=precision)
+    return OnnxRuntimeSession(
+        model_bytes, name=name, threads=threads, precision=precision, low_memory=low_memory
+    )

@@ -44,6 +44,7 @@ class OnnxRuntimeSession(Session):
         name: what the graph is, for messages.
         threads: threads within an operator; None takes the physical cores that the process may use.
         precision: of the graph, for information.
+        low_memory: give memory back as soon as it is free, which takes some time of each run.
 
     Raises:
         BackendError: ONNX Runtime is missing or cannot load the model, or the model wants weights
@@ -58,6 +59,7 @@ class OnnxRuntimeSession(Session):
         name: str,
         threads: int | None = None,
         precision: str = "fp32",
+        low_memory: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads is {threads}; expected 1 or more.")
@@ -83,6 +85,8 @@ class OnnxRuntimeSession(Session):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
+        # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = not low_memory
         # Its messages reach the user as our errors, not on stderr beside them.
         options.log_severity_level = 4
         try:
