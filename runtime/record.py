@@ -18,6 +18,7 @@ import msgspec
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import output_error, write_atomic
+from segan.runtime.json_record import decode_record, encode_record
 from segan.runtime.seeds import SeedList
 
 RECORD_NAME = "generation.json"
@@ -152,14 +153,14 @@ def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> 
             _check_same(path, record)
             _remove(folder, temporaries_only=True)
             # The latest seeds are the ones recorded: files of earlier ones stay.
-            write_atomic(path, _encode(record))
+            write_atomic(path, encode_record(record))
             return True
         elif any(_generated(folder)):
             raise ConfigError(
                 f"{folder} holds generated images but no {RECORD_NAME}, so what they show is "
                 "unknown. Choose another folder, or pass --overwrite to replace them."
             )
-        write_atomic(path, _encode(record))
+        write_atomic(path, encode_record(record))
     except OSError as error:
         raise output_error(folder, error) from error
     return False
@@ -167,17 +168,17 @@ def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> 
 
 def _check_same(path: Path, record: GenerationRecord) -> None:
     advice = "Choose another folder, or pass --overwrite to start anew."
-    try:
-        there = msgspec.json.decode(path.read_bytes(), type=GenerationRecord)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} cannot be read ({error}). {advice}") from None
+    there = decode_record(
+        path.read_bytes(),
+        GenerationRecord,
+        name=str(path),
+        format=FORMAT,
+        error=ConfigError,
+        remedy=advice,
+    )
     differences = there.differences(record)
     if differences:
         raise ConfigError(f"{path.parent} holds another batch: {'; '.join(differences)}. {advice}")
-
-
-def _encode(record: GenerationRecord) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
 def remove_generated(folder: Path) -> None:

@@ -21,6 +21,7 @@ import msgspec
 
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, output_error, sha256_file, sync_folder, write_atomic
+from segan.runtime.json_record import decode_record, encode_record
 from segan.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -152,25 +153,19 @@ def read_meta(checkpoint: Path) -> Meta:
     """
     path = checkpoint / RECORD
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing. Give a checkpoint folder.") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
-    except msgspec.DecodeError as error:
-        raise CheckpointError(
-            f"{path} is cut short or not JSON ({error}). Use an older checkpoint of the run."
-        ) from None
-    stated = found.get("format") if isinstance(found, dict) else None
-    if stated != FORMAT:
-        raise CheckpointError(
-            f"{path}: format is {stated!r}; this segan reads {FORMAT!r}. "
-            "Use the segan that wrote it."
-        )
-    try:
-        meta = msgspec.convert(found, Meta)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(f"{path}: {error}. Use an older checkpoint of the run.") from None
+    meta = decode_record(
+        data,
+        Meta,
+        name=str(path),
+        format=FORMAT,
+        error=CheckpointError,
+        remedy="Use another checkpoint of the run.",
+    )
     missing = [name for name in (GENERATOR, TRAINING) if name not in meta.files]
     if missing:
         raise CheckpointError(f"{path}: files has no entry for {', '.join(missing)}.")
@@ -247,9 +242,7 @@ def save_checkpoint(
         write_tensors(temporary / TRAINING, training)
         files = {name: sha256_file(temporary / name) for name in (GENERATOR, TRAINING)}
         record = Meta(files=files, **meta)
-        write_atomic(
-            temporary / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-        )
+        write_atomic(temporary / RECORD, encode_record(record))
         sync_folder(temporary)
         if final.exists():  # the same progress again, after a resume: replace it
             shutil.rmtree(final)

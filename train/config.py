@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.json_record import encode_record
 from segan.runtime.layout import Architecture, Prior, Site, Subspace, build_sites
 
 Mode = Literal[0, 1, 2, 3]
@@ -340,7 +341,7 @@ PRESETS = ("tiny", "paper", "auto")
 
 def encode_config(config: TrainConfig) -> bytes:
     """The configuration as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+    return encode_record(config)
 
 
 def decode_config(data: bytes) -> TrainConfig:
