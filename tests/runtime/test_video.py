@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,10 @@ def test_mp4_with_pyav(tmp_path: Path, side: int) -> None:
 def _stand_in_ffmpeg(folder: Path, script: str) -> None:
     folder.mkdir(exist_ok=True)
     program = folder / "ffmpeg"
-    program.write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
+    # Not as "#!python": that line cannot hold a path with a space.
+    code = shlex.quote(f"import sys\n{script}\n")
+    python = shlex.quote(sys.executable)
+    program.write_text(f'#!/bin/sh\nexec {python} -c {code} "$@"\n')
     program.chmod(0o755)
 
 
