@@ -43,7 +43,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
     "--dim", type=int, default=None, show_default="all, a row each", help="Dim of the subspace."
 )
 @click.option(
-    "--index", type=int, default=None, show_default="0", help="Which of the layer's subspaces."
+    "--index", type=int, default=None, help="Which of the layer's subspaces.  [default: 0]"
 )
 @click.option(
     "--at",
