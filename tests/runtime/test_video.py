@@ -75,6 +75,8 @@ def test_folder_of_frames_keeps_pixels(tmp_path: Path) -> None:
     for i, frame in enumerate(frames):
         with Image.open(tmp_path / "walk" / f"frame{i:06d}.png") as found:
             assert np.array_equal(np.asarray(found), frame)
+    write_animation(tmp_path / "walk", frames[:1])  # shorter: the others would look like its own
+    assert [path.name for path in (tmp_path / "walk").iterdir()] == ["frame000000.png"]
     write_animation(tmp_path / "large", frames, scale=3)
     with Image.open(tmp_path / "large" / "frame000000.png") as found:
         assert found.size == (24, 24)
