@@ -119,6 +119,7 @@ def command(
     """
     import msgspec
 
+    from segan.runtime.record import locked
     from segan.train.loop import Trainer, check_data_fits, resume_point
     from segan.train.run_folder import new_run_folder
 
@@ -162,14 +163,15 @@ def command(
         check_data_fits(config, dataset)
         run = new_run_folder(runs, config, dataset.name)
         _remember_data(run, data, source)
-    trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
-    click.echo(
-        f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "
-        f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
-        f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
-        err=True,
-    )
-    return _train(trainer, run, as_json)
+    with locked(run, "another process is training in"):
+        trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
+        click.echo(
+            f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "
+            f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
+            f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
+            err=True,
+        )
+        return _train(trainer, run, as_json)
 
 
 def _train(trainer: Trainer, run: Path, as_json: bool) -> int:

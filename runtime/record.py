@@ -219,10 +219,14 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second batch out of the folder while this one runs.
+def locked(folder: Path, held: str = "another batch is being written to") -> Iterator[None]:
+    """Keeps a second process out of the folder while this one runs.
 
     The lock ends with the process, however that ends. Systems without flock go unguarded.
+
+    Args:
+        folder: exists already.
+        held: how the message about the other process begins.
 
     Raises:
         ConfigError: another process is writing there.
@@ -242,8 +246,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"another batch is being written to {folder} right now. Wait for it, or choose "
-                "another folder."
+                f"{held} {folder} right now. Wait for it, or choose another folder."
             ) from None
         except OSError:
             # Some network file systems know no locks.

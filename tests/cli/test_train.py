@@ -18,6 +18,7 @@ pytest.importorskip("torch", reason="training needs torch; the bare environment 
 import torch
 
 from segan.cli.main import run
+from segan.runtime.record import locked
 from segan.train.checkpoint import list_checkpoints, read_meta
 from segan.train.config import encode_config, preset
 from segan.train.faces_dataset import render_faces
@@ -183,6 +184,19 @@ def test_a_resumed_run_ignores_no_option(
     Path("run/data.json").write_text('{"path": "absent.zip"}')
     assert run(["train", "--resume", "run", "--mode", "2", "--batch-size", "16"]) == 1
     assert "absent.zip" in capsys.readouterr().err
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/config.json").write_bytes(encode_config(preset("tiny", resolution=8)))
+    Path("run/data.json").write_text('{"faces": {"faces": 32, "resolution": 8}}')
+    with locked(Path("run")):
+        assert run(["train", "--resume", "run"]) == 2
+    assert "another process is training in run right now" in capsys.readouterr().err
+    assert not Path("run/log.jsonl").exists()
 
 
 @pytest.mark.parametrize(
