@@ -119,7 +119,8 @@ def command(
     """
     import msgspec
 
-    from segan.runtime.record import locked
+    from segan.runtime.lock import locked
+    from segan.train.checkpoint import remove_leftovers
     from segan.train.loop import Trainer, check_data_fits, resume_point
     from segan.train.run_folder import new_run_folder
 
@@ -164,6 +165,7 @@ def command(
         run = new_run_folder(runs, config, dataset.name)
         _remember_data(run, data, source)
     with locked(run, "another process is training in"):
+        remove_leftovers(run)
         trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
         click.echo(
             f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "

@@ -235,6 +235,7 @@ def save_checkpoint(
     folder = make_folder(run / "checkpoints")
     final = folder / checkpoint_name(meta["cur_nimg"])
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    aside = folder / f".{final.name}.{os.getpid()}.old.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -244,18 +245,27 @@ def save_checkpoint(
         record = Meta(files=files, **meta)
         write_atomic(temporary / RECORD, encode_record(record))
         sync_folder(temporary)
-        if final.exists():  # the same progress again, after a resume: replace it
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+        # The same progress again, after a resume from an older checkpoint, replaces it: moved
+        # aside first, so that no half-removed folder ever bears a checkpoint's name.
+        if final.exists():
+            os.rename(final, aside)
+        os.rename(temporary, final)
         sync_folder(folder)
     except OSError as error:
         raise output_error(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     if keep:
         for old in list_checkpoints(run)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def remove_leftovers(run: Path) -> None:
+    """Removes what a killed process left half written; call it while holding the run's lock."""
+    for path in (run / "checkpoints").glob(".nimg*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def describe(path: Path) -> dict[str, Any]:

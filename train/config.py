@@ -245,6 +245,11 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
             _require(
                 math.isfinite(value) and value > 0, f"{name} is {value}; expected more than 0."
             )
+        _require(
+            self.total_kimg * 1000 >= self.batch_size,
+            f"total_kimg is {self.total_kimg}; expected at least one batch, "
+            f"{self.batch_size / 1000}.",
+        )
         for name in ("r1_gamma", "pl_weight", "pl_interval", "ema_rampup", "keep_checkpoints"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")

@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="training needs torch; the bare environment 
 import torch
 
 from segan.cli.main import run
-from segan.runtime.record import locked
+from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints, read_meta
 from segan.train.config import encode_config, preset
 from segan.train.faces_dataset import render_faces
@@ -133,6 +133,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --preset huge", "'huge' is not one of 'tiny', 'paper', 'auto'"),
         ("train --kimg -1", "total_kimg is -1.0; expected more than 0"),
         ("train --kimg nan", "total_kimg is nan; expected more than 0"),
+        ("train --kimg 0.0001", "total_kimg is 0.0001; expected at least one batch, 0.016"),
         ("train --batch-size 0", "batch_size is 0; expected 1 or more"),
         ("train --dims 65", "dims is 65; expected at most w_dim, 64"),
         ("train --resolution 48", "resolution is 48; expected a power of two from 8 to 1024"),
