@@ -32,6 +32,7 @@ help:  ## Show this list.
 		while read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
 
 setup: $(READY)  ## Make .venv with all that segan and its developers need (1.5 GB).
+	@echo "ready: $$($(BIN)/segan --version) in $(VENV)"
 
 # Again when the requirements changed; pip leaves alone what already fits.
 $(READY): pyproject.toml constraints.txt
@@ -48,7 +49,6 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing segan[export,video,dev]"
 	@$(PIP) install -c constraints.txt -e '.[export,video,dev]'
 	@touch $(READY)
-	@echo "ready: $$($(BIN)/segan --version) in $(VENV)"
 
 demo: $(READY)  ## Train on cartoon faces, export, sweep: out/index.html (10 minutes, two cores).
 	@$(BIN)/python demo/make_demo.py --kimg $(DEMO_KIMG) --minutes $(DEMO_MINUTES)

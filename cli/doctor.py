@@ -18,8 +18,8 @@ from segan.cli.options import json_option
 _EXTRAS = {
     "train": "to train generators",
     "export": "to train, and export to bundles",
-    "openvino": "faster images on Intel processors",
-    "gpu": "images on NVIDIA GPUs",
+    "openvino": "for the OpenVINO backend, which this version does not have yet",
+    "gpu": "for the CUDA backend, which this version does not have yet",
     "video": "mp4 files without the ffmpeg program",
 }
 

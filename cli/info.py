@@ -162,15 +162,16 @@ def _show_bundle(found: dict[str, Any]) -> None:
         click.echo("\nThere are no subspaces to sweep (mode 0). Add some: segan directions")
         return
     click.echo()
-    header = ("subspace", "layer", "index", "dims", "site", "resolution", "prior", "range")
+    header = ("subspace", "layer", "index", "site", "resolution", "K", "dims", "prior", "range")
     rows = [
         (
             row["name"],
             str(row["layer"]),
             str(row["index"]),
-            f"0-{row['dims'] - 1}",
             row["site"],
             f"{row['resolution']} x {row['resolution']}",
+            str(row["dims"]),
+            f"0-{row['dims'] - 1}",
             row["prior"],
             f"{row['low']:.3g} to {row['high']:.3g}",
         )

@@ -36,6 +36,14 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group whose commands are imported on first use, and which corrects mistyped names."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; a reader that went away (``segan info | head``) is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ctx.exit(0)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of a user's work."""
         return list(COMMANDS)
@@ -116,19 +124,31 @@ def run(args: list[str] | None = None) -> int:
         click.echo(f"segan: {error}", err=True)
         return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
-        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
-        if debug or extra is None:
+        if debug:
             raise
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        wanted = "segan" if extra is None else f"segan[{extra}]"
         click.echo(
             f"segan: this command needs {error.name}, which is not installed. "
-            f"Run: pip install 'segan[{extra}]'",
+            f"Run: pip install '{wanted}'",
             err=True,
         )
         return 1
-    except BrokenPipeError:
-        # The reader went away (for example ``segan info | head``): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if debug:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"segan: {where}{error.strerror or error}.", err=True)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(
+            f"segan: unexpected {type(error).__name__}: {error}\nThis is a mistake in segan. "
+            "Report it with what the same command prints with --debug.",
+            err=True,
+        )
+        return 1
 
 
 #: The extra that brings a missing module.

@@ -46,7 +46,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
     "--dim", type=int, default=None, show_default="all, a row each", help="Dim of the subspace."
 )
 @click.option(
-    "--index", type=int, default=0, show_default=True, help="Which of the layer's subspaces."
+    "--index", type=int, default=None, help="Which of the layer's subspaces.  [default: 0]"
 )
 @click.option(
     "--at",
@@ -93,7 +93,7 @@ def command(
     source: BundleSource,
     layer: int | None,
     dim: int | None,
-    index: int,
+    index: int | None,
     at: str | None,
     every: bool,
     seeds: SeedList | None,
@@ -178,10 +178,11 @@ def _spell(seeds: SeedList) -> str:
 
 
 def _selection(
-    layer: int | None, dim: int | None, index: int, at: str | None, every: bool
+    layer: int | None, dim: int | None, index: int | None, at: str | None, every: bool
 ) -> tuple[int, int, int | None] | None:
     """(layer, index, dim); dim None for all of the layer; None for --all."""
-    if (layer is not None) + (at is not None) + every > 1 or (dim is not None and layer is None):
+    within_layer = dim is not None or index is not None
+    if (layer is not None) + (at is not None) + every > 1 or (within_layer and layer is None):
         raise ConfigError(
             "--layer (with --index and --dim), --at and --all exclude each other; expected one, "
             "such as --layer 3 --dim 5."
@@ -196,7 +197,7 @@ def _selection(
             "no slider is given; expected --layer 3 --dim 5, --at L3N0D5 or --all. 'segan info' "
             "lists them."
         )
-    return layer, index, dim
+    return layer, index or 0, dim
 
 
 def _check_out(out: Path | None, every: bool, animated: bool, fps: float) -> None:

@@ -119,12 +119,16 @@ def command(
     """
     import msgspec
 
+    from segan.runtime.lock import locked
+    from segan.train.checkpoint import remove_leftovers
     from segan.train.loop import Trainer, check_data_fits, resume_point
     from segan.train.run_folder import new_run_folder
 
     torch_device = _device(device)
+    given = _given()
     if resume is not None:
         run, checkpoint, config = resume_point(resume)
+        _check_unchanged(given, run, config)
         if kimg is not None:
             config = msgspec.structs.replace(config, total_kimg=kimg)
         dataset = _open(data, {}) if data is not None else _remembered_data(run)
@@ -142,6 +146,11 @@ def command(
                 "--resolution is for the built-in faces; with --data the resolution follows the "
                 "data. Leave one of them out."
             )
+        if data is not None and "faces" in given:
+            raise ConfigError(
+                "--faces is how many built-in faces to draw, and --data names other images. "
+                "Leave one of them out."
+            )
         source = {"faces": faces, "resolution": resolution or _FACES_RESOLUTION[preset]}
         if data is None and cond:
             raise ConfigError(
@@ -155,14 +164,16 @@ def command(
         check_data_fits(config, dataset)
         run = new_run_folder(runs, config, dataset.name)
         _remember_data(run, data, source)
-    trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
-    click.echo(
-        f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "
-        f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
-        f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
-        err=True,
-    )
-    return _train(trainer, run, as_json)
+    with locked(run, "another process is training in"):
+        remove_leftovers(run)
+        trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
+        click.echo(
+            f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "
+            f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
+            f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
+            err=True,
+        )
+        return _train(trainer, run, as_json)
 
 
 def _train(trainer: Trainer, run: Path, as_json: bool) -> int:
@@ -227,6 +238,54 @@ def _warn(entry: dict[str, Any] | None) -> None:
             "fewer --dims leave it more",
             err=True,
         )
+
+
+def _given() -> dict[str, Any]:
+    """The options that the user wrote, by name: those that stand at a default are left out."""
+    context = click.get_current_context()
+    written = click.core.ParameterSource.COMMANDLINE
+    return {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is written
+    }
+
+
+def _check_unchanged(given: dict[str, Any], run: Path, config: TrainConfig) -> None:
+    """Raises ConfigError for an option that says something else than the run to be resumed."""
+    network, subspace = config.network, config.subspace
+    own: dict[str, Any] = {
+        "mode": subspace.mode,
+        "kind": subspace.kind,
+        "preset": config.preset,
+        "resolution": network.resolution,
+        "cond": network.c_dim > 0,
+        "mirror": config.mirror,
+        "dims": subspace.dims,
+        "architecture": network.architecture,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "r1_gamma": config.r1_gamma,
+        "seed": config.seed,
+        "snapshot_kimg": config.snapshot_kimg,
+    }
+    if "faces" in given:
+        own["faces"] = _faces_count(run)
+    for name, value in own.items():
+        if name in given and given[name] != value:
+            option = "--subspace" if name == "kind" else f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{option} is {given[name]}, but {run} was started with {value}; with --resume "
+                "every setting but --kimg is the run's own. Leave it out, or start a new run."
+            )
+
+
+def _faces_count(run: Path) -> int | None:
+    """How many built-in faces the run draws; None where it trains on other data."""
+    try:
+        return int(json.loads((run / "data.json").read_bytes())["faces"]["faces"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _device(name: str) -> Any:

@@ -151,14 +151,15 @@ def _facts(manifest: dict[str, Any], entries: list[dict[str, Any]]) -> str:
     last: dict[str, Any] = {}
     for entry in entries:
         last |= entry
+    sliders = sum(subspace["dims"] for subspace in manifest["subspaces"])
+    dead = last.get("dead_coords")
+    state = "" if dead is None else (f", {dead} of them dead" if dead else ", all alive")
     facts = [
         f"{manifest['resolution']}² pixels",
         f"mode {manifest['mode']}, {manifest['subspace']}",
-        f"{sum(subspace['dims'] for subspace in manifest['subspaces'])} sliders",
+        f"{sliders} sliders{state}",
         f"{last['kimg']:g} thousand images of training",
     ]
-    if "dead_coords" in last:
-        facts.append(f"{last['coords'] - last['dead_coords']} sliders alive")
     return " · ".join(html.escape(fact) for fact in facts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import zipfile
@@ -99,6 +100,7 @@ class BundleDraft:
     def __enter__(self) -> Self:
         try:
             self._out.parent.mkdir(parents=True, exist_ok=True)
+            self._tidy()
             self.path.mkdir()
         except OSError as error:
             raise output_error(self._told, error) from error
@@ -112,6 +114,20 @@ class BundleDraft:
     ) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def _tidy(self) -> None:
+        """Undoes what killed exports to the same place left: drafts, and a bundle moved aside."""
+        name = re.escape(self._out.name)
+        for path in list(self._out.parent.iterdir()):
+            match = re.fullmatch(rf"{name}\.(tmp|old)-(\d+)-[0-9a-f]{{8}}", path.name)
+            if match is None or _alive(int(match[2])):
+                continue
+            if match[1] == "old" and not self._out.exists():
+                os.rename(path, self._out)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def add(self, name: str, data: bytes) -> None:
         """Writes one file. Raises: OutputError."""
         write_atomic(self.path / name, data)
@@ -122,22 +138,26 @@ class BundleDraft:
         manifest.check()
         write_atomic(self.path / MANIFEST, encode_manifest(manifest))
 
-    def write_zip(self) -> None:
-        """Writes the same bundle as one zip with stored entries, beside the folder.
-
-        Raises:
-            OutputError: something that is not a bundle stands there, or it cannot be written.
-        """
+    def check_zip(self) -> None:
+        """Raises OutputError when something that is not a bundle stands in the zip's place."""
         target = zip_path(self._out)
         try:
             _check_replaceable(target)
         except OSError as error:
             raise output_error(target, error) from error
+
+    def write_zip(self) -> None:
+        """Writes the committed bundle as one zip with stored entries, beside the folder.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        target = zip_path(self._out)
         with atomic_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name in (MANIFEST, *self.files):
                 entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
                 entry.external_attr = 0o644 << 16
-                archive.writestr(entry, (self.path / name).read_bytes())
+                archive.writestr(entry, (self._out / name).read_bytes())
 
     def commit(self) -> None:
         """Puts the bundle in its place; an older one is replaced. Raises: OutputError."""
@@ -160,3 +180,14 @@ class BundleDraft:
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of this number runs; in doubt, yes."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -176,8 +176,10 @@ def export_bundle(
         manifest = msgspec.structs.replace(manifest, verification=(verification.record,))
         draft.write_manifest(manifest)
         if config.zip:
-            draft.write_zip()
+            draft.check_zip()
         draft.commit()
+        if config.zip:
+            draft.write_zip()
     return ExportResult(
         path=out,
         zip_path=zip_path(out) if config.zip else None,

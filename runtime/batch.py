@@ -29,7 +29,8 @@ from segan.runtime.cores import usable_cores
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import atomic_file, make_folder, sync_folder, write_atomic
 from segan.runtime.images import encode_image
-from segan.runtime.record import claim_folder, locked
+from segan.runtime.lock import locked
+from segan.runtime.record import claim_folder
 from segan.runtime.request import BatchPlan, BatchRequest, Part
 from segan.runtime.writers import ShardFormat, open_shard, shard_payload
 

@@ -43,6 +43,8 @@ def sweep(
 ) -> Images:
     """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
     row, subspace = generator.slider(slider.layer, slider.dim, slider.index)
+    if not isinstance(values, Iterable | None):
+        raise ConfigError(f"values is {values!r}; expected numbers, such as [-1.7, 0, 1.7].")
     points = (
         sweep_values(subspace, steps)
         if values is None

@@ -192,7 +192,7 @@ def psi_row(sites: Sequence[Site], psi: float, cutoff: int | str | None) -> Arra
     Raises:
         ConfigError: psi is outside 0 to 1, or no site has that resolution or name.
     """
-    if isinstance(psi, bool) or not isinstance(psi, int | float | np.floating):
+    if isinstance(psi, bool) or not isinstance(psi, int | float | np.integer | np.floating):
         raise ConfigError(f"psi is {psi!r}; expected a number from 0 to 1, such as 0.7.")
     if not 0 <= psi <= 1:
         raise ConfigError(f"psi is {psi:g}; expected 0 to 1. Pass 0.7, for example.")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from segan.runtime.errors import BundleError
+from segan.runtime.json_record import decode_record, encode_record
 from segan.runtime.layout import Architecture, Site, Subspace, check_resolution
 
 FORMAT = "segan.bundle/1"
@@ -164,26 +165,18 @@ def decode_manifest(data: bytes) -> Manifest:
         BundleError: not JSON, another format version, a missing or mistyped field, or parts that
             contradict each other.
     """
-    try:
-        found = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise BundleError(
-            f"manifest.json is not JSON ({error}). Export the bundle again."
-        ) from None
-    stated = found.get("format") if isinstance(found, dict) else None
-    if stated != FORMAT:
-        raise BundleError(
-            f"manifest.json: format is {stated!r}; this segan reads {FORMAT!r}. "
-            "Export the bundle again, or install the segan that wrote it."
-        )
-    try:
-        manifest = msgspec.convert(found, Manifest)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
+    manifest = decode_record(
+        data,
+        Manifest,
+        name="manifest.json",
+        format=FORMAT,
+        error=BundleError,
+        remedy="Export the bundle again.",
+    )
     manifest.check()
     return manifest
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The manifest as indented JSON, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return encode_record(manifest)

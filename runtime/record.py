@@ -18,6 +18,7 @@ import msgspec
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import output_error, write_atomic
+from segan.runtime.json_record import decode_record, encode_record
 from segan.runtime.seeds import SeedList
 
 RECORD_NAME = "generation.json"
@@ -154,14 +155,14 @@ def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> 
             _check_same(path, record)
             _remove(folder, temporaries_only=True)
             # The latest seeds are the ones recorded: files of earlier ones stay.
-            write_atomic(path, _encode(record))
+            write_atomic(path, encode_record(record))
             return True
         elif any(_generated(folder)):
             raise ConfigError(
                 f"{folder} holds generated images but no {RECORD_NAME}, so what they show is "
                 "unknown. Choose another folder, or pass --overwrite to replace them."
             )
-        write_atomic(path, _encode(record))
+        write_atomic(path, encode_record(record))
     except OSError as error:
         raise output_error(folder, error) from error
     return False
@@ -169,17 +170,17 @@ def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> 
 
 def _check_same(path: Path, record: GenerationRecord) -> None:
     advice = "Choose another folder, or pass --overwrite to start anew."
-    try:
-        there = msgspec.json.decode(path.read_bytes(), type=GenerationRecord)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} cannot be read ({error}). {advice}") from None
+    there = decode_record(
+        path.read_bytes(),
+        GenerationRecord,
+        name=str(path),
+        format=FORMAT,
+        error=ConfigError,
+        remedy=advice,
+    )
     differences = there.differences(record)
     if differences:
         raise ConfigError(f"{path.parent} holds another batch: {'; '.join(differences)}. {advice}")
-
-
-def _encode(record: GenerationRecord) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
 def remove_generated(folder: Path) -> None:
@@ -217,38 +218,3 @@ def _subfolders(folder: Path) -> list[Path]:
             for entry in entries
             if _SUBFOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
         ]
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second batch out of the folder while this one runs.
-
-    The lock ends with the process, however that ends. Systems without flock go unguarded.
-
-    Raises:
-        ConfigError: another process is writing there.
-        OutputError: the folder cannot be opened.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another batch is being written to {folder} right now. Wait for it, or choose "
-                "another folder."
-            ) from None
-        except OSError:
-            # Some network file systems know no locks.
-            pass
-        yield
-    finally:
-        os.close(handle)

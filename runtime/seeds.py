@@ -86,7 +86,7 @@ def parse_seeds(text: str) -> SeedList:
         if match is None:
             raise ConfigError(
                 f"seeds {text!r}: {part.strip()!r} is not understood; expected numbers and ranges "
-                "such as 0-63,70,80-90."
+                f"such as 0-63,70,80-90, from 0 to {MAX_SEED}."
             )
         first = int(match[1])
         last = first if match[2] is None else int(match[2])

@@ -116,11 +116,25 @@ def _pictures(frames: Iterable[NDArray[np.uint8]], scale: int | None) -> Iterato
 
 
 def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None) -> None:
+    """Writes the frames; those past the end, of an earlier and longer walk, are removed."""
     encoding = ImageEncoding()
-    for i, frame in enumerate(frames):
+    count = 0
+    for frame in frames:
         if scale is not None and scale > 1:
             frame = np.asarray(enlarge(to_pil(frame), scale))
-        write_atomic(folder / f"frame{i:06d}.png", encode_image(frame, encoding), sync=False)
+        write_atomic(_frame_path(folder, count), encode_image(frame, encoding), sync=False)
+        count += 1
+    for i in itertools.count(count):
+        try:
+            _frame_path(folder, i).unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise output_error(_frame_path(folder, i), error) from error
+
+
+def _frame_path(folder: Path, number: int) -> Path:
+    return folder / f"frame{number:06d}.png"
 
 
 def _write_gif(

@@ -110,7 +110,7 @@ def test_the_page_shows_every_picture_with_its_command(
     shown = [name for name in page.images if "kimg" in name]
     assert [Path(name).name[4:10] for name in shown] == ["0000.0", "0020.0", "0030.0"]
     assert "30 thousand images of training" in text
-    assert "15 sliders alive" in text
+    assert "16 sliders, 1 of them dead" in text
     assert "1.0e-06" in text
     assert "120.0 dB" in text
     assert text.count('width="30" height="20"') == 10  # all but the gif
@@ -163,7 +163,7 @@ def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
     assert len(shown) == 11
     assert set(shown) <= set(page.code)
     assert re.search(
-        r"mode 2, eigen · 24 sliders · 0\.\d+ thousand", (out / "index.html").read_text()
+        r"mode 2, eigen · 24 sliders, .* · 0\.\d+ thousand", (out / "index.html").read_text()
     )
 
     # The time is up: training is stopped, and the demo goes on with what there is.

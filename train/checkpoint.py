@@ -21,6 +21,7 @@ import msgspec
 
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, output_error, sha256_file, sync_folder, write_atomic
+from segan.runtime.json_record import decode_record, encode_record
 from segan.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -152,25 +153,19 @@ def read_meta(checkpoint: Path) -> Meta:
     """
     path = checkpoint / RECORD
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing. Give a checkpoint folder.") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
-    except msgspec.DecodeError as error:
-        raise CheckpointError(
-            f"{path} is cut short or not JSON ({error}). Use an older checkpoint of the run."
-        ) from None
-    stated = found.get("format") if isinstance(found, dict) else None
-    if stated != FORMAT:
-        raise CheckpointError(
-            f"{path}: format is {stated!r}; this segan reads {FORMAT!r}. "
-            "Use the segan that wrote it."
-        )
-    try:
-        meta = msgspec.convert(found, Meta)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(f"{path}: {error}. Use an older checkpoint of the run.") from None
+    meta = decode_record(
+        data,
+        Meta,
+        name=str(path),
+        format=FORMAT,
+        error=CheckpointError,
+        remedy="Use another checkpoint of the run.",
+    )
     missing = [name for name in (GENERATOR, TRAINING) if name not in meta.files]
     if missing:
         raise CheckpointError(f"{path}: files has no entry for {', '.join(missing)}.")
@@ -240,6 +235,7 @@ def save_checkpoint(
     folder = make_folder(run / "checkpoints")
     final = folder / checkpoint_name(meta["cur_nimg"])
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    aside = folder / f".{final.name}.{os.getpid()}.old.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -247,22 +243,29 @@ def save_checkpoint(
         write_tensors(temporary / TRAINING, training)
         files = {name: sha256_file(temporary / name) for name in (GENERATOR, TRAINING)}
         record = Meta(files=files, **meta)
-        write_atomic(
-            temporary / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-        )
+        write_atomic(temporary / RECORD, encode_record(record))
         sync_folder(temporary)
-        if final.exists():  # the same progress again, after a resume: replace it
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+        # The same progress again, after a resume from an older checkpoint, replaces it: moved
+        # aside first, so that no half-removed folder ever bears a checkpoint's name.
+        if final.exists():
+            os.rename(final, aside)
+        os.rename(temporary, final)
         sync_folder(folder)
     except OSError as error:
         raise output_error(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     if keep:
         for old in list_checkpoints(run)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def remove_leftovers(run: Path) -> None:
+    """Removes what a killed process left half written; call it while holding the run's lock."""
+    for path in (run / "checkpoints").glob(".nimg*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.json_record import encode_record
 from segan.runtime.layout import Architecture, Prior, Site, Subspace, build_sites
 
 Mode = Literal[0, 1, 2, 3]
@@ -244,6 +245,11 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
             _require(
                 math.isfinite(value) and value > 0, f"{name} is {value}; expected more than 0."
             )
+        _require(
+            self.total_kimg * 1000 >= self.batch_size,
+            f"total_kimg is {self.total_kimg}; expected at least one batch, "
+            f"{self.batch_size / 1000}.",
+        )
         for name in ("r1_gamma", "pl_weight", "pl_interval", "ema_rampup", "keep_checkpoints"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
@@ -340,7 +346,7 @@ PRESETS = ("tiny", "paper", "auto")
 
 def encode_config(config: TrainConfig) -> bytes:
     """The configuration as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+    return encode_record(config)
 
 
 def decode_config(data: bytes) -> TrainConfig:

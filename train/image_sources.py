@@ -80,22 +80,25 @@ class FolderSource(ImageSource):
             folders[:] = [name for name in folders if not name.startswith(".")]
             inside = Path(folder).relative_to(path)
             names += [(inside / name).as_posix() for name in files]
-        root = path.resolve()
+        self._root = path.resolve()
         self.names = sorted(
-            (name for name in names if is_image_name(name) and self._is_inside(root, name)),
+            (name for name in names if is_image_name(name) and self._is_file(name)),
             key=natural_key,
         )
 
-    def _is_inside(self, root: Path, name: str) -> bool:
-        """Whether it is no pipe or device, and no link that leads out of the folder."""
+    def _is_file(self, name: str) -> bool:
+        """Whether it is no pipe or device; links are kept, and judged when they are read."""
         file = self.path / name
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
-            return False
-        return file.is_file() or not file.exists()  # a broken link is named when it is read
+        return file.is_file() or file.is_symlink()
 
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises: DataError."""
         file = self.path / name
+        if file.is_symlink() and not file.resolve().is_relative_to(self._root):
+            raise DataError(
+                f"{file} is a link that leads out of {self.path}, which is not followed. "
+                "Copy the image there, or convert the folder that it lies in."
+            )
         try:
             size = file.stat().st_size
             if size > MAX_ENCODED_BYTES:
@@ -126,10 +129,21 @@ class ZipSource(ImageSource):
             ) from error
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+        self._refuse_duplicates()
         self._entries = {
             entry.filename: entry for entry in self._archive.infolist() if _is_plain(entry)
         }
         self.names = sorted(filter(is_image_name, self._entries), key=natural_key)
+
+    def _refuse_duplicates(self) -> None:
+        """A name that stands for two images cannot keep both. Raises: DataError."""
+        seen = set()
+        for entry in filter(_is_plain, self._archive.infolist()):
+            if entry.filename in seen:
+                raise DataError(
+                    f"{self.path} holds {entry.filename} twice. Unpack it and pack it again."
+                )
+            seen.add(entry.filename)
 
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises: DataError."""

@@ -10,17 +10,12 @@ import torch
 from segan.runtime.files import atomic_file
 from segan.runtime.latents import sample_coords, sample_z
 from segan.runtime.layout import Slider
+from segan.runtime.pixels import to_uint8
 from segan.runtime.sheets import grid, labelled_sheet, value_label
 from segan.train.generator import Generator
 
 #: Positions on a slider's range that its strip shows.
 SLIDER_STEPS = 7
-
-
-def to_uint8(image: torch.Tensor) -> np.ndarray:
-    """[N, C, H, W] float in [-1, 1] → [N, H, W, C] uint8."""
-    scaled = (image.detach() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
 @torch.no_grad()
@@ -58,7 +53,7 @@ def seed_images(
         )
         for i in range(0, len(seeds), 16)
     ]
-    return to_uint8(torch.cat(parts))
+    return to_uint8(torch.cat(parts).cpu().numpy())
 
 
 def write_sample_sheet(generator: Generator, path: Path, *, count: int = 64) -> None:

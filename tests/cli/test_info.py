@@ -19,9 +19,9 @@ def test_a_bundle_lists_its_subspaces(segan: Segan, toy_bundle: Path) -> None:
     assert "bundle: toy.segan" in done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["images", "16", "x", "16,", "RGB"] in lines
-    # Subspace, layer, index, dims, site, resolution, prior, range.
-    row = ["L2N0", "2", "0", "0-3", "b16.conv0", "16", "x", "16", "uniform", "-1.73", "to", "1.73"]
-    assert row in lines
+    # Subspace, layer, index, site, resolution, K, dims, prior, range.
+    row = ["L2N0", "2", "0", "b16.conv0", "16", "x", "16", "4", "0-3", "uniform"]
+    assert [*row, "-1.73", "to", "1.73"] in lines
     # The advice at the end works as typed.
     advice = done.stdout.splitlines()[-1].partition("segan ")[2]
     assert segan(*advice.split()).returncode == 0

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -52,6 +55,14 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
             "segan: this command needs onnxscript.x, which is not installed. "
             "Run: pip install 'segan[export]'\n",
         ),
+        (
+            ModuleNotFoundError("No module named 'somewhere'", name="somewhere"),
+            1,
+            "segan: this command needs somewhere, which is not installed. "
+            "Run: pip install 'segan'\n",
+        ),
+        (OSError(36, "File name too long", "xxx"), 1, "segan: xxx: File name too long.\n"),
+        (KeyError("gone"), 1, "segan: unexpected KeyError: 'gone'\nThis is a mistake in segan."),
     ],
 )
 def test_errors_become_a_line_and_a_status(
@@ -75,10 +86,13 @@ def test_debug_shows_the_traceback(failing: Callable[[BaseException], None]) -> 
             main.run(arguments)
 
 
-def test_unknown_errors_are_not_hidden(failing: Callable[[BaseException], None]) -> None:
-    failing(ModuleNotFoundError("No module named 'somewhere'", name="somewhere"))
-    with pytest.raises(ModuleNotFoundError):
-        main.run(["info"])
+def test_a_reader_that_goes_away_is_no_error(toy_bundle: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # before anything is written: the first write fails
+    command = [sys.executable, "-m", "segan.cli.main", "info", str(toy_bundle)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_mistyped_command_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,6 +96,8 @@ def test_animation_goes_there_and_back(segan_here: Segan, toy_bundle: Path, tmp_
         (("--layer", 1, "--index", 4), "index is 4"),
         (("--dim", 1), "exclude each other; expected one"),
         (("--layer", 1, "--at", "L0N0D0"), "exclude each other"),
+        (("--at", "L0N0D0", "--index", 1), "exclude each other"),
+        (("--all", "--index", 1), "exclude each other"),
         (("--all", "--at", "L0N0D0"), "exclude each other"),
         (("--at", "L0D0"), "as in L3N0D5"),
         (("--at", "L0N0D0", "--range", "2"), "expected LOW,HIGH"),

@@ -18,7 +18,9 @@ pytest.importorskip("torch", reason="training needs torch; the bare environment 
 import torch
 
 from segan.cli.main import run
+from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints, read_meta
+from segan.train.config import encode_config, preset
 from segan.train.faces_dataset import render_faces
 from segan.train.tensors import read_tensors
 
@@ -131,6 +133,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --preset huge", "'huge' is not one of 'tiny', 'paper', 'auto'"),
         ("train --kimg -1", "total_kimg is -1.0; expected more than 0"),
         ("train --kimg nan", "total_kimg is nan; expected more than 0"),
+        ("train --kimg 0.0001", "total_kimg is 0.0001; expected at least one batch, 0.016"),
         ("train --batch-size 0", "batch_size is 0; expected 1 or more"),
         ("train --dims 65", "dims is 65; expected at most w_dim, 64"),
         ("train --resolution 48", "resolution is 48; expected a power of two from 8 to 1024"),
@@ -139,6 +142,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ("train --data x.zip --resolution 64", "--resolution is for the built-in faces"),
         ("train --faces 32 --cond", "the built-in faces have no labels"),
+        ("train --data x.zip --faces 32", "--faces is how many built-in faces to draw"),
     ],
 )
 def test_wrong_use(
@@ -152,6 +156,48 @@ def test_wrong_use(
     assert run(args.split()) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--mode 1", "--mode is 1, but run was started with 2"),
+        ("--subspace diagonal", "--subspace is diagonal, but run was started with eigen"),
+        ("--batch-size 4", "--batch-size is 4, but run was started with 16"),
+        ("--cond", "--cond is True, but run was started with False"),
+        ("--faces 33", "--faces is 33, but run was started with 32"),
+    ],
+)
+def test_a_resumed_run_ignores_no_option(
+    option: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/config.json").write_bytes(encode_config(preset("tiny", resolution=8)))
+    Path("run/data.json").write_text('{"faces": {"faces": 32, "resolution": 8}}')
+    assert run(f"train --resume run {option}".split()) == 2
+    assert message in capsys.readouterr().err
+    # What says the same as the run is allowed; here it is the images that are missing.
+    Path("run/data.json").write_text('{"path": "absent.zip"}')
+    assert run(["train", "--resume", "run", "--mode", "2", "--batch-size", "16"]) == 1
+    assert "absent.zip" in capsys.readouterr().err
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/config.json").write_bytes(encode_config(preset("tiny", resolution=8)))
+    Path("run/data.json").write_text('{"faces": {"faces": 32, "resolution": 8}}')
+    with locked(Path("run")):
+        assert run(["train", "--resume", "run"]) == 2
+    assert "another process is training in run right now" in capsys.readouterr().err
+    assert not Path("run/log.jsonl").exists()
 
 
 @pytest.mark.parametrize(

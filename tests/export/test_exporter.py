@@ -15,6 +15,7 @@ import torch
 from onnx import load_from_string, numpy_helper
 
 from segan.export import ExportConfig, export_bundle, exporter
+from segan.export.bundle_writer import BundleDraft
 from segan.export.exporter import bundle_name
 from segan.export.verify import fresh_seeds
 from segan.runtime.bundle import open_bundle
@@ -336,3 +337,19 @@ def test_seeds_are_fresh_for_each_checkpoint_and_repeatable() -> None:
 )
 def test_bundle_name(text: str, expected: str) -> None:
     assert bundle_name(text) == expected
+
+
+def test_what_killed_exports_left_is_put_right(
+    quick: None, generator: Generator, tmp_path: Path
+) -> None:
+    out = tmp_path / "one.segan"
+    export_bundle(generator, out)
+    manifest = (out / "manifest.json").read_bytes()
+    dead = 2**22 + 1  # no process has this number: Linux stops at 2**22
+    os.rename(out, tmp_path / f"one.segan.old-{dead}-01234567")
+    draft = tmp_path / f"one.segan.tmp-{dead}-01234567"
+    draft.mkdir()
+    (draft / "mapping.onnx").write_bytes(b"torn")
+    with BundleDraft(out):  # puts the bundle back that was moved aside, and removes the draft
+        assert (out / "manifest.json").read_bytes() == manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["one.segan"]

@@ -411,6 +411,8 @@ def test_wrong_sweeps(toy: Generator, plain: Generator) -> None:
         toy.sweep(0, 0, 0, steps=1)
     with pytest.raises(ConfigError, match="a value of slider L0N0D0 is nan"):
         toy.sweep(0, 0, 0, values=[0, float("nan")])
+    with pytest.raises(ConfigError, match="values is 5; expected numbers"):
+        toy.sweep(0, 0, 0, values=5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="L0N0D0 is swept and also given"):
         toy.sweep(0, 0, 0, sliders={"L0N0D0": 1})
     with pytest.raises(ConfigError, match="seed is -1"):

@@ -230,7 +230,7 @@ def test_psi_holds_up_to_and_including_the_cutoff(cutoff: int | str | None, held
     assert row.dtype == np.float32
 
 
-@pytest.mark.parametrize("psi", [0, 1, 0.5, np.float32(0.5)])
+@pytest.mark.parametrize("psi", [0, 1, 0.5, np.float32(0.5), np.int64(1)])
 def test_psi_within_its_range(psi: float) -> None:
     assert (psi_row(SITES, psi, None) == np.float32(psi)).all()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_folder_of_frames_keeps_pixels(tmp_path: Path) -> None:
     for i, frame in enumerate(frames):
         with Image.open(tmp_path / "walk" / f"frame{i:06d}.png") as found:
             assert np.array_equal(np.asarray(found), frame)
+    write_animation(tmp_path / "walk", frames[:1])  # shorter: the others would look like its own
+    assert [path.name for path in (tmp_path / "walk").iterdir()] == ["frame000000.png"]
     write_animation(tmp_path / "large", frames, scale=3)
     with Image.open(tmp_path / "large" / "frame000000.png") as found:
         assert found.size == (24, 24)
@@ -100,7 +103,10 @@ def test_mp4_with_pyav(tmp_path: Path, side: int) -> None:
 def _stand_in_ffmpeg(folder: Path, script: str) -> None:
     folder.mkdir(exist_ok=True)
     program = folder / "ffmpeg"
-    program.write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
+    # Not as "#!python": that line cannot hold a path with a space.
+    code = shlex.quote(f"import sys\n{script}\n")
+    python = shlex.quote(sys.executable)
+    program.write_text(f'#!/bin/sh\nexec {python} -c {code} "$@"\n')
     program.chmod(0o755)
 
 

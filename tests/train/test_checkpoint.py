@@ -17,6 +17,7 @@ from segan.train.checkpoint import (
     list_checkpoints,
     load_generator,
     read_meta,
+    remove_leftovers,
     resolve_checkpoint,
     save_checkpoint,
 )
@@ -214,3 +215,38 @@ def test_the_same_progress_again_replaces_it(tmp_path: Path, small_config: Confi
     run = tmp_path / "run"
     assert save(run, small_config()) == save(run, small_config())
     assert len(list_checkpoints(run)) == 1
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_whole_one(
+    tmp_path: Path, small_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    first, again = save(run, small_config(), 40), save(run, small_config(), 80)
+
+    class Killed(BaseException):
+        """Stands for a process that ends at once."""
+
+    real_rename = os.rename
+
+    def killed_after_moving_aside(source: Path, target: Path) -> None:
+        real_rename(source, target)
+        raise Killed
+
+    monkeypatch.setattr(os, "rename", killed_after_moving_aside)
+    with pytest.raises(Killed):
+        save(run, small_config(), 80)
+    monkeypatch.undo()
+    for checkpoint in list_checkpoints(run):
+        load_generator(checkpoint)
+    assert first in list_checkpoints(run)
+    assert save(run, small_config(), 80) == again
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path, small_config: Config) -> None:
+    run = tmp_path / "run"
+    whole = save(run, small_config())
+    torn = run / "checkpoints" / ".nimg00000080.123.tmp"
+    torn.mkdir()
+    (torn / "generator.safetensors").write_bytes(b"torn")
+    remove_leftovers(run)
+    assert list((run / "checkpoints").iterdir()) == [whole]

@@ -245,11 +245,23 @@ def test_a_folder_is_read_recursively_in_natural_order(tmp_path: Path) -> None:
 def test_links_do_not_lead_out_of_a_folder(tmp_path: Path) -> None:
     secret = write_folder(tmp_path / "secret", {"b.png": encode(plain(BLUE))})
     source = write_folder(tmp_path / "in", {"a.png": encode(plain(RED))})
-    os.symlink(secret / "b.png", source / "b.png")
     os.symlink(secret, source / "linked")
     os.symlink(source / "a.png", source / "c.png")
     os.mkfifo(source / "d.png")  # reading it would wait forever
     assert colors(convert(source, tmp_path / "out.zip")) == [RED, RED]
+    os.symlink(secret / "b.png", source / "b.png")
+    with pytest.raises(DataError, match=r"b\.png is a link that leads out"):
+        convert(source, tmp_path / "out.zip")
+
+
+def test_a_name_that_stands_twice_in_a_zip(tmp_path: Path) -> None:
+    source = tmp_path / "in.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("a.png", encode(plain(RED)))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a.png", encode(plain(BLUE)))
+    with pytest.raises(DataError, match=r"holds a\.png twice"):
+        convert(source, tmp_path / "out.zip")
 
 
 def test_a_zip_is_read_and_odd_entries_are_left_out(tmp_path: Path) -> None:
