@@ -117,7 +117,7 @@ def command(
 
     if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".npz", ".zip", ".tar"):
         raise ConfigError(f"-o is {out}; expected a folder. The format is set by --format.")
-    generator = source.open()
+    generator = source.open(style["noise"])
     given = open_latents(latents, generator)
     seeds = seeds or all_latents(given) or parse_seeds("0-63")
     request = BatchRequest(

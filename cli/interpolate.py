@@ -85,7 +85,7 @@ def command(
     check_animation(out, fps)
     if scale is not None and scale < 1:
         raise ConfigError(f"scale is {scale}; expected 1 or more.")
-    generator = source.open()
+    generator = source.open(style["noise"])
     given = open_latents(latents, generator)
     seeds = seeds or all_latents(given) or parse_seeds("0-3")
     walk = generator.interpolate(

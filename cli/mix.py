@@ -95,7 +95,7 @@ def command(
     from segan.runtime.sheets import check_sheet_path, labelled_sheet, write_sheet
 
     check_sheet_path(out)
-    generator = source.open()
+    generator = source.open(style["noise"])
     found = open_latents(latents, generator)
     if rows is None:
         rows = parse_seeds("0-3" if found is None else f"0-{min(4, len(found)) - 1}")

@@ -50,8 +50,11 @@ class BundleSource:
     threads: int | None
     verbose: bool
 
-    def open(self) -> Generator:
+    def open(self, noise: str = "const") -> Generator:
         """Opens the bundle; says which when it was not named.
+
+        Args:
+            noise: the mode that was asked for; where it can make no difference, that is said.
 
         Raises:
             BundleError: none is there, or it is damaged.
@@ -61,6 +64,12 @@ class BundleSource:
         from segan.runtime.generator import load
 
         generator = load(path, self.backend, threads=self.threads)
+        training = generator.manifest.provenance.get("training")
+        if noise != "const" and isinstance(training, dict) and training.get("noise") is False:
+            click.echo(
+                f"--noise {noise} changes nothing here: this generator was trained without noise",
+                err=True,
+            )
         if self.verbose:
             height, width, channels = generator.image_shape
             click.echo(

@@ -122,7 +122,7 @@ def command(
     steps = steps if steps is not None else (_ANIMATION_STEPS if animated else _SHEET_STEPS)
     if steps < 2:
         raise ConfigError(f"--steps is {steps}; expected 2 or more.")
-    generator = source.open()
+    generator = source.open(style["noise"])
     found = open_latents(latents, generator)
     sweeper = _Sweeper(generator, style, batch_size, span, steps, found)
     if wanted is None:

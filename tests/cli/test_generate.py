@@ -175,3 +175,15 @@ def test_an_unwritable_folder(segan_here: Segan, toy_bundle: Path, tmp_path: Pat
     done = segan_here("generate")
     assert done.returncode == 1
     assert "cannot write out: a file stands where a folder is expected" in done.stderr
+
+
+def test_a_noise_mode_that_can_change_nothing_is_said_so(
+    segan_here: Segan, toy_bundle: Path
+) -> None:
+    path = toy_bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["provenance"]["training"] = {"noise": False}
+    path.write_text(json.dumps(manifest))
+    done = segan_here("generate", toy_bundle, "--seeds", "0", "-o", "out", "--noise", "random")
+    assert done.returncode == 0
+    assert "--noise random changes nothing here" in done.stderr
