@@ -162,8 +162,8 @@ def command(
         config = _configure(shape, preset, mode, kind, architecture, dims, mirror, seed, wanted)
         dataset = found or _open(None, source)  # drawn only once the settings are known good
         check_data_fits(config, dataset)
-        run = new_run_folder(runs, config, dataset.name)
-        _remember_data(run, data, source)
+        origin = {"faces": source} if data is None else {"path": str(data.resolve())}
+        run = new_run_folder(runs, config, dataset.name, origin)
     with locked(run, "another process is training in"):
         remove_leftovers(run)
         trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
@@ -372,14 +372,6 @@ def _configure(
         return msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{error}") from None
-
-
-def _remember_data(run: Path, data: Path | None, source: dict[str, int]) -> None:
-    """Writes where the data came from, so that --resume finds it again."""
-    from segan.runtime.files import write_atomic
-
-    record: dict[str, Any] = {"faces": source} if data is None else {"path": str(data.resolve())}
-    write_atomic(run / "data.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
 def _remembered_data(run: Path) -> ImageDataset:

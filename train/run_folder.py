@@ -11,11 +11,19 @@ from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, output_error, write_atomic
 from segan.train.config import TrainConfig, decode_config, encode_config
 
-CONFIG, LOG = "config.json", "log.jsonl"
+CONFIG, DATA, LOG = "config.json", "data.json", "log.jsonl"
 
 
-def new_run_folder(runs: Path, config: TrainConfig, data_name: str) -> Path:
-    """Makes ``RUNS/00000-DATA-modeM-PRESET`` with the next free number and writes config.json.
+def new_run_folder(
+    runs: Path, config: TrainConfig, data_name: str, source: dict[str, Any] | None = None
+) -> Path:
+    """Makes ``RUNS/00000-DATA-modeM-PRESET`` with the next free number.
+
+    Args:
+        runs: folder of all runs.
+        config: written to config.json, last: a folder that has one is whole.
+        data_name: for the folder's name.
+        source: where the data came from, written to data.json for whoever resumes the run.
 
     Raises:
         OutputError: when it cannot be written.
@@ -39,6 +47,8 @@ def new_run_folder(runs: Path, config: TrainConfig, data_name: str) -> Path:
         except OSError as error:
             raise output_error(folder, error) from error
         break
+    if source is not None:
+        write_atomic(folder / DATA, json.dumps(source, indent=2).encode() + b"\n")
     write_atomic(folder / CONFIG, encode_config(config))
     return folder
 
