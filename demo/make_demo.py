@@ -91,12 +91,12 @@ def main() -> None:
     """Parses the options and runs the demo."""
     parser = argparse.ArgumentParser(description="Train, export, generate and sweep; write a page.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for everything")
-    parser.add_argument("--kimg", type=float, default=40, help="thousand images to train on")
-    parser.add_argument("--minutes", type=float, default=7, help="most minutes to train for")
+    parser.add_argument("--kimg", type=float, default=60, help="thousand images to train on")
+    parser.add_argument("--minutes", type=float, default=8, help="most minutes to train for")
     parser.add_argument("--faces", type=int, default=20_000, help="faces to draw")
     options = parser.parse_args()
     if options.kimg <= 0 or options.minutes <= 0:
-        quit_demo("--kimg and --minutes must be more than 0, such as --kimg 40 --minutes 7.", 2)
+        quit_demo("--kimg and --minutes must be more than 0, such as --kimg 60 --minutes 8.", 2)
     clean(options.out)
     print(
         f"This draws {options.faces} cartoon faces, trains on {options.kimg:g} thousand images "
@@ -134,7 +134,7 @@ def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
         limit_s=limit_s,
     )
     if not any(runs.glob("*/checkpoints/*/checkpoint.json")):
-        quit_demo("training had no time to save anything. Allow it more: --minutes 7", 1)
+        quit_demo("training had no time to save anything. Allow it more: --minutes 8", 1)
     (run,) = runs.iterdir()
     demo.run("Export three ONNX graphs, and verify them", "export", run, "-o", bundle)
     demo.run("Show what the bundle holds", "info", bundle)
