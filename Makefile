@@ -16,7 +16,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Thousand images that the demo trains on, and the most minutes it trains for.
-DEMO_KIMG ?= 60
+DEMO_KIMG ?= 50
 DEMO_MINUTES ?= 8
 
 # Test processes. Each computes on one thread, so that they do not fight for the cores.

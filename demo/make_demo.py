@@ -91,12 +91,12 @@ def main() -> None:
     """Parses the options and runs the demo."""
     parser = argparse.ArgumentParser(description="Train, export, generate and sweep; write a page.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for everything")
-    parser.add_argument("--kimg", type=float, default=60, help="thousand images to train on")
+    parser.add_argument("--kimg", type=float, default=50, help="thousand images to train on")
     parser.add_argument("--minutes", type=float, default=8, help="most minutes to train for")
     parser.add_argument("--faces", type=int, default=20_000, help="faces to draw")
     options = parser.parse_args()
     if options.kimg <= 0 or options.minutes <= 0:
-        quit_demo("--kimg and --minutes must be more than 0, such as --kimg 60 --minutes 8.", 2)
+        quit_demo("--kimg and --minutes must be more than 0, such as --kimg 50 --minutes 8.", 2)
     clean(options.out)
     print(
         f"This draws {options.faces} cartoon faces, trains on {options.kimg:g} thousand images "

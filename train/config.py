@@ -309,7 +309,9 @@ def preset(
             preset=name,
             network=NetworkConfig(**shape, mapping_layers=4, channel_base=1024, channel_max=64),
             subspace=subspace,
-            total_kimg=60.0,
+            total_kimg=50.0,
+            # Of the same minutes, small batches learn more: twice the steps, a fifth fewer images.
+            batch_size=8,
             learning_rate=0.004,
             r1_gamma=2.0,
             # In minutes, noise only stands in for detail that is not learned yet.

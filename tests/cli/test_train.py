@@ -134,12 +134,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --preset huge", "'huge' is not one of 'tiny', 'paper', 'auto'"),
         ("train --kimg -1", "total_kimg is -1.0; expected more than 0"),
         ("train --kimg nan", "total_kimg is nan; expected more than 0"),
-        ("train --kimg 0.0001", "total_kimg is 0.0001; expected at least one batch, 0.016"),
+        ("train --kimg 0.0001", "total_kimg is 0.0001; expected at least one batch, 0.008"),
         ("train --batch-size 0", "batch_size is 0; expected 1 or more"),
         ("train --dims 65", "dims is 65; expected at most w_dim, 64"),
         ("train --resolution 48", "resolution is 48; expected a power of two from 8 to 1024"),
         ("train --faces 0", "count is 0; expected 1 to"),
-        ("train --faces 8", "batch_size is 16, but faces has 8 images"),
+        ("train --faces 4", "batch_size is 8, but faces has 4 images"),
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ("train --data x.zip --resolution 64", "--resolution is for the built-in faces"),
         ("train --faces 32 --cond", "the built-in faces have no labels"),
@@ -164,7 +164,7 @@ def test_wrong_use(
     [
         ("--mode 1", "--mode is 1, but run was started with 2"),
         ("--subspace diagonal", "--subspace is diagonal, but run was started with eigen"),
-        ("--batch-size 4", "--batch-size is 4, but run was started with 16"),
+        ("--batch-size 4", "--batch-size is 4, but run was started with 8"),
         ("--cond", "--cond is True, but run was started with False"),
         ("--faces 33", "--faces is 33, but run was started with 32"),
     ],
@@ -184,7 +184,7 @@ def test_a_resumed_run_ignores_no_option(
     assert message in capsys.readouterr().err
     # What says the same as the run is allowed; here it is the images that are missing.
     Path("run/data.json").write_text('{"path": "absent.zip"}')
-    assert run(["train", "--resume", "run", "--mode", "2", "--batch-size", "16"]) == 1
+    assert run(["train", "--resume", "run", "--mode", "2", "--batch-size", "8"]) == 1
     assert "absent.zip" in capsys.readouterr().err
 
 

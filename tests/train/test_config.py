@@ -243,7 +243,7 @@ def test_preset_tiny_is_small_and_short() -> None:
     tiny, paper = preset("tiny", resolution=32), preset("paper", resolution=32)
     assert tiny.network.channels(32) < paper.network.channels(32)
     assert tiny.total_kimg <= 100
-    assert tiny.batch_size == 16
+    assert tiny.batch_size == 8
 
 
 def test_unknown_preset_lists_the_known() -> None:
