@@ -41,12 +41,14 @@ class BundleSource:
     Attributes:
         path: as given; None is the newest under the current folder.
         backend: ``auto``, or a backend's name.
+        precision: ``auto``, fp32, fp16, bf16 or int8.
         threads: of the backend; None lets it choose.
         verbose: whether to say more on stderr.
     """
 
     path: Path | None
     backend: str
+    precision: str
     threads: int | None
     verbose: bool
 
@@ -58,12 +60,12 @@ class BundleSource:
 
         Raises:
             BundleError: none is there, or it is damaged.
-            ConfigError: an unknown backend, or threads out of range.
+            ConfigError: an unknown backend or precision, or threads out of range.
         """
         path = self.path or newest_bundle()
         from segan.runtime.generator import load
 
-        generator = load(path, self.backend, threads=self.threads)
+        generator = load(path, self.backend, precision=self.precision, threads=self.threads)
         training = generator.manifest.provenance.get("training")
         if noise != "const" and isinstance(training, dict) and training.get("noise") is False:
             click.echo(
@@ -73,10 +75,12 @@ class BundleSource:
         if self.verbose:
             height, width, channels = generator.image_shape
             click.echo(
-                f"backend: {generator.backend}; images: {height} x {width}, "
-                f"{channels} channel{'s' if channels > 1 else ''}",
+                f"backend: {generator.backend}, {generator.precision}; "
+                f"images: {height} x {width}, {channels} channel{'s' if channels > 1 else ''}",
                 err=True,
             )
+            for name, reason in generator.passed_over.items():
+                click.echo(f"not {name}: {reason}", err=True)
         return generator
 
 
@@ -95,18 +99,20 @@ def newest_bundle() -> Path:
 
 
 def bundle_options(function: _Function) -> _Function:
-    """Adds BUNDLE, --backend, --threads and --verbose; passes them as ``source: BundleSource``."""
+    """Adds BUNDLE, --backend, --precision, --threads and --verbose, as ``source: BundleSource``."""
 
     @functools.wraps(function)
     def collected(
         *args: Any,
         bundle: Path | None,
         backend: str,
+        precision: str,
         threads: int | None,
         verbose: bool,
         **rest: Any,
     ) -> Any:
-        return function(*args, source=BundleSource(bundle, backend, threads, verbose), **rest)
+        source = BundleSource(bundle, backend, precision, threads, verbose)
+        return function(*args, source=source, **rest)
 
     decorated: _Function = _decorate(
         collected,
@@ -116,7 +122,14 @@ def bundle_options(function: _Function) -> _Function:
             default="auto",
             show_default=True,
             metavar="NAME",
-            help="What computes: auto (the best that works here) or cpu.",
+            help="What computes: auto (the best that works here), tensorrt, cuda, openvino or cpu.",
+        ),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default="fp16 on a GPU where the bundle has it, else fp32",
+            metavar="NAME",
+            help="What synthesis is computed in: fp32, fp16, bf16 or int8.",
         ),
         click.option(
             "--threads",

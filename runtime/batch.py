@@ -11,12 +11,13 @@ same seeds side by side as before, so that every byte is the one an uninterrupte
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def generate_batch(
     plan = BatchPlan(generator, request, Path(folder), batch_size)
     # Wrong settings are told before anything is touched on the disk.
     if len(request.seeds):
-        plan.compute(request.seeds[:1])
+        next(plan.compute([request.seeds[:1]]))
     make_folder(folder)
     with locked(plan.folder):
         known = claim_folder(plan.folder, plan.record(), overwrite=overwrite)
@@ -166,27 +167,40 @@ class _Pipeline:
     def _produce(self, pool: ThreadPoolExecutor) -> None:
         """Computes what is missing and hands it on, until done or until the writer failed."""
         plan = self._plan
-        for part in plan.parts():
-            if part.shard is not None and plan.is_present(plan.shard_path(part.shard)):
-                continue
-            self._put(part)
-            for first in range(0, len(part.seeds), plan.batch_size):
-                seeds = part.seeds[first : first + plan.batch_size]
-                missing = [
-                    i
-                    for i, seed in enumerate(seeds)
-                    if part.shard is not None or not plan.is_present(plan.path(seed))
-                ]
-                if self._ended.is_set():
-                    return
-                if not missing:
+        # What the chunks that were handed to the backend belong to, in the queue's order.
+        begun: collections.deque[Part | tuple[Sequence[int], list[int]] | None]
+        begun = collections.deque()
+
+        def chunks() -> Iterator[Sequence[int]]:
+            for part in plan.parts():
+                if part.shard is not None and plan.is_present(plan.shard_path(part.shard)):
                     continue
-                # The whole batch again even for one missing image: a session may round
-                # differently in a batch of another size.
-                images = plan.compute(seeds)
-                for i in missing:
-                    self._put((seeds[i], pool.submit(self._encode, seeds[i], images[i])))
-            self._put(None)
+                begun.append(part)
+                for first in range(0, len(part.seeds), plan.batch_size):
+                    seeds = part.seeds[first : first + plan.batch_size]
+                    missing = [
+                        i
+                        for i, seed in enumerate(seeds)
+                        if part.shard is not None or not plan.is_present(plan.path(seed))
+                    ]
+                    if self._ended.is_set():
+                        return
+                    if missing:
+                        # The whole batch again even for one missing image: a session may round
+                        # differently in a batch of another size.
+                        begun.append((seeds, missing))
+                        yield seeds
+                begun.append(None)
+
+        for images in plan.compute(chunks()):
+            while not isinstance(entry := begun.popleft(), tuple):
+                self._put(entry)
+            seeds, missing = entry
+            for i in missing:
+                self._put((seeds[i], pool.submit(self._encode, seeds[i], images[i])))
+        for entry in begun:
+            assert not isinstance(entry, tuple)
+            self._put(entry)
         self._put(None)
 
     def _put(self, item: Part | _Job | None) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from segan.runtime.errors import BackendError
+
 # Message → {field number: message within it}, from onnx.proto3.
 _FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 25: "function"},
@@ -88,3 +90,24 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
     raise MalformedModelError(f"a number ends nowhere, at byte {at}")
+
+
+def check_self_contained(model: bytes, name: str) -> None:
+    """Makes sure that a backend may be given a model.
+
+    Args:
+        model: a serialized ONNX model.
+        name: what the graph is, for messages.
+
+    Raises:
+        BackendError: it is no ONNX model, or wants weights from another file.
+    """
+    try:
+        external = has_external_data(model)
+    except MalformedModelError as error:
+        raise BackendError(f"the {name} graph is not an ONNX model: {error}.") from None
+    if external:
+        raise BackendError(
+            f"the {name} graph wants weights from another file (ONNX external data), which is "
+            "not allowed in a bundle. Export it with its weights inside."
+        )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.bundle import Bundle, find_bundle, open_bundle
 from segan.runtime.errors import BundleError, ConfigError
-from segan.runtime.graphs import BundleGraphs
+from segan.runtime.graphs import BundleGraphs, GraphInputs, open_graphs
 from segan.runtime.latents import sample_z
 from segan.runtime.layout import Slider, Subspace
 from segan.runtime.manifest import Manifest
 from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds
+from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
 from segan.runtime.sliders import Sliders, as_slider, find_slider
 
@@ -36,22 +38,30 @@ def load(
     path: str | os.PathLike[str] | None = None,
     backend: str = "auto",
     *,
+    precision: str = "auto",
     threads: int | None = None,
     low_memory: bool = False,
+    throughput: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Generator:
     """Opens a bundle for generating images.
 
     Args:
         path: a bundle; None takes the newest ``*.segan`` under the current folder.
-        backend: ``auto`` or one of ``segan.runtime.sessions.choose.BACKENDS``.
+        backend: ``auto``, the best that works here; or tensorrt, cuda, openvino or cpu.
+        precision: ``auto``, which is fp16 on a GPU where the bundle has it, else fp32; or fp32,
+            fp16, bf16 or int8.
         threads: CPU threads; None takes the physical cores that the process may use.
         low_memory: give memory back as soon as it is free, which takes some time of each run.
+        throughput: serve several threads that call at once, each slower by itself.
+        cache: folder for what the backend compiles; None compiles anew each time, but for TensorRT.
 
     Raises:
         BundleError: there is no bundle, it is damaged or altered, or its graphs do not fit its
             manifest.
         BackendError: the backend is missing or cannot load a graph.
-        ConfigError: an unknown backend, or ``threads`` below 1.
+        ConfigError: an unknown backend or precision, a precision that the bundle has no graph for,
+            or ``threads`` below 1.
     """
     if path is None:
         path = find_bundle()
@@ -61,7 +71,13 @@ def load(
                 "or name one."
             )
     bundle = open_bundle(path)
-    return Generator(bundle, BundleGraphs(bundle, backend, threads, low_memory=low_memory))
+    config = SessionConfig(
+        threads=threads,
+        low_memory=low_memory,
+        throughput=throughput,
+        cache=None if cache is None else Path(cache),
+    )
+    return Generator(bundle, open_graphs(bundle, backend, precision, config))
 
 
 class Generator:
@@ -83,7 +99,17 @@ class Generator:
     @property
     def backend(self) -> str:
         """The backend that computes, for example ``cpu``."""
-        return self._graphs.backend
+        return self._graphs.choice.backend
+
+    @property
+    def precision(self) -> str:
+        """What synthesis is computed in, for example ``fp32``."""
+        return self._graphs.choice.precision
+
+    @property
+    def passed_over(self) -> dict[str, str]:
+        """Better backends that do not compute, each with the reason."""
+        return self._graphs.choice.passed_over
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -150,25 +176,7 @@ class Generator:
             ConfigError: a wrong shape.
             BackendError: the backend failed.
         """
-        manifest = self.manifest
-        vectors = np.asarray(w, np.float32)
-        if vectors.ndim == 2:
-            vectors = np.repeat(vectors[:, None], manifest.num_sites, axis=1)
-        try:
-            row = np.broadcast_to(np.asarray(psi, np.float32), (len(vectors), manifest.num_sites))
-        except ValueError:
-            raise ConfigError(
-                f"psi has shape {list(np.shape(psi))}; expected [{manifest.num_sites}] or "
-                f"[{len(vectors)}, {manifest.num_sites}]."
-            ) from None
-        feeds: dict[str, Any] = {"w": vectors, "psi": row}
-        if manifest.num_subspaces:
-            shape = (len(vectors), manifest.num_subspaces, manifest.coords_dim)
-            feeds["coords"] = np.zeros(shape, np.float32) if coords is None else coords
-        elif coords is not None and np.size(coords):
-            raise ConfigError("coords are given, but this bundle has no subspaces; leave them out.")
-        found = self._graphs.run("offsets", feeds)
-        return found["ws"], found.get("shifts")
+        return self._graphs.style(w, psi, coords)
 
     def synthesize(
         self, ws: ArrayLike, shifts: ArrayLike | None = None, noise: ArrayLike | None = None
@@ -187,9 +195,7 @@ class Generator:
             ConfigError: a wrong shape, or shifts missing or not expected.
             BackendError: the backend failed.
         """
-        noise = self._graphs.noise if noise is None else noise
-        feeds = {"ws": ws, "shifts": shifts, "noise": noise}
-        return self._graphs.run("synthesis", feeds)["image"]
+        return self._graphs.synthesize(ws, shifts, noise)
 
     # Seeds to images.
 
@@ -242,7 +248,7 @@ class Generator:
         wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
         images = np.empty((len(wanted), *self.image_shape), np.uint8)
         start = 0
-        for chunk, part in self._batches(wanted, settings):
+        for chunk, part in self._batches(_chunks(wanted, settings.batch_size), settings):
             images[start : start + len(chunk)] = part
             start += len(chunk)
         return images
@@ -266,17 +272,65 @@ class Generator:
         """
         settings = resolve_settings(self.manifest, **options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
-        return self._batches(wanted, settings)
+        return self._batches(_chunks(wanted, settings.batch_size), settings)
+
+    def generate_chunks(
+        self, chunks: Iterable[Sequence[int]], **options: Unpack[Options]
+    ) -> Iterator[Images]:
+        """As ``generate_batches``, but the caller says which seeds lie side by side.
+
+        Args:
+            chunks: seeds of one batch each, integers from 0 to 4294967295. A chunk or two may be
+                taken before the images of the one before are given.
+            **options: as in ``generate``; ``batch_size`` is not used.
+
+        Returns:
+            An iterator over [n, H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range; at once, but for seeds when it is their
+                turn.
+            BackendError: the backend failed.
+        """
+        settings = resolve_settings(self.manifest, **options)
+        return (images for _, images in self._batches(map(check_seeds, chunks), settings))
 
     def _batches(
-        self, seeds: Iterable[int], settings: Settings
+        self, chunks: Iterable[list[int]], settings: Settings
     ) -> Iterator[tuple[list[int], Images]]:
-        if isinstance(seeds, str | bytes):
-            check_seeds(seeds)
-        waiting = iter(seeds)
-        while chunk := check_seeds(itertools.islice(waiting, settings.batch_size)):
-            w = self.map_seeds(chunk, settings)
-            yield chunk, self.render(w, settings.coords_of(chunk), chunk, settings)
+        """(seeds, images) of each chunk; the backend may look at a chunk ahead of its turn."""
+        begun: collections.deque[list[int]] = collections.deque()
+
+        def inputs() -> Iterator[GraphInputs]:
+            for chunk in chunks:
+                begun.append(chunk)
+                yield self._inputs(chunk, settings)
+
+        for images in self._graphs.stream(inputs()):
+            yield begun.popleft(), images
+
+    def _inputs(self, seeds: Sequence[int], settings: Settings) -> GraphInputs:
+        """What the images of seeds, or of positions in latents, are computed from."""
+        w = z = labels = None
+        if settings.latents is not None:
+            w = settings.latents.w[settings.latents.rows(seeds)]
+        else:
+            z = sample_z(seeds, self.manifest.z_dim)
+            labels = settings.labels_of(len(z))
+        return GraphInputs(
+            z=z,
+            labels=labels,
+            w=w,
+            psi=settings.psi,
+            coords=settings.coords_of(seeds) if self.manifest.num_subspaces else None,
+            noise=self._noise(seeds, settings),
+        )
+
+    def _noise(self, seeds: Sequence[int], settings: Settings) -> Array | None:
+        """None stands for the constant noise, which the backend has."""
+        if settings.noise == "const":
+            return None
+        return settings.noise_of(seeds, self._graphs.noise)
 
     def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
         """The seeds' w, [N, w_dim], or the given latents', [N, num_sites, w_dim]; float32."""
@@ -299,9 +353,10 @@ class Generator:
         Returns:
             [N, H, W, C] uint8.
         """
-        ws, shifts = self.style(w, settings.psi, coords)
-        noise = settings.noise_of(noise_seeds, self._graphs.noise)
-        return to_uint8(self.synthesize(ws, shifts, noise))
+        inputs = GraphInputs(
+            w=w, psi=settings.psi, coords=coords, noise=self._noise(noise_seeds, settings)
+        )
+        return self._graphs.images(inputs)
 
     # Editing; what each does is in segan.runtime.editing.
 
@@ -409,3 +464,12 @@ class Generator:
 
         settings = resolve_settings(self.manifest, **options)
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop)
+
+
+def _chunks(seeds: Iterable[int], size: int) -> Iterator[list[int]]:
+    """The seeds, checked when it is their turn, ``size`` at a time."""
+    if isinstance(seeds, str | bytes):
+        check_seeds(seeds)
+    waiting = iter(seeds)
+    while chunk := check_seeds(itertools.islice(waiting, size)):
+        yield chunk

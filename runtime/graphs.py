@@ -3,50 +3,107 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.bundle import Bundle
-from segan.runtime.errors import BackendError, BundleError
+from segan.runtime.errors import BackendError, BundleError, ConfigError
 from segan.runtime.layout import noise_sizes
 from segan.runtime.manifest import Manifest
-from segan.runtime.sessions.base import Session, TensorSpec
-from segan.runtime.sessions.choose import choose_backend, open_session
+from segan.runtime.pixels import to_uint8
+from segan.runtime.sessions.base import Precision, Session, SessionConfig, TensorSpec
+from segan.runtime.sessions.choose import Choice, candidates, open_session
 
 Array = NDArray[np.float32]
+Images = NDArray[np.uint8]
 
 # Shape of a tensor behind its batch dimension.
 _Shapes = dict[str, tuple[int, ...]]
 
 
-class BundleGraphs:
-    """Mapping, offsets and synthesis, loaded.
+@dataclass(frozen=True, kw_only=True)
+class GraphInputs:
+    """What one batch of images is computed from; ``z`` or ``w`` is given.
 
     Attributes:
-        backend: what runs them.
+        z: [N, z_dim] float32.
+        labels: [N, c_dim] float32 beside ``z``, for a conditional bundle.
+        w: [N, w_dim] or [N, num_sites, w_dim] float32.
+        psi: one number, [num_sites] or [N, num_sites].
+        coords: [N, num_subspaces, coords_dim] float32; None for zeros.
+        noise: [1, size] or [N, size] float32; None takes the bundle's constant noise.
+    """
+
+    z: ArrayLike | None = None
+    labels: ArrayLike | None = None
+    w: ArrayLike | None = None
+    psi: ArrayLike = 1.0
+    coords: ArrayLike | None = None
+    noise: ArrayLike | None = None
+
+
+def open_graphs(
+    bundle: Bundle,
+    backend: str = "auto",
+    precision: str = "auto",
+    config: SessionConfig | None = None,
+) -> BundleGraphs:
+    """Loads a bundle's graphs on the best backend that works here, or on the one named.
+
+    Args:
+        bundle: an open bundle.
+        backend: ``auto`` or one of ``segan.runtime.sessions.choose.BACKENDS``.
+        precision: ``auto``, fp32, fp16, bf16 or int8.
+        config: how to compute; its precision is set by the choice.
+
+    Raises:
+        BundleError: graphs that do not fit the manifest.
+        BackendError: the backend is missing or cannot load a graph.
+        ConfigError: an unknown name, or a precision that cannot be had.
+    """
+    config = config or SessionConfig()
+    failed: dict[str, str] = {}
+    choices = candidates(backend, precision, bundle.manifest.graphs.synthesis)
+    for choice in choices:
+        choice = replace(choice, passed_over=choice.passed_over | failed)
+        try:
+            return BundleGraphs(bundle, choice, config)
+        except BackendError as error:
+            if choice.backend == choices[-1].backend:
+                raise
+            failed[choice.backend] = str(error)
+    raise AssertionError("candidates() gives one or raises")
+
+
+class BundleGraphs:
+    """Mapping, offsets and synthesis, loaded. Safe to share by threads.
+
+    Attributes:
+        choice: what runs them, and why not something else.
+        manifest: of the bundle.
         noise: the constant noise, [1, sum of the sites' r²] float32, or None without noise.
     """
 
-    def __init__(
-        self, bundle: Bundle, backend: str, threads: int | None, *, low_memory: bool = False
-    ) -> None:
+    def __init__(self, bundle: Bundle, choice: Choice, config: SessionConfig) -> None:
         """Raises BundleError for graphs that do not fit the manifest, BackendError, ConfigError."""
         manifest = bundle.manifest
-        self.backend = choose_backend(backend)
-        files = {
-            "mapping": manifest.graphs.mapping,
-            "offsets": manifest.graphs.offsets,
-            "synthesis": manifest.graphs.synthesis["fp32"],
+        self.choice, self.manifest = choice, manifest
+        # The small graphs are computed in fp32 whatever synthesis is: they cost next to nothing.
+        files: dict[str, tuple[str, Precision]] = {
+            "mapping": (manifest.graphs.mapping, "fp32"),
+            "offsets": (manifest.graphs.offsets, "fp32"),
+            "synthesis": (manifest.graphs.synthesis[choice.graph], choice.precision),
         }
         self._sessions: dict[str, Session] = {}
-        for name, file in files.items():
+        for name, (file, precision) in files.items():
             model = bundle.read(file)
+            own = replace(config, precision=precision)
             try:
-                session = open_session(
-                    model, self.backend, name=name, threads=threads, low_memory=low_memory
-                )
+                session = open_session(model, choice.backend, name=name, config=own)
             except BackendError as error:
                 raise BackendError(f"{bundle.path}: {error}") from None
             _check_graph(bundle, session, *_expected(manifest)[name])
@@ -76,10 +133,75 @@ class BundleGraphs:
         }
         return self._sessions[name].run(arrays)
 
+    def style(
+        self, w: ArrayLike, psi: ArrayLike, coords: ArrayLike | None
+    ) -> tuple[Array, Array | None]:
+        """Truncation and subspaces; see ``segan.runtime.generator.Generator.style``."""
+        found = self.run("offsets", offsets_feeds(self.manifest, w, psi, coords))
+        return found["ws"], found.get("shifts")
+
+    def synthesize(self, ws: ArrayLike, shifts: ArrayLike | None, noise: ArrayLike | None) -> Array:
+        """Synthesis; see ``segan.runtime.generator.Generator.synthesize``."""
+        noise = self.noise if noise is None else noise
+        return self.run("synthesis", {"ws": ws, "shifts": shifts, "noise": noise})["image"]
+
+    def images(self, inputs: GraphInputs) -> Images:
+        """One batch, from latents to pixels.
+
+        Returns:
+            [N, H, W, C] uint8.
+
+        Raises:
+            ConfigError: a wrong shape.
+            BackendError: the backend failed, or a pixel is not a finite number.
+        """
+        w = inputs.w
+        if w is None:
+            w = self.run("mapping", {"z": inputs.z, "c": inputs.labels})["w"]
+        ws, shifts = self.style(w, inputs.psi, inputs.coords)
+        return to_uint8(self.synthesize(ws, shifts, inputs.noise))
+
+    def stream(self, batches: Iterable[GraphInputs]) -> Iterator[Images]:
+        """``images`` of each batch, in order; a backend may begin the next one meanwhile."""
+        return map(self.images, batches)
+
     def close(self) -> None:
         """Gives the sessions' memory back."""
         for session in self._sessions.values():
             session.close()
+
+
+def offsets_feeds(
+    manifest: Manifest, w: ArrayLike, psi: ArrayLike, coords: ArrayLike | None
+) -> dict[str, Any]:
+    """The inputs of ``offsets.onnx``, spread over images and sites.
+
+    Args:
+        manifest: of the bundle.
+        w: [N, w_dim], or [N, num_sites, w_dim] with a vector for each site.
+        psi: one number, [num_sites] or [N, num_sites].
+        coords: [N, num_subspaces, coords_dim], or None for zeros.
+
+    Raises:
+        ConfigError: ``psi`` has another shape, or coords are given without subspaces.
+    """
+    vectors = np.asarray(w, np.float32)
+    if vectors.ndim == 2:
+        vectors = np.repeat(vectors[:, None], manifest.num_sites, axis=1)
+    try:
+        row = np.broadcast_to(np.asarray(psi, np.float32), (len(vectors), manifest.num_sites))
+    except ValueError:
+        raise ConfigError(
+            f"psi has shape {list(np.shape(psi))}; expected [{manifest.num_sites}] or "
+            f"[{len(vectors)}, {manifest.num_sites}]."
+        ) from None
+    feeds: dict[str, Any] = {"w": vectors, "psi": row}
+    if manifest.num_subspaces:
+        shape = (len(vectors), manifest.num_subspaces, manifest.coords_dim)
+        feeds["coords"] = np.zeros(shape, np.float32) if coords is None else coords
+    elif coords is not None and np.size(coords):
+        raise ConfigError("coords are given, but this bundle has no subspaces; leave them out.")
+    return feeds
 
 
 def _expected(manifest: Manifest) -> dict[str, tuple[_Shapes, _Shapes]]:

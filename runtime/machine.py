@@ -12,7 +12,8 @@ from PIL import features
 
 from segan.runtime.cores import usable_cores
 from segan.runtime.errors import BackendError
-from segan.runtime.sessions.choose import BACKENDS, open_session
+from segan.runtime.sessions.base import SessionConfig
+from segan.runtime.sessions.choose import BACKENDS, open_session, why_not
 from segan.runtime.video import mp4_encoder
 
 #: A whole ONNX model, y = -x with x [N, 1] float32 (opset 18): enough to see a backend compute.
@@ -84,9 +85,13 @@ def try_backends() -> dict[str, str | None]:
 
 
 def _try(backend: str) -> str | None:
+    problem = why_not(backend)
+    if problem is not None:
+        return problem
     values = np.arange(3, dtype=np.float32)[:, None]
+    config = SessionConfig(threads=1)
     try:
-        with open_session(_NEGATION, backend, name="trial", threads=1) as session:
+        with open_session(_NEGATION, backend, name="trial", config=config) as session:
             result = session.run({"x": values})["y"]
     except BackendError as error:
         return str(error)

@@ -41,6 +41,7 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         bundle: the bundle's name, for people.
         bundle_sha256: SHA-256 of the bundle's manifest, which holds the hashes of its files.
         backend: the session that made the images.
+        precision: that it computed in.
         seeds: as ranges, or their number and SHA-256 when that would be long; image files of
             further seeds may join a folder, shards are tied to their seeds.
         psi: truncation strength.
@@ -74,6 +75,7 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     layout: Literal["flat", "subfolders"]
     shard_size: int | None
     latents: str | None = None
+    precision: str = "fp32"
 
     def differences(self, other: GenerationRecord) -> list[str]:
         """Which fields keep ``other`` out of this folder, as ``psi is 0.7 there, 1.0 here``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -135,6 +135,7 @@ class BatchPlan:
             bundle=manifest.name,
             bundle_sha256=hashlib.sha256(encode_manifest(manifest)).hexdigest(),
             backend=self._generator.backend,
+            precision=self._generator.precision,
             seeds=describe_seeds(request.seeds),
             psi=float(request.psi),
             cutoff=request.cutoff,
@@ -189,11 +190,11 @@ class BatchPlan:
             return sum(n for shard, n in parts if self.is_present(self.shard_path(shard)))
         return sum(self.is_present(self.path(seed)) for seed in self.request.seeds)
 
-    def compute(self, seeds: Sequence[int]) -> NDArray[np.uint8]:
-        """The images of ``seeds``: uint8 [n, H, W, C]."""
+    def compute(self, chunks: Iterable[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
+        """The images of each chunk of seeds, uint8 [n, H, W, C], in order."""
         request = self.request
-        return self._generator.generate(
-            seeds,
+        return self._generator.generate_chunks(
+            chunks,
             psi=request.psi,
             cutoff=request.cutoff,
             coords=request.coords,
@@ -201,7 +202,6 @@ class BatchPlan:
             noise=request.noise,
             class_index=request.class_index,
             latents=request.latents,
-            batch_size=self.batch_size,
         )
 
 

@@ -5,16 +5,46 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.errors import BackendError, ConfigError
 
+#: Of a computation, and of a graph that has it written in.
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
 #: Inputs that may hold one row for the whole batch.
 BROADCAST_INPUTS = frozenset({"noise"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionConfig:
+    """How to compute; a backend leaves aside what it has no use for.
+
+    Attributes:
+        precision: of the computation.
+        threads: CPU threads; None takes the physical cores that the process may use.
+        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        throughput: serve several requests at once, each slower by itself.
+        cache: folder for what a backend compiles; None compiles anew each time.
+
+    Raises:
+        ConfigError: ``threads`` is below 1.
+    """
+
+    precision: Precision = "fp32"
+    threads: int | None = None
+    low_memory: bool = False
+    throughput: bool = False
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads is {self.threads}; expected 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.cores import usable_cores
-from segan.runtime.errors import BackendError, ConfigError
-from segan.runtime.external_data import MalformedModelError, has_external_data
-from segan.runtime.sessions.base import Session, TensorSpec
+from segan.runtime.errors import BackendError
+from segan.runtime.external_data import check_self_contained
+from segan.runtime.sessions.base import Session, SessionConfig, TensorSpec
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -36,57 +36,55 @@ def _errors() -> tuple[type[Exception], ...]:
     )
 
 
+def why_not() -> str | None:
+    """Why ONNX Runtime cannot work here; None where it seems to."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return (
+            f"backend 'cpu' needs onnxruntime, which cannot be imported ({error}). "
+            "Run: pip install onnxruntime"
+        )
+    del onnxruntime
+    return None
+
+
+def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Session:
+    """Loads a graph; see ``OnnxRuntimeSession``."""
+    return OnnxRuntimeSession(model_bytes, name=name, config=config)
+
+
 class OnnxRuntimeSession(Session):
     """One graph on ONNX Runtime's CPUExecutionProvider.
 
     Args:
         model_bytes: the serialized model, with its weights inside.
         name: what the graph is, for messages.
-        threads: threads within an operator; None takes the physical cores that the process may use.
-        precision: of the graph, for information.
-        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        config: how to compute.
 
     Raises:
         BackendError: ONNX Runtime is missing or cannot load the model, or the model wants weights
             from another file.
-        ConfigError: ``threads`` is below 1.
     """
 
     def __init__(
-        self,
-        model_bytes: bytes,
-        *,
-        name: str,
-        threads: int | None = None,
-        precision: str = "fp32",
-        low_memory: bool = False,
+        self, model_bytes: bytes, *, name: str, config: SessionConfig | None = None
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads is {threads}; expected 1 or more.")
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BackendError(
-                f"backend 'cpu' needs onnxruntime, which cannot be imported ({error}). "
-                "Run: pip install onnxruntime"
-            ) from None
-        self.name, self.backend, self.precision = name, "cpu", precision
-        try:
-            external = has_external_data(model_bytes)
-        except MalformedModelError as error:
-            raise BackendError(f"the {name} graph is not an ONNX model: {error}.") from None
-        if external:
-            raise BackendError(
-                f"the {name} graph wants weights from another file (ONNX external data), which is "
-                "not allowed in a bundle. Export it with its weights inside."
-            )
+        config = config or SessionConfig()
+        problem = why_not()
+        if problem is not None:
+            raise BackendError(problem)
+        import onnxruntime
+
+        self.name, self.backend, self.precision = name, "cpu", config.precision
+        check_self_contained(model_bytes, name)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.intra_op_num_threads = threads or usable_cores()
+        options.intra_op_num_threads = config.threads or usable_cores()
         options.inter_op_num_threads = 1
         # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = not low_memory
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = not config.low_memory
         # Its messages reach the user as our errors, not on stderr beside them.
         options.log_severity_level = 4
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from segan.runtime.errors import BackendError
 from segan.runtime.external_data import MalformedModelError, has_external_data
+from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 DATA = Path(__file__).parents[1] / "data" / "toy.segan"
@@ -50,7 +51,7 @@ def _add(*, external: bool) -> bytes:
 
 
 def test_the_model_made_by_hand_is_a_model() -> None:
-    session = OnnxRuntimeSession(_add(external=False), name="add", threads=1)
+    session = OnnxRuntimeSession(_add(external=False), name="add", config=SessionConfig(threads=1))
     x = np.ones((2, 4), np.float32)
     np.testing.assert_array_equal(session.run({"x": x})["y"], [[1, 2, 3, 4]] * 2)
 

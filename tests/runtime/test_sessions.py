@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from segan.runtime.errors import BackendError, ConfigError
-from segan.runtime.sessions.base import Session, TensorSpec
-from segan.runtime.sessions.choose import BACKENDS, choose_backend, open_session
+from segan.runtime.sessions.base import Session, SessionConfig, TensorSpec
+from segan.runtime.sessions.choose import BACKENDS, candidates, check_backend, open_session
 from segan.runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 DATA = Path(__file__).parents[1] / "data" / "toy.segan"
@@ -84,12 +84,12 @@ def test_closing_twice_is_allowed_and_running_then_is_not() -> None:
 
 
 def test_the_backends_are_listed_for_an_unknown_name() -> None:
-    with pytest.raises(ConfigError, match="backend is 'gpu'; expected one of auto, cpu"):
-        choose_backend("gpu")
+    with pytest.raises(ConfigError, match="backend is 'gpu'; expected one of auto, tensorrt, cuda"):
+        check_backend("gpu")
     with pytest.raises(ConfigError, match="Did you mean 'cpu'"):
         open_session(b"", "cup", name="x")
-    assert choose_backend("auto") in BACKENDS
-    assert all(choose_backend(name) == name for name in BACKENDS)
+    assert candidates("auto")[-1].backend == "cpu"
+    assert all(check_backend(name) == name for name in BACKENDS)
 
 
 # ONNX Runtime.
@@ -101,7 +101,7 @@ def mapping() -> bytes:
 
 
 def test_a_graph_on_onnx_runtime(mapping: bytes) -> None:
-    session = open_session(mapping, "cpu", name="mapping", threads=1)
+    session = open_session(mapping, "cpu", name="mapping", config=SessionConfig(threads=1))
     assert (session.backend, session.precision) == ("cpu", "fp32")
     assert session.inputs == (TensorSpec(name="z", dtype=F32, shape=(None, 8)),)
     assert session.outputs == (TensorSpec(name="w", dtype=F32, shape=(None, 8)),)
@@ -115,7 +115,7 @@ def test_a_graph_on_onnx_runtime(mapping: bytes) -> None:
 
 
 def test_any_strides_are_taken(mapping: bytes) -> None:
-    session = OnnxRuntimeSession(mapping, name="mapping", threads=1)
+    session = OnnxRuntimeSession(mapping, name="mapping", config=SessionConfig(threads=1))
     z = np.random.RandomState(0).randn(8, 10).astype(np.float32)
     found = session.run({"z": z.T[::2]})["w"]
     np.testing.assert_array_equal(found, session.run({"z": z.T[::2].copy()})["w"])
@@ -124,7 +124,7 @@ def test_any_strides_are_taken(mapping: bytes) -> None:
 @pytest.mark.parametrize("threads", [0, -1])
 def test_threads_out_of_range(mapping: bytes, threads: int) -> None:
     with pytest.raises(ConfigError, match=f"threads is {threads}; expected 1 or more"):
-        OnnxRuntimeSession(mapping, name="mapping", threads=threads)
+        OnnxRuntimeSession(mapping, name="mapping", config=SessionConfig(threads=threads))
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08", b"\x80" * 20, b"PK\x03\x04"])
@@ -138,12 +138,14 @@ def test_bytes_that_are_no_model(data: bytes, capfd: pytest.CaptureFixture[str])
 def test_a_model_cut_short_anywhere(mapping: bytes) -> None:
     for size in range(0, len(mapping) - 1, 9):
         with pytest.raises(BackendError):
-            OnnxRuntimeSession(mapping[:size], name="mapping", threads=1)
+            OnnxRuntimeSession(mapping[:size], name="mapping", config=SessionConfig(threads=1))
 
 
 def test_an_error_while_running(capfd: pytest.CaptureFixture[str]) -> None:
     # Its Reshape to [-1, 18] cannot take coords of another size, once our own check is passed.
-    session = OnnxRuntimeSession((DATA / "offsets.onnx").read_bytes(), name="offsets", threads=1)
+    session = OnnxRuntimeSession(
+        (DATA / "offsets.onnx").read_bytes(), name="offsets", config=SessionConfig(threads=1)
+    )
     feeds = {"w": _zeros(2, 8, 8), "psi": _zeros(2, 8), "coords": _zeros(2, 3, 5)}
     session.inputs = tuple(
         TensorSpec(name=name, dtype=F32, shape=value.shape) for name, value in feeds.items()
