@@ -279,7 +279,19 @@ def half_file(
     """Makes the synthesis graph in half precision: name and bytes; see ``export_files``."""
     name = _graphs((precision,)).synthesis[precision]
     step(f"exporting {name}")
-    return name, _synthesis(generator, SynthesisGraph(generator, lowering, half_parts(precision)))
+    parts = half_parts(precision)
+    return name, _synthesis(
+        generator, SynthesisGraph(generator, half_lowering(lowering, precision), parts)
+    )
+
+
+def half_lowering(
+    lowering: Mapping[str, Lowering], precision: HalfPrecision
+) -> Mapping[str, Lowering]:
+    """The forms that a half-precision graph uses: TensorRT has no transposed bf16 convolution."""
+    if precision == "fp16":
+        return lowering
+    return {site: "subpixel" if form == "transposed" else form for site, form in lowering.items()}
 
 
 def _synthesis(generator: Generator, graph: SynthesisGraph) -> bytes:

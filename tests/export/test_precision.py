@@ -401,6 +401,11 @@ def test_export_bf16(make_generator: Make, tmp_path: Path) -> None:
     config = ExportConfig(precisions=("bf16",), batch_sizes=(1,))
     result = export_bundle(small(make_generator), tmp_path / "one.segan", config)
     assert [*result.manifest.graphs.synthesis] == ["fp32", "bf16"]
+    # TensorRT has no transposed bf16 convolution.
+    model = onnx.load_from_string(open_bundle(result.path).read("synthesis.bf16.onnx"))
+    halves = {t.name for t in model.graph.initializer if t.data_type == TensorProto.BFLOAT16}
+    transposed = [node for node in model.graph.node if node.op_type == "ConvTranspose"]
+    assert not any(node.input[1] in halves for node in transposed)
     (record,) = result.manifest.verification[1:]
     assert (record.backend, record.precision) == (EMULATED, "bf16")
     assert record.psnr_db >= LIMITS["bf16"].psnr_db
