@@ -40,14 +40,14 @@ def build(resolution: int, *, hostile: bool) -> Generator:
         for _, site in block.site_modules():
             # Images with a standard deviation near 0.5, as trained generators make.
             if not isinstance(site, SynthesisSite):
-                site.weight *= 0.2
+                site.weight.mul_(0.2)
             if hostile:
                 rows, columns = (10 ** (torch.rand(n) * 8 - 4) for n in site.weight.shape[:2])
                 if isinstance(site, SynthesisSite):
-                    site.weight *= rows[:, None, None, None]
-                site.weight *= columns[:, None, None]
-                site.affine.weight /= columns[:, None]
-                site.affine.bias /= columns
+                    site.weight.mul_(rows[:, None, None, None])
+                site.weight.mul_(columns[:, None, None])
+                site.affine.weight.div_(columns[:, None])
+                site.affine.bias.div_(columns)
     return generator
 
 

@@ -45,7 +45,7 @@ def psnr(found: Array, expected: Array) -> float:
     if not np.isfinite(found).all():
         return -np.inf
     mse = np.mean((found.astype(np.float64) - expected) ** 2)
-    return float(10 * np.log10(4 / max(mse, 1e-30)))
+    return float(10 * np.log10(4 / max(float(mse), 1e-30)))
 
 
 def forms(generator: Generator, form: str = "transposed") -> Any:
@@ -75,8 +75,8 @@ def tamed(generator: Generator) -> Generator:
         factor = 0.5 / generator.synthesis(**given).std()
         for block in generator.synthesis.block_list():
             if block.to_rgb is not None:
-                block.to_rgb.weight *= factor
-                block.to_rgb.bias *= factor
+                block.to_rgb.weight.mul_(factor)
+                block.to_rgb.bias.mul_(factor)
     return generator
 
 
@@ -108,8 +108,8 @@ def test_the_demodulation_keeps_its_epsilon(make_generator: Make, scale: float) 
     generator = make_generator(resolution=16).double()
     for block in generator.synthesis.block_list():
         for _, site in block.site_modules():
-            site.affine.weight *= scale
-            site.affine.bias *= scale
+            site.affine.weight.mul_(scale)
+            site.affine.bias.mul_(scale)
     given = layers(generator)
     graph = SynthesisGraph(generator, forms(generator), parts_of(torch.float64))
     difference = graph(**given) - generator.synthesis(**given)
@@ -162,35 +162,35 @@ def hostile(generator: Generator, case: str) -> None:
                 return 10 ** (torch.rand(n, generator=random) * 8 - 4)
 
             if case == "rows" and demodulated:
-                weight *= spread(out)[:, None, None, None]
+                weight.mul_(spread(out)[:, None, None, None])
             elif case == "columns":
                 factor = spread(into)
-                weight *= factor[:, None, None]
-                affine.weight /= factor[:, None]
-                affine.bias /= factor
+                weight.mul_(factor[:, None, None])
+                affine.weight.div_(factor[:, None])
+                affine.bias.div_(factor)
             elif case == "large weights" and demodulated:
-                weight *= 1e4
+                weight.mul_(1e4)
             elif case == "small weights":
-                weight *= 1e-4
-                affine.weight *= 1e4
-                affine.bias *= 1e4
+                weight.mul_(1e-4)
+                affine.weight.mul_(1e4)
+                affine.bias.mul_(1e4)
             elif case == "large styles" and demodulated:
-                affine.weight *= 1e4
-                affine.bias *= 1e4
+                affine.weight.mul_(1e4)
+                affine.bias.mul_(1e4)
             elif case == "small styles" and demodulated:
-                affine.weight *= 1e-4
-                affine.bias *= 1e-4
+                affine.weight.mul_(1e-4)
+                affine.bias.mul_(1e-4)
             elif case == "one large affine" and demodulated:
-                affine.weight[1] *= 1e4
-                affine.bias[1] *= 1e4
+                affine.weight[1].mul_(1e4)
+                affine.bias[1].mul_(1e4)
             elif case == "one large style bias" and demodulated:
                 affine.bias[1] = 5e3
             elif case == "one large weight" and demodulated:
-                weight[1] *= 1e4
-                weight[0, 2] *= 1e3
+                weight[1].mul_(1e4)
+                weight[0, 2].mul_(1e3)
         if case == "const" and block.is_first:
-            block.const *= 1e-5
-            block.const[1] *= 5e6
+            block.const.mul_(1e-5)
+            block.const[1].mul_(5e6)
 
 
 #: Those in which a plain cast gives a wrong image.
@@ -331,7 +331,7 @@ def test_rounding_hides_no_overflow(kind: str) -> None:
         helper.make_node("Mul", ["b", "d"], ["c"]),
         helper.make_node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
     ]
-    shape = ["n", 1, 2, 2]
+    shape: list[str | int | None] = ["n", 1, 2, 2]
     graph = helper.make_graph(
         nodes,
         "one",
@@ -471,8 +471,8 @@ def test_a_grey_image_where_little_is_seen(
     generator = small(make_generator)
     for block in generator.synthesis.block_list():
         assert block.to_rgb is not None
-        block.to_rgb.weight *= 0.02
-        block.to_rgb.bias *= 0.02
+        block.to_rgb.weight.mul_(0.02)
+        block.to_rgb.bias.mul_(0.02)
     make = exporter.half_file
 
     def grey(*arguments: Any) -> tuple[str, bytes]:
