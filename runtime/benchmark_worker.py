@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -241,14 +242,14 @@ def main() -> None:
     for line in lines:
         assert contestant is not None, "the reference takes no commands"
         seconds = json.loads(line)["seconds"]
-        if seconds is None:
-            _answer(out, contestant.finish)
-        elif not _answer(out, lambda seconds=seconds: contestant.round(seconds)):
+        measure = partial(contestant.round, seconds) if seconds else contestant.finish
+        if not _answer(out, measure):
             return
 
 
 def _answer(out: BinaryIO, compute: Callable[[], dict[str, Any]]) -> bool:
     """Writes the result or what went wrong; whether it went well."""
+    found: dict[str, Any]
     try:
         found = {"ok": compute()}
     except SeganError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -245,16 +246,19 @@ def measure_host_copy(repeats: int = 5) -> float:
     return _fastest(lambda: np.copyto(target, source), repeats)
 
 
-def measure_device_copy(driver: ctypes.CDLL, repeats: int = 20) -> float:
+def measure_device_copy(repeats: int = 20) -> float:
     """Bytes a second that the first GPU copies within its memory, the fastest of ``repeats``.
 
     Args:
-        driver: NVIDIA's, already loaded.
         repeats: how often to copy.
 
     Raises:
-        BackendError: the driver refused.
+        BackendError: there is no NVIDIA driver, or it refused.
     """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        raise BackendError("no NVIDIA driver is installed here.") from None
     context, device = ctypes.c_void_p(), ctypes.c_int()
     source, target = ctypes.c_uint64(), ctypes.c_uint64()
     size = ctypes.c_size_t(4 * _COPY_BYTES)
