@@ -194,7 +194,7 @@ def _show(record: dict[str, Any]) -> None:
     click.echo(
         f"{bundle['name']}, {bundle['resolution']}²"
         + ("" if cost is None else f", {cost:.3g} GMAC an image")
-        + f"; {settings['rounds']} rounds of {settings['seconds']:g} s, taking turns"
+        + f"; rounds: {settings['rounds']} of {settings['seconds']:g} s, taking turns"
     )
     load = machine["load_1min"]
     click.echo(

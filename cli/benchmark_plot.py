@@ -18,6 +18,11 @@ _COLOURS = {
     "cuda": ("#f2c38b", "#d9822b", "#e6a25a", "#a85d12"),
     "tensorrt": ("#a9d49a", "#4a9a36", "#77b865", "#2b6b1b"),
 }
+_INK = "#30343a"
+
+#: Rates that are further apart than this are drawn on a logarithmic scale.
+_LINEAR = 30
+
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
@@ -68,7 +73,16 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
     machine, bundle = record["machine"], record["bundle"]
     axes.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
     axes.set_ylabel("images a second")
-    axes.set_ylim(0, 1.12 * _highest(rows))
+    low, high = _range(rows)
+    if high > _LINEAR * low:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 2, high * 2)
+        axes.yaxis.set_major_formatter("{x:,.10g}")
+    else:
+        axes.set_ylim(0, 1.15 * high)
+        axes.yaxis.set_major_formatter("{x:,g}")
+    if any(row["bound_images_per_s"] is not None for row in rows):
+        axes.plot([], [], "--", color=_INK, linewidth=1, label="ceiling")
     axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -79,7 +93,8 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
         fontsize=10,
         loc="left",
     )
-    figure.legend(loc="outside lower center", ncols=min(4, len(series) + 1), frameon=False)
+    columns = max(1, int(size[0] / 1.8))
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:].lower())
     write_atomic(path, buffer.getvalue())
@@ -97,24 +112,28 @@ def _draw(
         [row["fastest"] - row["images_per_s"] for row in rows],
     ]
     axes.bar(places, rates, 0.9 * width, color=colour, label=label)
-    axes.errorbar(places, rates, spread, fmt="none", ecolor="#30343a", elinewidth=1, capsize=2)
+    axes.errorbar(places, rates, spread, fmt="none", ecolor=_INK, elinewidth=1, capsize=2)
     for place, row in zip(places, rows, strict=True):
-        bound = row["bound_images_per_s"]
+        rate, bound = row["images_per_s"], row["bound_images_per_s"]
+        text = f"{rate:.3g}" if rate < 100 else f"{rate:,.0f}"
         if bound is not None:
-            axes.hlines(
-                bound, place - 0.45 * width, place + 0.45 * width, "#30343a", "dashed", lw=1
-            )
-        top = max(row["fastest"], row["images_per_s"])
+            ends = place - 0.45 * width, place + 0.45 * width
+            axes.hlines(bound, *ends, color=_INK, linestyle="dashed", linewidth=1)
+            text += f"\n{row['of_ceiling']:.0%}"
         axes.annotate(
-            f"{row['images_per_s']:.3g}",
-            (place, top),
-            xytext=(0, 3),
+            text,
+            (place, row["fastest"]),
+            xytext=(0, 4),
             textcoords="offset points",
             ha="center",
             fontsize=8,
+            linespacing=1.1,
+            # The ceiling's line passes behind the number.
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
         )
 
 
-def _highest(rows: list[dict[str, Any]]) -> float:
-    """The highest thing that is drawn."""
-    return float(max(max(row["fastest"], row["bound_images_per_s"] or 0) for row in rows))
+def _range(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """The lowest rate, and the highest thing that is drawn."""
+    lowest = min(row["slowest"] for row in rows)
+    return lowest, max(max(row["fastest"], row["bound_images_per_s"] or 0) for row in rows)

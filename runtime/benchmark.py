@@ -223,8 +223,7 @@ def plan(config: BenchmarkConfig, graphs: Sequence[str]) -> tuple[list[Choice], 
         graphs: precisions of the bundle's synthesis graphs.
 
     Raises:
-        ConfigError: a named precision that no backend asked for has with this bundle, or a named
-            backend without any of the precisions.
+        ConfigError: a named precision that no backend asked for has with this bundle.
     """
     choices: list[Choice] = []
     not_run: list[NotRun] = []
@@ -254,10 +253,6 @@ def plan(config: BenchmarkConfig, graphs: Sequence[str]) -> tuple[list[Choice], 
             # A backend that lacks only the graph says how to write it.
             able = [backend for backend in backends if precision in _known(backend)]
             raise ConfigError(misfits[(able or backends)[0], precision])
-    for backend in config.backends or ():
-        own = config.precisions or _known(backend)
-        if all((backend, precision) in misfits for precision in own):
-            raise ConfigError(misfits[backend, own[0]])
     return choices, not_run
 
 

@@ -61,7 +61,7 @@ def run_benchmark(
 
     Raises:
         BundleError: the bundle is missing or damaged.
-        ConfigError: a precision or backend that was named cannot be had with this bundle.
+        ConfigError: a precision was named that no backend asked for has with this bundle.
     """
     bundle = open_bundle(path)
     graphs = bundle.manifest.graphs.synthesis
