@@ -62,9 +62,9 @@ class Shape:
 
 #: Tried on a processor, and on a GPU: each fills it, and the fastest counts.
 CPU_SHAPES = (
-    Shape(channels=128, resolution=64, depth=2, batch=8),
-    Shape(channels=256, resolution=32, depth=2, batch=8),
-    Shape(channels=512, resolution=16, depth=2, batch=8),
+    Shape(channels=128, resolution=64, depth=2, batch=4),
+    Shape(channels=256, resolution=32, depth=2, batch=4),
+    Shape(channels=512, resolution=16, depth=2, batch=4),
 )
 GPU_SHAPES = (
     Shape(channels=256, resolution=128, depth=4, batch=16),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 from collections.abc import Callable
@@ -120,21 +121,8 @@ def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ceilings: cpu fp32 200 GFLOP/s, copy 12.3 GB/s" in shown
     assert "no ceiling for openvino bf16: it broke" in shown
     rows = [line.split() for line in shown.splitlines() if line.startswith(("cpu", "openvino"))]
-    assert rows[0] == [
-        "cpu",
-        "fp32",
-        "1",
-        "86.2",
-        "80-90",
-        "11.8",
-        "15.1",
-        "86%",
-        "0",
-        "same",
-        "0.31",
-        "284",
-        "6.1",
-    ]
+    assert rows[0][:8] == ["cpu", "fp32", "1", "86.2", "80-90", "11.8", "15.1", "86%"]
+    assert rows[0][8:] == ["0", "same", "0.31", "284", "6.1"]
     assert rows[1][3:10] == ["190", "185-1234", "11.8", "15.1", "-", "7.5e-02", "42.4"]
     # One line a reason.
     assert "  tensorrt fp16; cuda fp32: no driver" in shown
@@ -200,7 +188,7 @@ def test_a_missing_bundle_is_said(segan_here: Segan) -> None:
 def test_a_plot_without_matplotlib_says_what_to_install_before_measuring(
     segan_here: Segan, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_plot.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     done = segan_here("benchmark", toy_bundle, "--plot", "speed.png")
     assert done.returncode == 1
     assert "pip install matplotlib" in done.stderr
