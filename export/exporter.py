@@ -26,7 +26,7 @@ from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import release_memory
 from segan.export.to_onnx import OPSET, to_onnx
 from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
-from segan.export.verify_half import half_seed_count, verify_half
+from segan.export.verify_reduced import reduced_seed_count, verify_reduced
 from segan.runtime.bundle import ATTRIBUTES
 from segan.runtime.errors import ConfigError
 from segan.runtime.manifest import FORMAT, Graphs, Manifest
@@ -193,9 +193,9 @@ def export_bundle(
         )
         verification.check()
         records = [verification.record]
-        seeds = fresh_seeds(half_seed_count(manifest.resolution), f"half {sha256}")
+        seeds = fresh_seeds(reduced_seed_count(manifest.resolution), f"half {sha256}")
         for precision in config.precisions:
-            for result in verify_half(draft.path, precision, seeds=seeds, on_step=step):
+            for result in verify_reduced(draft.path, precision, seeds=seeds, on_step=step):
                 result.check()
                 records.append(result.record)
         manifest = msgspec.structs.replace(manifest, verification=tuple(records))

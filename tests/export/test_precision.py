@@ -28,7 +28,7 @@ from segan.export.half import (
 from segan.export.lowering import LOWERINGS
 from segan.export.rounding import with_explicit_rounding
 from segan.export.to_onnx import to_onnx
-from segan.export.verify_half import EMULATED, LIMITS, half_seed_count
+from segan.export.verify_reduced import EMULATED, LIMITS, reduced_seed_count
 from segan.runtime.bundle import open_bundle
 from segan.runtime.errors import ConfigError, VerifyError
 from segan.runtime.generator import load
@@ -495,5 +495,5 @@ def test_wrong_precisions(precisions: Any) -> None:
 
 
 def test_seed_counts() -> None:
-    counts = {size: half_seed_count(size) for size in (8, 64, 128, 256, 512, 1024)}
+    counts = {size: reduced_seed_count(size) for size in (8, 64, 128, 256, 512, 1024)}
     assert counts == {8: 64, 64: 64, 128: 32, 256: 16, 512: 8, 1024: 4}

@@ -1,9 +1,10 @@
-"""Verification of a bundle's fp16 and bf16 graphs: their images against the fp32 graph's.
+"""Verification of a bundle's fp16, bf16 and int8 graphs: their images against the fp32 graph's.
 
-The fp32 graph was compared with the PyTorch generator before. Each half-precision graph runs with
-every result rounded (see ``segan.export.rounding``), which is what a GPU computes, and fp16 also
-as the CPU session runs it. One number over all pixels can hide a failure of one image, a shift of
-its brightness, or a grey picture where little was to be seen: those are looked for by themselves.
+The fp32 graph was compared with the PyTorch generator before. A half-precision graph runs with
+every result rounded (see ``segan.export.rounding``), which is what a GPU computes, and fp16 also as
+the CPU session runs it; an int8 graph runs on the CPU session, and on OpenVINO where that works.
+One number over all pixels can hide a failure of one image, a shift of its brightness, or a grey
+picture where little was to be seen: those are looked for by themselves.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.export.half import HalfPrecision
 from segan.export.memory import release_memory
 from segan.export.rounding import with_explicit_rounding
 from segan.runtime.bundle import Bundle, open_bundle
 from segan.runtime.errors import VerifyError
-from segan.runtime.generator import load
+from segan.runtime.generator import Generator, load
 from segan.runtime.latents import sample_coords, sample_noise, sample_z
 from segan.runtime.manifest import Manifest, Verification
-from segan.runtime.sessions.base import SessionConfig
-from segan.runtime.sessions.choose import open_session
+from segan.runtime.sessions.base import Precision, SessionConfig
+from segan.runtime.sessions.choose import open_session, why_not
 
 Array = NDArray[np.float32]
 
@@ -42,7 +42,7 @@ _SMALLEST_MSE = 4e-20
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a half-precision graph must hold, images in [-1, 1].
+    """What a graph of reduced precision must hold, images in [-1, 1].
 
     Attributes:
         psnr_db: least PSNR over all images.
@@ -61,6 +61,8 @@ LIMITS: dict[str, Limits] = {
     "fp16": Limits(psnr_db=45, image_psnr_db=35, error=0.25, shift=_GREY_LEVEL),
     # 8 bits where fp16 has 11: errors are 8 times as large, 18 dB.
     "bf16": Limits(psnr_db=35, image_psnr_db=25, error=0.5, shift=8 * _GREY_LEVEL),
+    # Few levels for each activation: edges may differ visibly in single pixels.
+    "int8": Limits(psnr_db=35, image_psnr_db=28, error=1.0, shift=8 * _GREY_LEVEL),
 }
 
 #: (name, share of the seeds, sliders, noise). Sliders are drawn as usual, or each stands at one of
@@ -74,7 +76,7 @@ _SHARES = sum(share for _, share, _, _ in _CASES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalfResult:
+class ReducedResult:
     """What was measured of one graph on one backend.
 
     Attributes:
@@ -95,19 +97,19 @@ class HalfResult:
             )
 
 
-def half_seed_count(resolution: int) -> int:
+def reduced_seed_count(resolution: int) -> int:
     """How many images are compared: 64 up to 64², fewer where each costs more, 4 at 1024²."""
     return max(4, min(64, 64 * 64 // resolution))
 
 
-def verify_half(
+def verify_reduced(
     path: Path,
-    precision: HalfPrecision,
+    precision: Precision,
     *,
     seeds: Sequence[int],
     on_step: Callable[[str], None] | None = None,
-) -> list[HalfResult]:
-    """Compares a half-precision graph of a bundle with its fp32 graph.
+) -> list[ReducedResult]:
+    """Compares a graph of reduced precision of a bundle with its fp32 graph.
 
     Args:
         path: the bundle.
@@ -124,26 +126,22 @@ def verify_half(
     """
     step = on_step or (lambda _: None)
     bundle = open_bundle(path)
-    manifest = bundle.manifest
-    size = max(1, min(8, 8 * 128 // manifest.resolution))
-    constant = None
-    if manifest.noise is not None:
-        constant = np.load(io.BytesIO(bundle.read(manifest.noise)), allow_pickle=False)[None]
-    batches = [*_batches(manifest, seeds, size, constant)]
     step("computing the fp32 images")
-    expected: list[Array] = []
     with load(path, "cpu", precision="fp32", low_memory=True) as reference:
-        for batch in batches:
-            ws, shifts = reference.style(reference.map(batch.z, batch.labels), 1.0, batch.coords)
-            batch.ws, batch.shifts = ws, shifts
-            expected.append(reference.synthesize(ws, shifts, batch.noise))
+        batches = styled_batches(reference, seeds)
+        expected = [reference.synthesize(b.ws, b.shifts, b.noise) for b in batches]
     results = []
-    if precision == "fp16":
-        step(f"verifying {precision} on cpu")
-        with load(path, "cpu", precision=precision, low_memory=True) as half:
-            found = [half.synthesize(b.ws, b.shifts, b.noise) for b in batches]
-        results.append(_compare(batches, expected, found, precision, "cpu"))
+    backends = {"fp16": ["cpu"], "int8": ["cpu", "openvino"]}.get(precision, [])
+    for backend in backends:
+        if why_not(backend) is not None:
+            continue
+        step(f"verifying {precision} on {backend}")
+        with load(path, backend, precision=precision, low_memory=True) as reduced:
+            found = [reduced.synthesize(b.ws, b.shifts, b.noise) for b in batches]
+        results.append(_compare(batches, expected, found, precision, backend))
         release_memory()
+    if precision == "int8":
+        return results
     step(f"verifying {precision}, each result rounded")
     found = _run_rounded(bundle, batches, precision)
     results.append(_compare(batches, expected, found, precision, EMULATED))
@@ -152,7 +150,7 @@ def verify_half(
 
 
 @dataclass(kw_only=True)
-class _Batch:
+class Batch:
     """The inputs of one batch; the fp32 graphs fill in ``ws`` [N, num_sites, w_dim], ``shifts``."""
 
     case: str
@@ -164,10 +162,35 @@ class _Batch:
     ws: Array = field(default_factory=lambda: np.empty(0, np.float32))
     shifts: Array | None = None
 
+    def feeds(self) -> dict[str, Array]:
+        """The inputs of the synthesis graph by name."""
+        given = {"ws": self.ws, "shifts": self.shifts, "noise": self.noise}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def styled_batches(reference: Generator, seeds: Sequence[int]) -> list[Batch]:
+    """The inputs of the synthesis graph that are compared, and that calibration is done on.
+
+    Args:
+        reference: the bundle.
+        seeds: one for each image.
+    """
+    manifest = reference.manifest
+    size = max(1, min(8, 8 * 128 // manifest.resolution))
+    constant = None
+    if manifest.noise is not None:
+        data = reference.bundle.read(manifest.noise)
+        constant = np.load(io.BytesIO(data), allow_pickle=False)[None]
+    batches = [*_batches(manifest, seeds, size, constant)]
+    for batch in batches:
+        w = reference.map(batch.z, batch.labels)
+        batch.ws, batch.shifts = reference.style(w, 1.0, batch.coords)
+    return batches
+
 
 def _batches(
     manifest: Manifest, seeds: Sequence[int], size: int, constant: Array | None
-) -> Iterator[_Batch]:
+) -> Iterator[Batch]:
     first = 0
     for number, (name, share, ends, noise) in enumerate(_CASES):
         last = number == len(_CASES) - 1
@@ -183,7 +206,7 @@ def _batches(
 
 def _batch(
     manifest: Manifest, case: str, seeds: Sequence[int], ends: float | None, noise: Array | None
-) -> _Batch:
+) -> Batch:
     coords = None
     if manifest.num_subspaces:
         coords = sample_coords(seeds, manifest.subspaces, manifest.coords_dim)
@@ -196,12 +219,10 @@ def _batch(
     if manifest.c_dim:
         labels = np.eye(manifest.c_dim, dtype=np.float32)[[s % manifest.c_dim for s in seeds]]
     z = sample_z(seeds, manifest.z_dim)
-    return _Batch(case=case, seeds=seeds, z=z, labels=labels, coords=coords, noise=noise)
+    return Batch(case=case, seeds=seeds, z=z, labels=labels, coords=coords, noise=noise)
 
 
-def _run_rounded(
-    bundle: Bundle, batches: Sequence[_Batch], precision: HalfPrecision
-) -> list[Array]:
+def _run_rounded(bundle: Bundle, batches: Sequence[Batch], precision: Precision) -> list[Array]:
     """The images of a half-precision graph whose results are rounded one by one."""
     manifest = bundle.manifest
     model = with_explicit_rounding(bundle.read(manifest.graphs.synthesis[precision]))
@@ -210,19 +231,17 @@ def _run_rounded(
     with open_session(model, "cpu", name=f"{precision} synthesis", config=config) as session:
         del model
         for batch in batches:
-            feeds = {"ws": batch.ws, "shifts": batch.shifts, "noise": batch.noise}
-            given = {name: value for name, value in feeds.items() if value is not None}
-            found.append(session.run(given)["image"])
+            found.append(session.run(batch.feeds())["image"])
     return found
 
 
 def _compare(
-    batches: Sequence[_Batch],
+    batches: Sequence[Batch],
     expected: Sequence[Array],
     found: Sequence[Array],
-    precision: HalfPrecision,
+    precision: Precision,
     backend: str,
-) -> HalfResult:
+) -> ReducedResult:
     limits = LIMITS[precision]
     cases: dict[str, float] = {}
     squares: list[float] = []
@@ -262,7 +281,7 @@ def _compare(
         min_psnr_db=limits.psnr_db,
         worst_psnr_db=round(min(map(_psnr, squares)), 2),
     )
-    return HalfResult(record=record, problem=max(problems)[1] if problems else None)
+    return ReducedResult(record=record, problem=max(problems)[1] if problems else None)
 
 
 def _psnr(mse: float) -> float:
