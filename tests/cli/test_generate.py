@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from segan.runtime.generator import load
+from segan.runtime.sessions.choose import candidates
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -67,7 +68,7 @@ def test_json_sheet_and_shards(segan: Segan, toy_bundle: Path, tmp_path: Path) -
     arguments = ("generate", "--seeds", "0-24", "-o", "out", "--format", "zip", "--json", "--sheet")
     done = segan(*arguments, "--shard-size", 10, "-v")
     assert done.returncode == 0, done.stderr
-    assert "backend: cpu; images: 16 x 16, 3 channels" in done.stderr
+    assert f"backend: {candidates()[0].backend}, fp32; images: 16 x 16, 3 channels" in done.stderr
     result = json.loads(done.stdout)
     assert result["bundle"] == "toy.segan"
     assert (result["format"], result["requested"], result["written"]) == ("zip", 25, 25)
@@ -120,7 +121,10 @@ def test_going_on_and_starting_anew(segan_here: Segan, toy_bundle: Path, tmp_pat
         (("--batch-size", "0"), "batch_size is 0"),
         (("--threads", "0"), "threads is 0; expected 1 or more"),
         (("--workers", "0"), "workers is 0"),
-        (("--backend", "gpu"), "backend is 'gpu'; expected one of auto, cpu"),
+        (
+            ("--backend", "gpu"),
+            "backend is 'gpu'; expected one of auto, tensorrt, cuda",
+        ),
         (("--format", "bmp"), "'bmp'"),
         (("--format", "jpeg", "--quality", "0"), "quality is 0; expected 1 to 100"),
         (("--compress-level", "10"), "compress_level is 10; expected 0 to 9"),

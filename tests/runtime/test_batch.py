@@ -9,7 +9,7 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,11 +63,14 @@ class _Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
 
-    def generate(self, seeds: Sequence[int], **options: Any) -> NDArray[np.uint8]:
-        if self._left < 0:
-            raise self._error
-        self._left -= 1
-        return self._generator.generate(seeds, **options)
+    def generate_chunks(
+        self, chunks: Iterable[Sequence[int]], **options: Any
+    ) -> Iterator[NDArray[np.uint8]]:
+        for images in self._generator.generate_chunks(chunks, **options):
+            if self._left < 0:
+                raise self._error
+            self._left -= 1
+            yield images
 
 
 def _break_after(generator: Generator, batches: int) -> Generator:
@@ -398,17 +401,19 @@ def test_computation_waits_for_slow_writing(
     generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed, written, most = 0, 0, 0
-    generate = generator.generate
 
     class _Counting:
         def __getattr__(self, name: str) -> Any:
             return getattr(generator, name)
 
-        def generate(self, seeds: Sequence[int], **options: Any) -> NDArray[np.uint8]:
+        def generate_chunks(
+            self, chunks: Iterable[Sequence[int]], **options: Any
+        ) -> Iterator[NDArray[np.uint8]]:
             nonlocal computed, most
-            computed += len(seeds)
-            most = max(most, computed - written)
-            return generate(seeds, **options)
+            for images in generator.generate_chunks(chunks, **options):
+                computed += len(images)
+                most = max(most, computed - written)
+                yield images
 
     def count(images: int) -> None:
         nonlocal written

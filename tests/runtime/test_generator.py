@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from segan.runtime.errors import BackendError, BundleError, ConfigError
 from segan.runtime.generator import Generator, load, to_uint8
 from segan.runtime.layout import Slider
+from segan.runtime.sessions.choose import candidates
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Oracle
@@ -457,7 +458,7 @@ def test_the_newest_bundle_under_the_current_folder_is_loaded(
     monkeypatch.chdir(toy_bundle.parent)
     with load() as generator:
         assert generator.manifest.name == "toy"
-        assert generator.backend == "cpu"
+        assert generator.backend == candidates()[0].backend
         assert generator.bundle.path.resolve() == toy_bundle.resolve()
 
 
@@ -470,7 +471,7 @@ def test_no_bundle_under_the_current_folder(
 
 
 def test_an_unknown_backend_lists_those_that_exist(toy_bundle: Path) -> None:
-    with pytest.raises(ConfigError, match="expected one of auto, cpu"):
+    with pytest.raises(ConfigError, match="expected one of auto, tensorrt, cuda, openvino, cpu"):
         load(toy_bundle, "tpu")
 
 
@@ -539,13 +540,20 @@ def test_a_missing_graph_is_named(toy_bundle: Path) -> None:
         load(toy_bundle)
 
 
-def test_a_sweep_in_a_fresh_process_imports_no_torch_and_no_pillow(toy_bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("backend", "light"),
+    # OpenVINO imports zipfile and more by itself.
+    [("auto", {"torch", "onnx", "PIL"}), ("cpu", {"zipfile", "click", "tqdm", "openvino"})],
+)
+def test_a_sweep_in_a_fresh_process_imports_little(
+    toy_bundle: Path, backend: str, light: set[str]
+) -> None:
     code = (
         "import sys\n"
         "from segan.runtime import load\n"
-        "images = load(sys.argv[1]).sweep(seed=7, layer=1, dim=3)\n"
+        f"images = load(sys.argv[1], {backend!r}).sweep(seed=7, layer=1, dim=3)\n"
         "assert images.shape == (9, 16, 16, 3)\n"
-        "heavy = {'torch', 'onnx', 'PIL', 'zipfile', 'click', 'tqdm'} & set(sys.modules)\n"
+        f"heavy = {light | {'torch', 'onnx', 'PIL'}} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(
