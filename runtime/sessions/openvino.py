@@ -96,25 +96,28 @@ class OpenVinoSession(Session):
             options["CACHE_DIR"] = str(config.cache)
         try:
             model = _core().read_model(io.BytesIO(model_bytes))
+            inputs = [port.get_any_name() for port in model.inputs]
+            outputs = [port.get_any_name() for port in model.outputs]
             self._model: Any = _core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise BackendError(
                 f"OpenVINO cannot load the {name} graph: {_first_line(error)}"
             ) from None
-        self.inputs = tuple(self._spec(port) for port in self._model.inputs)
-        self.outputs = tuple(self._spec(port) for port in self._model.outputs)
+        # Compiling joins a node that changes nothing with its input, names and all.
+        self.inputs = tuple(map(self._spec, self._model.inputs, inputs))
+        self.outputs = tuple(map(self._spec, self._model.outputs, outputs))
         # A request serves one caller at a time; more are made when more call at once.
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._limit = threading.Semaphore(threads if config.throughput else 1)
 
-    def _spec(self, port: Any) -> TensorSpec:
+    def _spec(self, port: Any, name: str) -> TensorSpec:
         kind = port.get_element_type().get_type_name()
         if kind not in _DTYPES:
-            raise BackendError(f"the {self.name} graph: {port.get_any_name()} has the type {kind}.")
+            raise BackendError(f"the {self.name} graph: {name} has the type {kind}.")
         shape = tuple(
             size.get_length() if size.is_static else None for size in port.get_partial_shape()
         )
-        return TensorSpec(name=port.get_any_name(), dtype=np.dtype(_DTYPES[kind]), shape=shape)
+        return TensorSpec(name=name, dtype=np.dtype(_DTYPES[kind]), shape=shape)
 
     def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         # Shared inputs are read as they lie in memory.
