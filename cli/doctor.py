@@ -52,7 +52,7 @@ def examine() -> dict[str, Any]:
 
     bundle = find_bundle(Path("."))
     return {
-        "segan": version("segan"),
+        "segan": _version("segan") or "not installed, from a checkout",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
@@ -81,7 +81,11 @@ def _describe_extra(extra: str) -> dict[str, Any]:
 def _requirements(extra: str | None) -> list[str]:
     """Packages that segan, or one of its extras, asks for; extras within extras included."""
     names: list[str] = []
-    for requirement in requires("segan") or []:
+    try:
+        requirements = requires("segan") or []
+    except PackageNotFoundError:
+        return []  # from a checkout, which states nothing
+    for requirement in requirements:
         spec, _, marker = requirement.partition(";")
         wanted = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", marker)
         if (wanted[1] if wanted else None) != extra:
