@@ -33,7 +33,7 @@ class ImageEncoding:
         quality: of webp and jpeg, 1 to 100; 100 makes webp lossless.
         compress_level: of png, 0 (none) to 9 (smallest). 1, the default, is what
             ``segan.runtime.png`` writes, the others are Pillow's: 1 takes a fifth of the time of 6
-            at 64² for a quarter more bytes, and a ninth at 256² for three quarters more.
+            at 64² for a quarter more bytes, and a seventh at 256² for two thirds more.
 
     Raises:
         ConfigError: an unknown format, or a number out of its range.

@@ -86,5 +86,5 @@ def test_loading_is_timed_and_a_backend_that_fails_is_noted(
     assert 0 < full["load_s"] < full["first_image_s"]
     assert "fp16" in half["problem"]
     monkeypatch.setattr(gpu, "PRECISIONS", ("fp16",))
-    with pytest.raises(SystemExit, match="cpu: .*fp16"):
+    with pytest.raises(SystemExit, match=r"cpu: .*fp16"):
         gpu.load(toy_bundle, tmp_path / "load.json")
