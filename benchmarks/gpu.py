@@ -87,7 +87,10 @@ def pytorch(resolution: int, batches: list[int], out: Path) -> None:
         return pixels.permute(0, 2, 3, 1).contiguous()
 
     rows: list[dict[str, Any]] = []
-    for name, function in {"eager": forward, "compiled": torch.compile(forward)}.items():
+    for name, function in {
+        "eager": forward,
+        "compiled": torch.compile(forward, dynamic=False),
+    }.items():
         for batch in batches:
             random = np.random.RandomState(0)
             z = random.standard_normal((batch, generator.network.z_dim)).astype(np.float32)

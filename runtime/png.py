@@ -2,8 +2,8 @@
 
 A general encoder tries several filters on every row and searches for repeats. In images of a
 generator there is little to find for the search, and most of the time goes there: what is written
-here takes half of Pillow's time at the same level, or less, for files that are larger by a tenth to a
-quarter (docs/performance.md has the table).
+here takes about half of Pillow's time at the same level, or less, for files that are larger by up
+to a quarter (docs/performance.md has the table).
 """
 
 from __future__ import annotations
