@@ -63,12 +63,14 @@ sys.exit(why_no_gpu())'; then
   mkdir -p "$BUNDLES"
   [ -e "$BUNDLES/paper64.segan/manifest.json" ] ||
     gpu bundle64 60 bundle 64 "$BUNDLES/paper64.segan"
-  gpu engines64 60 load "$BUNDLES/paper64.segan" "$OUT/engines64.json"
+  [ -e "$BUNDLES/paper64.segan/manifest.json" ] &&
+    gpu engines64 60 load "$BUNDLES/paper64.segan" "$OUT/engines64.json"
   measure benchmark64 110 "$BUNDLES/paper64.segan" 1,64,512
   gpu torch64 70 pytorch 64 1,64,512 "$OUT/torch64.json"
   [ -e "$BUNDLES/big1024.segan/manifest.json" ] ||
     gpu bundle1024 120 bundle 1024 "$BUNDLES/big1024.segan"
-  gpu engines1024 120 load "$BUNDLES/big1024.segan" "$OUT/engines1024.json"
+  [ -e "$BUNDLES/big1024.segan/manifest.json" ] &&
+    gpu engines1024 120 load "$BUNDLES/big1024.segan" "$OUT/engines1024.json"
   measure benchmark1024 120 "$BUNDLES/big1024.segan" 1,8,32
   gpu torch1024 90 pytorch 1024 1,8,32 "$OUT/torch1024.json"
 fi
