@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -102,7 +102,7 @@ def test_onnxruntime_gpu_stands_in_for_onnxruntime(monkeypatch: pytest.MonkeyPat
     def only_gpu(package: str) -> str:
         if package == "onnxruntime-gpu":
             return "1.31.1"
-        raise doctor.PackageNotFoundError(package)
+        raise PackageNotFoundError(package)
 
     monkeypatch.setattr(doctor, "version", only_gpu)
     assert doctor._version("onnxruntime") == "1.31.1 (onnxruntime-gpu)"
