@@ -171,5 +171,5 @@ def test_half_an_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # Uninstalling one of two packages that share the folder leaves such a module.
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
-    with pytest.raises(BackendError, match="only a part is left.*--force-reinstall"):
+    with pytest.raises(BackendError, match=r"only a part is left.*--force-reinstall"):
         OnnxRuntimeSession(b"", name="mapping")
