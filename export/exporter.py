@@ -21,10 +21,12 @@ import torch
 
 from segan.export.bundle_writer import BundleDraft, check_target, zip_path
 from segan.export.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
+from segan.export.half import ACTIVATION_BOUND, DTYPES, HalfPrecision, half_parts
 from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import release_memory
 from segan.export.to_onnx import OPSET, to_onnx
 from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
+from segan.export.verify_half import half_seed_count, verify_half
 from segan.runtime.bundle import ATTRIBUTES
 from segan.runtime.errors import ConfigError
 from segan.runtime.manifest import FORMAT, Graphs, Manifest
@@ -35,6 +37,9 @@ GRAPHS = Graphs(
     mapping="mapping.onnx", offsets="offsets.onnx", synthesis={"fp32": "synthesis.onnx"}
 )
 NOISE = "noise.npy"
+
+#: Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
+_EXAMPLES = 2
 
 #: Libraries whose versions the bundle states.
 _LIBRARIES = ("segan", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -49,18 +54,20 @@ class ExportConfig:
         lowering: form of every upsampling site; None takes the default for each.
         site_lowering: form of single sites, by name (``b64.conv0``); goes before ``lowering``.
         tolerance: largest difference of a pixel from the PyTorch generator, images in [-1, 1].
+        precisions: further precisions of the synthesis graph, ``fp16`` and ``bf16``.
         batch_sizes: batch sizes that verification runs.
         zip: also write the bundle as one file, NAME.segan.zip.
         provenance: further entries of the manifest's provenance.
 
     Raises:
-        ConfigError: an unknown form, or a number out of its range.
+        ConfigError: an unknown form or precision, or a number out of its range.
     """
 
     name: str | None = None
     lowering: Lowering | None = None
     site_lowering: Mapping[str, Lowering] = field(default_factory=dict)
     tolerance: float = 1e-4
+    precisions: tuple[HalfPrecision, ...] = ()
     batch_sizes: tuple[int, ...] = (1, 3, 8)
     zip: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -70,6 +77,12 @@ class ExportConfig:
         for form in forms if self.lowering is None else [self.lowering, *forms]:
             if form not in LOWERINGS:
                 raise ConfigError(f"lowering is {form!r}; expected one of {', '.join(LOWERINGS)}.")
+        for precision in self.precisions:
+            if precision not in DTYPES or self.precisions.count(precision) > 1:
+                raise ConfigError(
+                    f"precisions is {self.precisions}; expected each of {', '.join(DTYPES)} once "
+                    "at most. fp32 is always written."
+                )
         if not (math.isfinite(self.tolerance) and self.tolerance > 0):
             raise ConfigError(f"tolerance is {self.tolerance}; expected more than 0, such as 1e-4.")
         if not self.batch_sizes or min(self.batch_sizes) < 1:
@@ -98,7 +111,7 @@ class ExportResult:
         zip_path: the same as one file; None when it was not asked for.
         manifest: as written.
         sizes: bytes of each file but the manifest.
-        verification: what verification measured.
+        verification: what verification of the fp32 graphs measured; the manifest has it all.
         seconds: wall time of it all.
     """
 
@@ -152,14 +165,20 @@ def export_bundle(
             draft.add(name, data)
             sizes[name] = len(data)
             del data
+        for precision in config.precisions:
+            name, data = half_file(generator, lowering, precision, step)
+            draft.add(name, data)
+            sizes[name] = len(data)
+            del data
         release_memory()
         name = config.name or (loaded.meta.name if loaded else out.stem)
         manifest = Manifest(
             **_shapes(generator),
+            graphs=_graphs(config.precisions),
             name=name,
             class_names=loaded.meta.class_names if loaded else (),
             lowering=dict(lowering),
-            provenance=_provenance(sha256, loaded) | dict(config.provenance),
+            provenance=_provenance(sha256, loaded, config) | dict(config.provenance),
             verification=(),
             files=dict(draft.files),
         )
@@ -173,7 +192,13 @@ def export_bundle(
             on_case=lambda case: step(f"verifying: {case}"),
         )
         verification.check()
-        manifest = msgspec.structs.replace(manifest, verification=(verification.record,))
+        records = [verification.record]
+        seeds = fresh_seeds(half_seed_count(manifest.resolution), f"half {sha256}")
+        for precision in config.precisions:
+            for result in verify_half(draft.path, precision, seeds=seeds, on_step=step):
+                result.check()
+                records.append(result.record)
+        manifest = msgspec.structs.replace(manifest, verification=tuple(records))
         draft.write_manifest(manifest)
         if config.zip:
             draft.check_zip()
@@ -220,28 +245,22 @@ def export_files(
         ExportError: see ``to_onnx``.
     """
     network, noise = generator.network, generator.synthesis.noise_const().detach()
-    # Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
-    n, num_sites = 2, len(network.sites)
+    n, num_sites = _EXAMPLES, len(network.sites)
     latents = {"z": torch.zeros(n, network.z_dim)}
     if network.c_dim:
         latents["c"] = torch.zeros(n, network.c_dim)
     vectors = torch.zeros(n, num_sites, network.w_dim)
     styles = {"w": vectors, "psi": torch.zeros(n, num_sites)}
-    layers = {"ws": vectors}
     if generator.table:
         styles["coords"] = torch.zeros(n, *generator.coords_shape)
     shifts = ["shifts"] if generator.subspace.mode == 1 else []
-    if shifts:
-        layers["shifts"] = styles["coords"]
-    layers["noise"] = noise
 
     step(f"exporting {GRAPHS.mapping}")
     files = [(GRAPHS.mapping, to_onnx(MappingGraph(generator), latents, ["w"]))]
     step(f"exporting {GRAPHS.offsets}")
     files.append((GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])))
     step(f"exporting {GRAPHS.synthesis['fp32']}")
-    own_batch = {"noise": "noise_batch"}
-    graph = to_onnx(SynthesisGraph(generator, lowering), layers, ["image"], own_batch=own_batch)
+    graph = _synthesis(generator, SynthesisGraph(generator, lowering))
     files.append((GRAPHS.synthesis["fp32"], graph))
     stream = io.BytesIO()
     np.save(stream, noise[0].numpy(), allow_pickle=False)
@@ -249,6 +268,45 @@ def export_files(
     attributes = {"format": "segan.attributes/1", "attributes": []}
     files.append((ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"))
     return files
+
+
+def half_file(
+    generator: Generator,
+    lowering: Mapping[str, Lowering],
+    precision: HalfPrecision,
+    step: Callable[[str], None],
+) -> tuple[str, bytes]:
+    """Makes the synthesis graph in half precision: name and bytes; see ``export_files``."""
+    name = _graphs((precision,)).synthesis[precision]
+    step(f"exporting {name}")
+    parts = half_parts(precision)
+    return name, _synthesis(
+        generator, SynthesisGraph(generator, half_lowering(lowering, precision), parts)
+    )
+
+
+def half_lowering(
+    lowering: Mapping[str, Lowering], precision: HalfPrecision
+) -> Mapping[str, Lowering]:
+    """The forms that a half-precision graph uses: TensorRT has no transposed bf16 convolution."""
+    if precision == "fp16":
+        return lowering
+    return {site: "subpixel" if form == "transposed" else form for site, form in lowering.items()}
+
+
+def _synthesis(generator: Generator, graph: SynthesisGraph) -> bytes:
+    sites, w_dim = len(generator.network.sites), generator.network.w_dim
+    inputs = {"ws": torch.zeros(_EXAMPLES, sites, w_dim)}
+    if generator.subspace.mode == 1:
+        inputs["shifts"] = torch.zeros(_EXAMPLES, *generator.coords_shape)
+    inputs["noise"] = generator.synthesis.noise_const().detach()
+    return to_onnx(graph, inputs, ["image"], own_batch={"noise": "noise_batch"})
+
+
+def _graphs(precisions: tuple[HalfPrecision, ...]) -> Graphs:
+    """The names of the graphs."""
+    more = {precision: f"synthesis.{precision}.onnx" for precision in precisions}
+    return msgspec.structs.replace(GRAPHS, synthesis=GRAPHS.synthesis | more)
 
 
 def _shapes(generator: Generator) -> dict[str, Any]:
@@ -268,14 +326,17 @@ def _shapes(generator: Generator) -> dict[str, Any]:
         "sites": network.sites,
         "subspaces": generator.table,
         "noise": NOISE,
-        "graphs": GRAPHS,
         "opset": OPSET,
     }
 
 
-def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
+def _provenance(
+    sha256: str, loaded: LoadedGenerator | None, config: ExportConfig
+) -> dict[str, Any]:
     """Where the weights come from, and with what the graphs were written."""
     found: dict[str, Any] = {"weights_sha256": sha256}
+    if config.precisions:
+        found["half_precision"] = {"activation_bound": ACTIVATION_BOUND}
     if loaded is not None:
         meta = loaded.meta
         found["checkpoint"] = {

@@ -10,8 +10,9 @@ constants: activations are modulated, conv(x · s) · d (Karras et al. 2020b, Eq
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from segan.train.layers import (
     DEMODULATION_EPS,
     LRELU_GAIN,
     LRELU_SLOPE,
+    Conv2d,
     FullyConnected,
     normalize_second_moment,
 )
@@ -43,8 +45,8 @@ class Dense(nn.Module):
         super().__init__()
         self.activated = layer.activation == "lrelu"
         gain = LRELU_GAIN if self.activated else 1.0
-        self.register_buffer("weight", _fold(layer.weight, layer.weight_gain * gain))
-        self.register_buffer("bias", _fold(layer.bias, layer.bias_gain * gain))
+        self.register_buffer("weight", fold(layer.weight, layer.weight_gain * gain))
+        self.register_buffer("bias", fold(layer.bias, layer.bias_gain * gain))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Applies the layer."""
@@ -170,8 +172,8 @@ class Plane(nn.Module):
     def __init__(self, basis: FeatureBasis) -> None:
         super().__init__()
         self.shape, self.dims = tuple(basis.mean.shape), basis.basis.shape[1]
-        self.register_buffer("basis", _fold(basis.basis))
-        self.register_buffer("mean", _fold(basis.mean).flatten())
+        self.register_buffer("basis", fold(basis.basis))
+        self.register_buffer("mean", fold(basis.mean).flatten())
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """t [N, K], K at least this basis's."""
@@ -187,6 +189,7 @@ class ConvolutionSite(nn.Module):
         site: the trained site.
         form: how it doubles the resolution, if it does.
         gain: of its output.
+        const: not needed here.
     """
 
     weight: torch.Tensor
@@ -195,37 +198,43 @@ class ConvolutionSite(nn.Module):
     bias: torch.Tensor
     noise_strength: torch.Tensor
 
-    def __init__(self, site: SynthesisSite, form: Lowering, gain: float) -> None:
+    def __init__(
+        self,
+        site: SynthesisSite,
+        form: Lowering,
+        gain: float,
+        const: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.clamp = None if site.clamp is None else site.clamp * gain
         gain *= LRELU_GAIN
-        weight = _fold(site.weight, site.weight_gain)
+        weight = fold(site.weight, site.weight_gain)
         self.affine = Dense(site.affine)
         self.convolution: nn.Module | None = None
         if site.up:
-            self.convolution = lower_convolution(weight, _fold(site.fir), form)
+            self.convolution = lower_convolution(weight, fold(site.fir), form)
         else:
             self.register_buffer("weight", weight)
         # d · gain = rsqrt((s² Σw² + ε) / gain²)
         power = weight.square().sum(dim=(2, 3)) / gain**2
         self.register_buffer("power", power)
         self.register_buffer("eps", torch.full_like(power[:, 0], DEMODULATION_EPS / gain**2))
-        self.register_buffer("bias", _fold(site.bias, gain)[None, :, None, None])
-        self.register_buffer("noise_strength", _fold(site.noise_strength, gain))
+        self.register_buffer("bias", fold(site.bias, gain)[None, :, None, None])
+        self.register_buffer("noise_strength", fold(site.noise_strength, gain))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         """x [N or 1, I, h, h] under style w [N, w_dim]; noise [M, 1, r, r] or None."""
         styles = self.affine(w)  # [N, I]
         demodulation = F.linear(styles * styles, self.power, self.eps).rsqrt()  # [N, O]
-        x = x * _per_channel(styles)
+        x = x * per_channel(styles)
         if self.convolution is not None:
             x = self.convolution(x)
         else:
             x = F.conv2d(x, self.weight, padding=1)
-        x = x * _per_channel(demodulation)
+        x = x * per_channel(demodulation)
         # Noise and bias first: with one noise for the whole batch, that sum is small.
         x = x + (self.bias if noise is None else noise * self.noise_strength + self.bias)
-        return _bounded(F.leaky_relu(x, LRELU_SLOPE), self.clamp)
+        return bounded(F.leaky_relu(x, LRELU_SLOPE), self.clamp)
 
 
 class RGBSite(nn.Module):
@@ -237,36 +246,76 @@ class RGBSite(nn.Module):
     def __init__(self, site: ToRGB) -> None:
         super().__init__()
         self.affine, self.clamp = Dense(site.affine), site.clamp
-        self.register_buffer("weight", _fold(site.weight, site.weight_gain))
-        self.register_buffer("bias", _fold(site.bias))
+        self.register_buffer("weight", fold(site.weight, site.weight_gain))
+        self.register_buffer("bias", fold(site.bias))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [N, I, r, r] → [N, img_channels, r, r]."""
-        x = F.conv2d(x * _per_channel(self.affine(w)), self.weight, self.bias)
-        return _bounded(x, self.clamp)
+        x = F.conv2d(x * per_channel(self.affine(w)), self.weight, self.bias)
+        return bounded(x, self.clamp)
+
+
+class SiteFactory(Protocol):
+    """Makes the module of a convolution site; see ``ConvolutionSite``."""
+
+    def __call__(
+        self, site: SynthesisSite, form: Lowering, gain: float, const: torch.Tensor | None
+    ) -> nn.Module:
+        """``const``: the learned constant [C, 4, 4], where that is the site's input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a synthesis graph is made of, for one precision.
+
+    Attributes:
+        convolution: the module of a 3 × 3 site.
+        rgb: the module of a to_rgb site.
+        plane: the module of a mode 1 subspace; the flag says whether it acts on the image.
+        around: the 1 × 1 path of the residual architecture, and its form and gain.
+        const: the learned constant [C, 4, 4] as the first site takes it, [1, C, 4, 4].
+        bound: of a feature map's magnitude after the sum of the residual architecture.
+    """
+
+    convolution: SiteFactory
+    rgb: Callable[[ToRGB], nn.Module]
+    plane: Callable[[FeatureBasis, bool], nn.Module]
+    around: Callable[[Conv2d, Lowering, float], nn.Module]
+    const: Callable[[torch.Tensor], torch.Tensor]
+    bound: float | None = None
+
+
+def _around(skip: Conv2d, form: Lowering, gain: float) -> nn.Module:
+    return lower_convolution(fold(skip.weight, skip.weight_gain * gain), fold(skip.fir), form)
 
 
 class BlockGraph(nn.Module):
     """The sites of one resolution, and how their image joins the lower ones'."""
 
-    def __init__(self, block: SynthesisBlock, form: Lowering, planes: Mapping[str, Plane]) -> None:
+    def __init__(
+        self,
+        block: SynthesisBlock,
+        form: Lowering,
+        planes: Mapping[str, nn.Module],
+        parts: Parts,
+    ) -> None:
         super().__init__()
         name = f"b{block.resolution}"
         # The residual path halves the variance of both branches (Karras et al. 2020b, App. B).
         gain = math.sqrt(0.5) if block.skip is not None else 1.0
         self.around: nn.Module | None = None
         if block.skip is not None:
-            weight = _fold(block.skip.weight, block.skip.weight_gain * gain)
-            self.around = lower_convolution(weight, _fold(block.skip.fir), form)
+            self.around = parts.around(block.skip, form, gain)
         self.conv0 = self.to_rgb = self.upsample = None
         if block.conv0 is not None:
-            self.conv0 = ConvolutionSite(block.conv0, form, 1.0)
-        self.conv1 = ConvolutionSite(block.conv1, form, gain)
+            self.conv0 = parts.convolution(block.conv0, form, 1.0, None)
+        const = block.const if block.is_first else None
+        self.conv1 = parts.convolution(block.conv1, form, gain, const)
         if block.to_rgb is not None:
-            self.to_rgb = RGBSite(block.to_rgb)
+            self.to_rgb = parts.rgb(block.to_rgb)
             if block.architecture == "skip" and not block.is_first:
                 channels = len(block.to_rgb.bias)
-                self.upsample = lower_upsampling(channels, _fold(block.fir), form)
+                self.upsample = lower_upsampling(channels, fold(block.fir), form)
         self.planes = nn.ModuleDict(
             {site: planes[f"{name}.{site}"] for site in _SITES if f"{name}.{site}" in planes}
         )
@@ -275,30 +324,52 @@ class BlockGraph(nn.Module):
 _SITES = ("conv0", "conv1", "to_rgb")
 
 
+def _plane(basis: FeatureBasis, is_image: bool) -> nn.Module:
+    return Plane(basis)
+
+
+def _const(const: torch.Tensor) -> torch.Tensor:
+    return fold(const)[None]
+
+
+FP32 = Parts(convolution=ConvolutionSite, rgb=RGBSite, plane=_plane, around=_around, const=_const)
+
+
 class SynthesisGraph(nn.Module):
     """ws [N, num_sites, w_dim] (, shifts) (, noise [M, sum]) → image [N, img_channels, R, R].
 
     Args:
         generator: the trained generator.
-        lowering: form of each upsampling site, by name; see ``lowering_table``.
+        lowering: form of each upsampling site, by name.
+        parts: what it is made of; ``segan.export.half`` has others.
     """
 
     const: torch.Tensor
 
-    def __init__(self, generator: Generator, lowering: Mapping[str, Lowering]) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        lowering: Mapping[str, Lowering],
+        parts: Parts | None = None,
+    ) -> None:
         super().__init__()
+        parts = parts or FP32
+        self.bound = parts.bound
         synthesis = generator.synthesis
         self.sites, self.noise_sizes = synthesis.sites, list(synthesis.noise_sizes)
         self.shift_rows = {synthesis.sites[n].name: row for n, row in synthesis.shift_rows.items()}
         planes = {
-            name: Plane(cast(FeatureBasis, synthesis.bases[name.replace(".", "_")]))
+            name: parts.plane(
+                cast(FeatureBasis, synthesis.bases[name.replace(".", "_")]),
+                name.endswith(".to_rgb"),
+            )
             for name in self.shift_rows
         }
         blocks = synthesis.block_list()
-        self.register_buffer("const", _fold(blocks[0].const)[None])
+        self.register_buffer("const", parts.const(blocks[0].const))
         for block in blocks:
             form = lowering.get(f"b{block.resolution}.conv0", "transposed")
-            self.add_module(f"b{block.resolution}", BlockGraph(block, form, planes))
+            self.add_module(f"b{block.resolution}", BlockGraph(block, form, planes, parts))
 
     def forward(
         self,
@@ -326,10 +397,10 @@ class SynthesisGraph(nn.Module):
             plane = None if flat is None else flat.view(-1, 1, site.resolution, site.resolution)
             if kind == "conv0" and block.around is not None:
                 around = block.around(x)
-            module = cast(ConvolutionSite, block.get_submodule(kind))
+            module = block.get_submodule(kind)
             x = self._shifted(block, site.name, module(x, w, plane), shifts)
             if kind == "conv1" and around is not None:
-                x, around = around + x, None
+                x, around = bounded(around + x, self.bound), None
         assert image is not None
         return image
 
@@ -343,16 +414,16 @@ class SynthesisGraph(nn.Module):
         return cast(torch.Tensor, plane(x, shifts.select(1, self.shift_rows[name])))
 
 
-def _fold(value: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+def fold(value: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
     """The trained values times ``gain``, in float64."""
     return value.detach().double() * gain
 
 
-def _bounded(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
+def bounded(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
     """x with its magnitude bounded, where there is a bound."""
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-def _per_channel(value: torch.Tensor) -> torch.Tensor:
+def per_channel(value: torch.Tensor) -> torch.Tensor:
     """[N, C] → [N, C, 1, 1], as one operator that does not name N."""
     return value.view(-1, value.shape[1], 1, 1)

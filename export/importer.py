@@ -10,6 +10,7 @@ from typing import Any
 
 from segan.export.exporter import ExportConfig, ExportResult, export_bundle
 from segan.export.foreign import LAYOUTS, ForeignModel, open_foreign
+from segan.export.half import HalfPrecision
 from segan.export.import_ada import read_ada
 from segan.export.import_rosinality import read_rosinality
 from segan.export.import_segan_pytorch import read_segan_pytorch
@@ -46,6 +47,7 @@ class ImportConfig:
         name: of the bundle, for people; None takes the file's.
         lowering: see ``ExportConfig``.
         tolerance: see ``ExportConfig``.
+        precisions: see ``ExportConfig``.
         zip: see ``ExportConfig``.
 
     Raises:
@@ -56,6 +58,7 @@ class ImportConfig:
     name: str | None = None
     lowering: Lowering | None = None
     tolerance: float = 1e-3
+    precisions: tuple[HalfPrecision, ...] = ()
     zip: bool = False
 
     def __post_init__(self) -> None:
@@ -163,6 +166,7 @@ def import_model(
     common: dict[str, Any] = {
         "lowering": config.lowering,
         "tolerance": config.tolerance,
+        "precisions": config.precisions,
         "zip": config.zip,
     }
     step(f"reading {path.name}")

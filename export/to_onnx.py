@@ -25,6 +25,10 @@ from segan.runtime.errors import ExportError
 
 OPSET = 18
 
+#: Opset of graphs that hold bf16, which convolutions have taken since then. What lies between the
+#: two adds types to the operators that the graphs use, and changes no meaning.
+BF16_OPSET = 22
+
 #: Name of the dynamic first dimension of every input and output.
 BATCH = "batch"
 
@@ -39,10 +43,11 @@ def to_onnx(
     *,
     own_batch: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Exports ``module`` in float32.
+    """Exports ``module``.
 
     Args:
-        module: takes the inputs by name; converted to float32 in place.
+        module: takes the inputs by name; what it holds in float64 is converted to float32 in
+            place, and tensors of half precision stay so.
         inputs: an example of each input, in order, with a first dimension of 2.
         outputs: names of the outputs, in order.
         own_batch: inputs whose first dimension is broadcast over the batch, so that it may be 1
@@ -55,7 +60,8 @@ def to_onnx(
         ExportError: the weights pass 2 GiB, or the exporter failed.
     """
     own_batch = own_batch or {}
-    module = module.float().eval()
+    module = module.eval()
+    _as_float32(module)
     weights = module.state_dict()
     size = sum(value.numel() * value.element_size() for value in weights.values())
     if size > MAX_WEIGHT_BYTES:
@@ -98,8 +104,22 @@ def to_onnx(
         batch = value.type.tensor_type.shape.dim[0]
         batch.dim_param = own_batch.get(value.name, BATCH)
     assert [value.name for value in model.graph.input] == list(inputs)
+    if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in model.graph.initializer):
+        (opset,) = model.opset_import
+        opset.version = BF16_OPSET
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _as_float32(module: nn.Module) -> None:
+    """Converts float64 tensors in place, one at a time."""
+    for child in module.modules():
+        for name, value in child.named_buffers(recurse=False):
+            if value.dtype == torch.float64:
+                setattr(child, name, value.float())
+        for parameter in child.parameters(recurse=False):
+            if parameter.dtype == torch.float64:
+                parameter.data = parameter.data.float()
 
 
 @contextlib.contextmanager

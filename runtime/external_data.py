@@ -8,9 +8,10 @@ the runtime; weights are skipped over, not copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from segan.runtime.errors import BackendError
+from segan.runtime.protobuf import MalformedModelError, read_fields
+
+__all__ = ["MalformedModelError", "check_self_contained", "has_external_data"]
 
 # Message → {field number: message within it}, from onnx.proto3.
 _FIELDS: dict[str, dict[int, str]] = {
@@ -32,10 +33,6 @@ _FIELDS: dict[str, dict[int, str]] = {
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 
 
-class MalformedModelError(ValueError):
-    """The bytes are not a protobuf message."""
-
-
 def has_external_data(model: bytes) -> bool:
     """Whether any tensor of a serialized ONNX model lies in another file.
 
@@ -45,7 +42,7 @@ def has_external_data(model: bytes) -> bool:
     waiting: list[tuple[str, memoryview]] = [("model", memoryview(model))]
     while waiting:
         message, data = waiting.pop()
-        for number, value in _fields(data):
+        for number, value in read_fields(data):
             if message == "tensor" and (
                 number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
             ):
@@ -54,42 +51,6 @@ def has_external_data(model: bytes) -> bool:
             if inner is not None and isinstance(value, memoryview):
                 waiting.append((inner, value))
     return False
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, value) of a message; numbers of fixed width are given as their bytes."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        if kind == 2:
-            size, at = _varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise MalformedModelError(f"wire type {kind} at byte {at}")
-        if at + size > len(data):
-            raise MalformedModelError(f"a field ends after the data, at byte {at}")
-        yield key >> 3, data[at : at + size]
-        at += size
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number at ``at``, and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise MalformedModelError(f"a number ends nowhere, at byte {at}")
 
 
 def check_self_contained(model: bytes, name: str) -> None:

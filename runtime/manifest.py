@@ -21,11 +21,14 @@ class Graphs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     synthesis: dict[str, str]
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What export measured against the PyTorch generator.
+class Verification(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What export measured: fp32 against the PyTorch generator, other precisions against fp32.
 
     Attributes:
-        backend: the session that ran the graphs, for example ``cpu``.
+        backend: the session that ran the graphs, for example ``cpu``; ``emulated`` where every
+            result of a half-precision graph was rounded to its type by itself.
         precision: the synthesis graph that was run.
         max_error: largest absolute difference of a pixel, images in [-1, 1].
         psnr_db: peak signal-to-noise ratio in dB over all compared images, peak to peak 2.
@@ -33,6 +36,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         batch_sizes: the batch sizes that were compared.
         seeds: the seeds that were compared.
         cases: what was compared, for example ``psi 0.7, noise random``, with its max_error.
+        min_psnr_db: the psnr_db that was asked for; None where max_error alone decided.
+        worst_psnr_db: of a single image; None where it was not measured.
     """
 
     backend: str
@@ -43,6 +48,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     batch_sizes: tuple[int, ...]
     seeds: tuple[int, ...]
     cases: dict[str, float]
+    min_psnr_db: float | None = None
+    worst_psnr_db: float | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

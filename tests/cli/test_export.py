@@ -98,6 +98,24 @@ def test_everything_given(at_home: Path, tmp_path: Path, capsys: Capture) -> Non
     assert np.abs(images - expected).max() <= 1
 
 
+def test_half_precision(at_home: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "one.segan"
+    assert run(["export", "-o", str(out), "--fp16", "--bf16", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "exporting synthesis.fp16.onnx ..." in captured.err
+    result = json.loads(captured.out)
+    assert set(result["files"]) > {"synthesis.onnx", "synthesis.fp16.onnx", "synthesis.bf16.onnx"}
+    rows = result["half_precision"]
+    assert [(row["precision"], row["min_psnr_db"]) for row in rows] == [
+        ("fp16", 45),
+        ("fp16", 45),
+        ("bf16", 35),
+    ]
+    assert all(row["psnr_db"] >= row["min_psnr_db"] for row in rows)
+    assert run(["info", str(out), "--check"]) == 0
+    assert "fp16" in capsys.readouterr().out
+
+
 def test_tolerance_that_cannot_be_met(at_home: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "one.segan"
     assert run(["export", "-o", str(out), "--tolerance", "1e-12"]) == 1
@@ -172,5 +190,5 @@ def test_help_imports_no_torch() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    for text in ("--lowering", "--tolerance", "0.0001", "Example: segan export"):
+    for text in ("--lowering", "--tolerance", "--fp16", "0.0001", "Example: segan export"):
         assert text in found.stdout

@@ -1,0 +1,285 @@
+"""``segan benchmark``: how fast and how exact a bundle is on every backend that works here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segan.cli.options import json_option, newest_bundle
+from segan.cli.progress import Progress, progress
+from segan.runtime.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    from segan.runtime.benchmark import BenchmarkConfig, BenchmarkResult
+
+
+@click.command(
+    "benchmark",
+    epilog="Example: segan benchmark faces.segan --backends cpu,openvino --batches 1,16,64",
+)
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--backends",
+    default=None,
+    show_default="all",
+    metavar="LIST",
+    help="Of tensorrt, cuda, openvino and cpu, separated by commas.",
+)
+@click.option(
+    "--precisions",
+    default=None,
+    show_default="all",
+    metavar="LIST",
+    help="Of fp32, fp16, bf16 and int8, separated by commas.",
+)
+@click.option(
+    "--batches",
+    default="1,16",
+    show_default=True,
+    metavar="LIST",
+    help="Batch sizes, separated by commas.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="Of a row's round; single batches are timed for half of that on top.",
+)
+@click.option(
+    "--rounds",
+    type=int,
+    default=5,
+    show_default=True,
+    help="Of each row; the rows take turns.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    default=None,
+    show_default="physical cores",
+    help="CPU threads of each backend.",
+)
+@click.option(
+    "--throughput",
+    is_flag=True,
+    help="Let as many threads call at once as there are CPU threads, each for itself.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="none",
+    metavar="FILE",
+    help="Also draw the rates: a png, pdf or svg. Needs matplotlib.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="none",
+    metavar="FILE",
+    help="Also write the JSON to this file.",
+)
+@json_option
+def command(
+    bundle: Path | None,
+    backends: str | None,
+    precisions: str | None,
+    batches: str,
+    seconds: float,
+    rounds: int,
+    threads: int | None,
+    throughput: bool,
+    plot: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure BUNDLE, or the newest bundle under this folder, on everything that works here.
+
+    One row for each backend, precision and batch size: images a second from latents to bytes
+    (median of the rounds; slowest and fastest), the time of a single batch, the share of the
+    ceiling that a large convolution reaches in the same way, the images' distance from fp32 on the
+    backend cpu, memory and loading time. What cannot run is listed with the reason. The exit status
+    is 1 when nothing ran.
+    """
+    from segan.runtime.benchmark import BenchmarkConfig
+
+    config = BenchmarkConfig(
+        backends=_names(backends, "--backends"),
+        precisions=_names(precisions, "--precisions"),
+        batches=_read_batches(batches),
+        seconds=seconds,
+        rounds=rounds,
+        threads=threads,
+        throughput=throughput,
+    )
+    if plot is not None:
+        # Before minutes of measuring, not after.
+        from segan.cli.benchmark_plot import check_plot
+
+        check_plot(plot)
+    result = _measure(bundle or newest_bundle(), config)
+    from segan.runtime.benchmark_record import benchmark_record
+
+    record = benchmark_record(result, config)
+    if out is not None:
+        from segan.runtime.files import write_atomic
+
+        write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
+    if plot is not None and result.rows:
+        from segan.cli.benchmark_plot import write_plot
+
+        write_plot(plot, record)
+    if as_json:
+        click.echo(json.dumps(record))
+    else:
+        _show(record)
+        for path in (out, plot if result.rows else None):
+            if path is not None:
+                click.echo(f"{path}: written.", err=True)
+    if not result.rows:
+        raise BackendError(
+            "nothing could be measured: no backend that was asked for runs this bundle here. "
+            "See: segan doctor"
+        )
+
+
+def _names(text: str | None, option: str) -> tuple[str, ...] | None:
+    """Reads ``cpu,openvino``. Raises: ConfigError."""
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ConfigError(f"{option} is {text!r}; expected names separated by commas.")
+    return names
+
+
+def _read_batches(text: str) -> tuple[int, ...]:
+    """Reads ``1,16``. Raises: ConfigError."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
+        raise ConfigError(f"--batches is {text!r}; expected sizes of 1 or more, such as 1,16.")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+def _measure(path: Path, config: BenchmarkConfig) -> BenchmarkResult:
+    """The measurement with its progress."""
+    from segan.runtime.benchmark_rounds import run_benchmark
+
+    with contextlib.ExitStack() as stack:
+        bar: list[Progress] = []
+
+        def on_start(steps: int) -> None:
+            bar.append(stack.enter_context(progress(steps, "steps", "measuring")))
+
+        return run_benchmark(path, config, on_start=on_start, on_step=lambda: bar[0].update(1))
+
+
+#: Headings of the table; the first two columns stand to the left.
+_HEADINGS = (
+    "backend", "prec.", "batch", "images/s", "spread", "p50 ms", "p99 ms", "ceiling", "max error",
+    "PSNR", "load s", "MiB", "file MiB",
+)  # fmt: skip
+
+
+def _show(record: dict[str, Any]) -> None:
+    machine, bundle, settings = record["machine"], record["bundle"], record["settings"]
+    cost = bundle["gmac_per_image"]
+    click.echo(
+        f"{bundle['name']}, {bundle['resolution']}²"
+        + ("" if cost is None else f", {cost:.3g} GMAC an image")
+        + f"; rounds: {settings['rounds']} of {settings['seconds']:g} s, taking turns"
+    )
+    load = machine["load_1min"]
+    click.echo(
+        f"{machine['processor']}, {machine['threads_used']} of {machine['cores']} cores"
+        + "".join(f"; {gpu['name']}" for gpu in machine["gpu"])
+        + ("" if load is None else f"; load before the start {load:.1f}")
+    )
+    _show_ceilings(machine)
+    if record["rows"]:
+        click.echo()
+        on_gpu = any(row["device_mib"] is not None for row in record["rows"])
+        headings = (*_HEADINGS, "GPU MiB") if on_gpu else _HEADINGS
+        _show_table([list(headings), *(_cells(row, on_gpu) for row in record["rows"])])
+        problem = record["reference"]["problem"]
+        if problem is not None:
+            click.echo(f"\nerrors are unknown, since the reference cannot be computed: {problem}")
+    _show_not_run(record["not_run"], record["settings"]["batches"])
+
+
+def _show_not_run(entries: list[dict[str, Any]], asked: list[int]) -> None:
+    """What did not run, once for each reason."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for entry in entries:
+        name = entry["precision"]
+        if sorted(entry["batches"]) != sorted(asked):
+            name += f" (batch {', '.join(map(str, entry['batches']))})"
+        reasons.setdefault(entry["problem"], {}).setdefault(entry["backend"], []).append(name)
+    if reasons:
+        click.echo("\nnot measured")
+    for problem, backends in reasons.items():
+        names = "; ".join(f"{name} {', '.join(own)}" for name, own in backends.items())
+        click.echo(f"  {names}: {problem}")
+
+
+def _show_ceilings(machine: dict[str, Any]) -> None:
+    """One line for the convolutions that were measured, and one for each that was not."""
+    parts = [
+        f"{entry['backend']} {entry['precision']} {entry['gflop_per_s']:.4g} GFLOP/s"
+        for entry in machine["ceilings"]
+        if entry["gflop_per_s"] is not None
+    ]
+    for name, unit in (("copy", "copy_gb_per_s"), ("GPU copy", "device_copy_gb_per_s")):
+        if machine[unit] is not None:
+            parts.append(f"{name} {machine[unit]:.3g} GB/s")
+    if parts:
+        click.echo(f"ceilings: {', '.join(parts)}")
+    for entry in machine["ceilings"]:
+        if entry["problem"] is not None:
+            click.echo(
+                f"no ceiling for {entry['backend']} {entry['precision']}: {entry['problem']}"
+            )
+
+
+def _cells(row: dict[str, Any], on_gpu: bool) -> list[str]:
+    def shown(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    cells = [
+        row["backend"],
+        row["precision"],
+        str(row["batch"]),
+        _rate(row["images_per_s"]),
+        f"{_rate(row['slowest'])}-{_rate(row['fastest'])}",
+        shown(row["p50_ms"], ".1f"),
+        shown(row["p99_ms"], ".1f"),
+        shown(row["of_ceiling"], ".0%"),
+        "0" if row["max_error"] == 0 else shown(row["max_error"], ".1e"),
+        "same" if row["max_error"] == 0 else shown(row["psnr_db"], ".1f"),
+        shown(row["load_s"], ".2f"),
+        shown(row["peak_mib"], ".0f"),
+        shown(row["file_mib"], ".1f"),
+    ]
+    return [*cells, shown(row["device_mib"], ".0f")] if on_gpu else cells
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _show_table(lines: list[list[str]]) -> None:
+    """Names to the left, numbers to the right, each column as wide as it needs."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [
+            cell.ljust(width) if number < 2 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        click.echo("  ".join(padded).rstrip())
