@@ -8,7 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -198,6 +198,8 @@ class CudaSession(OrtSession):
         placement: Placement = GPU,
     ) -> None:
         config = config or SessionConfig()
+        # No node runs on the processor, so a pool of threads there would only lie about.
+        config = replace(config, threads=config.threads or 1)
         self.placement = placement
         problem = why_not() if placement is GPU else None
         if problem is not None:
