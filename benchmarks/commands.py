@@ -66,22 +66,27 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-start-up", action="store_true", help="only batch against bare")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     bundle = str(options.bundle.resolve())
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for label, args in {
+        start_up = {
             "segan --help": ["--help"],
             "segan sweep --help": ["sweep", "--help"],
             "cold segan sweep": ["sweep", bundle, "--layer", "3", "--dim", "5"],
-        }.items():
+        }
+        for label, args in () if options.no_start_up else start_up.items():
             found[f"{label} (s)"] = command_seconds(args, options.rounds, folder)
-    generator = load(bundle)
+    generator = load(bundle, options.backend, precision=options.precision)
+    found["backend"] = f"{generator.backend}, {generator.precision}"
     bare_rate(generator, options.batch * 4, options.batch)
     rounds = [
         (
@@ -97,7 +102,7 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     for label, value in found.items():
-        print(f"{label:26} {value:.3g}")
+        print(f"{label:26} {value if isinstance(value, str) else format(value, '.3g')}")
 
 
 if __name__ == "__main__":

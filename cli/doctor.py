@@ -18,8 +18,7 @@ from segan.cli.options import json_option
 _EXTRAS = {
     "train": "to train generators",
     "export": "to train, and export to bundles",
-    "openvino": "for the OpenVINO backend, which this version does not have yet",
-    "gpu": "for the CUDA backend, which this version does not have yet",
+    "openvino": "for the OpenVINO backend: processors, in fp32, bf16 and int8",
     "video": "mp4 files without the ffmpeg program",
 }
 
@@ -27,9 +26,10 @@ _EXTRAS = {
 @click.command("doctor", epilog="Example: segan doctor --json")
 @json_option
 def command(as_json: bool) -> None:
-    """Show what this machine can run: packages, processor, backends, encoders and bundles.
+    """Show what this machine can run: processor, GPUs, backends, encoders, packages, bundles.
 
-    What is missing is shown with the command that installs it. Nothing is changed.
+    Each backend computes a small graph; what is missing is shown with the command that installs
+    it. Nothing is changed.
     """
     found = examine()
     if as_json:
@@ -42,15 +42,17 @@ def examine() -> dict[str, Any]:
     """Everything that the command shows, as plain values. Imports neither torch nor onnx."""
     from segan.runtime.bundle import find_bundle
     from segan.runtime.machine import (
+        describe_backends,
+        describe_cache,
         describe_cpu,
         describe_encoders,
+        describe_gpus,
         describe_memory,
-        try_backends,
     )
 
     bundle = find_bundle(Path("."))
     return {
-        "segan": version("segan"),
+        "segan": _version("segan") or "not installed, from a checkout",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
@@ -58,10 +60,9 @@ def examine() -> dict[str, Any]:
         "extras": {extra: _describe_extra(extra) for extra in _EXTRAS},
         "cpu": describe_cpu(),
         "memory": describe_memory(),
-        "backends": {
-            name: {"works": problem is None, "problem": problem}
-            for name, problem in try_backends().items()
-        },
+        "gpus": describe_gpus(),
+        "backends": describe_backends(),
+        "cache": describe_cache(),
         "encoders": describe_encoders(),
         "bundle": None if bundle is None else str(bundle),
     }
@@ -80,7 +81,11 @@ def _describe_extra(extra: str) -> dict[str, Any]:
 def _requirements(extra: str | None) -> list[str]:
     """Packages that segan, or one of its extras, asks for; extras within extras included."""
     names: list[str] = []
-    for requirement in requires("segan") or []:
+    try:
+        requirements = requires("segan") or []
+    except PackageNotFoundError:
+        return []  # from a checkout, which states nothing
+    for requirement in requirements:
         spec, _, marker = requirement.partition(";")
         wanted = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", marker)
         if (wanted[1] if wanted else None) != extra:
@@ -99,7 +104,10 @@ def _version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
-        return None
+        pass
+    # onnxruntime-gpu holds the same module, so it stands in for onnxruntime.
+    gpu = _version("onnxruntime-gpu") if package == "onnxruntime" else None
+    return gpu and f"{gpu} (onnxruntime-gpu)"
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -113,9 +121,22 @@ def _show(found: dict[str, Any]) -> None:
     memory = found["memory"]
     _line("memory", f"{_gib(memory['total'])}, {_gib(memory['available'])} of it free")
 
-    click.echo("\nbackends")
+    gpus = found["gpus"]
+    for gpu in gpus["devices"]:
+        _line(
+            "GPU",
+            f"{gpu['name']}, {_gib(gpu['memory'])}, compute capability {gpu['capability']}, "
+            f"driver for CUDA {gpu['cuda']}",
+        )
+    if not gpus["devices"]:
+        _line("GPU", f"none: {gpus['problem']}")
+    cache = found["cache"]
+    _line("cache", cache["folder"] + (f": {cache['problem']}" if cache["problem"] else ""))
+
+    click.echo("\nbackends, best first; 'auto' takes the first that works")
     for name, entry in found["backends"].items():
-        _line(name, "works" if entry["works"] else f"does not work: {entry['problem']}")
+        works = f"works: {', '.join(entry['precisions'])}"
+        _line(name, works if entry["works"] else f"does not work: {entry['problem']}")
 
     click.echo("\nencoders")
     for name, encoder in found["encoders"].items():

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import features
 
+from segan.runtime.cache import cache_folder, cache_root
 from segan.runtime.cores import usable_cores
-from segan.runtime.errors import BackendError
+from segan.runtime.devices import cuda_devices, why_no_gpu
+from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.sessions.base import SessionConfig
-from segan.runtime.sessions.choose import BACKENDS, open_session, why_not
+from segan.runtime.sessions.choose import BACKENDS, GRAPHS, open_session, precisions_of, why_not
 from segan.runtime.video import mp4_encoder
 
 #: A whole ONNX model, y = -x with x [N, 1] float32 (opset 18): enough to see a backend compute.
@@ -77,6 +79,64 @@ def _sysconf_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def describe_gpus() -> dict[str, Any]:
+    """NVIDIA GPUs: ``devices``, a list of dicts, and ``problem``, why there is none, or None.
+
+    A device has ``name``, ``memory`` in bytes, ``capability`` as 9.0, and ``cuda``, the newest CUDA
+    version that its driver runs.
+    """
+    return {
+        "devices": [
+            {
+                "name": device.name,
+                "memory": device.memory,
+                "capability": "{}.{}".format(*device.capability),
+                "cuda": "{}.{}".format(*device.driver),
+            }
+            for device in cuda_devices()
+        ],
+        "problem": why_no_gpu(),
+    }
+
+
+def describe_cache() -> dict[str, str | None]:
+    """``folder`` that compiled models lie in, and ``problem``, why it cannot be used, or None."""
+    problem = None
+    if cache_root().exists():
+        try:
+            cache_folder(".")
+        except OutputError as error:
+            problem = str(error)
+    return {"folder": str(cache_root()), "problem": problem}
+
+
+def describe_backends() -> dict[str, dict[str, Any]]:
+    """Each backend with ``works``, ``problem`` and the ``precisions`` that it computes in here.
+
+    ``problem`` says why it does not work and what to do, or is None.
+    """
+    return {
+        name: {
+            "works": problem is None,
+            "problem": problem,
+            "precisions": [] if problem is not None else _precisions(name),
+        }
+        for name, problem in try_backends().items()
+    }
+
+
+def _precisions(backend: str) -> list[str]:
+    """What a working backend computes in on this processor, given a bundle with every graph."""
+    found = list(precisions_of(backend, GRAPHS))
+    if backend == "openvino":
+        from segan.runtime.sessions.openvino import capabilities
+
+        # On a processor without bf16 it would compute in fp32, so the session refuses.
+        if "BF16" not in capabilities():
+            found.remove("bf16")
+    return [str(name) for name in found]
 
 
 def try_backends() -> dict[str, str | None]:

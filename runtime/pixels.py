@@ -22,10 +22,15 @@ def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
     """
     pixels = np.asarray(image, np.float32) * np.float32(127.5) + np.float32(128)
     if not np.isfinite(pixels).all():
-        raise BackendError(
-            "the synthesis graph gave values that are not finite. Check the sliders' values, and "
-            "the bundle with: segan info --check"
-        )
+        raise not_finite()
     # Cutting off after clipping to 0 is floor.
     np.clip(pixels, 0, 255, out=pixels)
     return np.ascontiguousarray(pixels.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def not_finite() -> BackendError:
+    """What to tell of images that hold NaN or infinity, wherever that was seen."""
+    return BackendError(
+        "the synthesis graph gave values that are not finite. Check the sliders' values, and "
+        "the bundle with: segan info --check"
+    )

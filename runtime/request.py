@@ -150,6 +150,7 @@ class BatchPlan:
             files=request.format,
             quality=request.quality if has_quality else None,
             compress_level=request.compress_level if has_png else None,
+            encoder=None if request.format == "npz" else request.encoding.encoder,
             layout="subfolders" if self._subfolders else "flat",
             shard_size=self._shard_size or None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -107,21 +108,15 @@ class Session(abc.ABC):
             ConfigError: a missing or unknown input, a wrong dtype or shape.
             BackendError: the backend failed, or the session is closed.
         """
-        if self._closed:
-            raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
-        batch = self._check(feeds)
+        batch = self._begin(feeds)
         results = self._run(feeds)
-        for spec in self.outputs:
-            found = results[spec.name].shape
-            if not spec.fits(found) or found[0] != batch:
-                raise BackendError(
-                    f"{self.name}: output {spec.name} has shape {list(found)}; expected {spec} "
-                    f"with N = {batch}. Export the bundle again."
-                )
+        self._check_outputs(results, batch)
         return results
 
-    def _check(self, feeds: dict[str, NDArray[Any]]) -> int:
-        """The batch size, after checking all inputs."""
+    def _begin(self, feeds: Mapping[str, Any]) -> int:
+        """The batch size, after checking all inputs; what has dtype and shape will do as input."""
+        if self._closed:
+            raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
         wanted = {spec.name for spec in self.inputs}
         if feeds.keys() != wanted:
             raise ConfigError(
@@ -149,6 +144,16 @@ class Session(abc.ABC):
                     "inputs have."
                 )
         return 1 if batch is None else batch
+
+    def _check_outputs(self, results: Mapping[str, Any], batch: int) -> None:
+        """Raises BackendError for an output of another shape than stated."""
+        for spec in self.outputs:
+            found = results[spec.name].shape
+            if not spec.fits(found) or found[0] != batch:
+                raise BackendError(
+                    f"{self.name}: output {spec.name} has shape {list(found)}; expected {spec} "
+                    f"with N = {batch}. Export the bundle again."
+                )
 
     @abc.abstractmethod
     def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

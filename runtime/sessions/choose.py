@@ -54,6 +54,9 @@ _TABLE: dict[str, _Backend] = {
     ),
 }
 
+#: Precisions that a bundle may have synthesis graphs of.
+GRAPHS: tuple[Precision, ...] = get_args(Precision)
+
 #: The backends, best first; ``auto`` takes the first one that works here.
 BACKENDS = tuple(_TABLE)
 

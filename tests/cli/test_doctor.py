@@ -5,12 +5,13 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
 
 from segan.cli import doctor
+from segan.runtime.cache import cache_root
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -21,11 +22,17 @@ def test_json_states_what_is_here(segan: Segan, toy_bundle: Path) -> None:
     found = json.loads(done.stdout)
     assert found["python"] == platform.python_version()
     assert found["packages"]["numpy"] == version("numpy")
-    assert found["backends"]["cpu"] == {"works": True, "problem": None}
+    assert list(found["backends"]) == ["tensorrt", "cuda", "openvino", "cpu"]
+    cpu = found["backends"]["cpu"]
+    assert cpu == {"works": True, "problem": None, "precisions": ["fp32", "fp16", "int8"]}
+    for entry in found["backends"].values():
+        assert entry["works"] == (entry["problem"] is None) == bool(entry["precisions"])
+    assert found["cache"] == {"folder": str(cache_root()), "problem": None}
+    assert bool(found["gpus"]["devices"]) == (found["gpus"]["problem"] is None)
     assert 1 <= found["cpu"]["cores"] <= (os.cpu_count() or 1)
     assert found["encoders"]["png"] == "Pillow"
     assert found["bundle"] == "toy.segan"
-    assert set(found["extras"]) == {"train", "export", "openvino", "gpu", "video"}
+    assert set(found["extras"]) == {"train", "export", "openvino", "video"}
     # What export needs includes what train needs.
     assert set(found["extras"]["train"]["packages"]) < set(found["extras"]["export"]["packages"])
 
@@ -39,7 +46,7 @@ def test_text_names_what_to_install(segan_here: Segan, monkeypatch: pytest.Monke
     assert done.returncode == 0, done.stderr
     assert "pip install 'segan[export]'" in done.stdout
     assert "No bundle under this folder. Write one with: segan export" in done.stdout
-    works = [line for line in done.stdout.splitlines() if line.split() == ["cpu", "works"]]
+    works = [line for line in done.stdout.splitlines() if line.split()[:2] == ["cpu", "works:"]]
     assert len(works) == 1
 
 
@@ -52,3 +59,52 @@ def test_a_backend_that_does_not_work_is_said(
     done = segan_here("doctor")
     assert done.returncode == 0
     assert "does not work: " in done.stdout
+
+
+def test_a_gpu_and_what_it_needs(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
+    import segan.runtime.machine as machine
+    from segan.runtime.devices import CudaDevice
+
+    device = CudaDevice(
+        index=0, name="Card X", capability=(9, 0), memory=80 * 2**30, driver=(13, 0)
+    )
+    monkeypatch.setattr(machine, "cuda_devices", lambda: [device])
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
+    done = segan_here("doctor")
+    assert "Card X, 80.0 GiB, compute capability 9.0, driver for CUDA 13.0" in done.stdout
+    found = json.loads(segan_here("doctor", "--json").stdout)
+    assert found["gpus"]["devices"] == [
+        {"name": "Card X", "memory": 80 * 2**30, "capability": "9.0", "cuda": "13.0"}
+    ]
+
+
+def test_without_a_gpu_it_says_why(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
+    import segan.runtime.machine as machine
+
+    monkeypatch.setattr(machine, "cuda_devices", list)
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: "no NVIDIA driver is installed here")
+    assert "none: no NVIDIA driver is installed here" in segan_here("doctor").stdout
+
+
+def test_a_cache_that_others_may_write_is_said(
+    segan_here: Segan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setenv("SEGAN_CACHE", str(folder))
+    if not hasattr(os, "getuid"):
+        pytest.skip("this system has no such permissions")
+    assert "can be written by other users" in segan_here("doctor").stdout
+
+
+def test_onnxruntime_gpu_stands_in_for_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_gpu(package: str) -> str:
+        if package == "onnxruntime-gpu":
+            return "1.31.1"
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(doctor, "version", only_gpu)
+    assert doctor._version("onnxruntime") == "1.31.1 (onnxruntime-gpu)"
+    assert doctor._version("onnxruntime-gpu") == "1.31.1"
+    assert doctor._version("openvino") is None

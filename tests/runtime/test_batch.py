@@ -223,6 +223,22 @@ def test_a_folder_with_another_batch_is_refused(
     assert contents(tmp_path) == before
 
 
+def test_a_batch_begun_by_another_encoder_is_not_finished_by_this_one(
+    generator: Generator, tmp_path: Path
+) -> None:
+    generate_batch(generator, BatchRequest(seeds=range(4)), tmp_path)
+    path = tmp_path / "generation.json"
+    record = json.loads(path.read_bytes())
+    for there, said in ((record["encoder"] + "9", "up[+]rle.*9 there"), (None, "none there")):
+        path.write_text(json.dumps({**record, "encoder": there}))
+        with pytest.raises(ConfigError, match=f"encoder is {said}.*--overwrite"):
+            generate_batch(generator, BatchRequest(seeds=range(5)), tmp_path)
+    del record["encoder"]  # as it was written before there was a choice
+    path.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="encoder is none there"):
+        generate_batch(generator, BatchRequest(seeds=range(5)), tmp_path)
+
+
 def test_shards_are_tied_to_their_seeds(generator: Generator, tmp_path: Path) -> None:
     generate_batch(generator, BatchRequest(seeds=range(4), format="tar"), tmp_path)
     with pytest.raises(ConfigError, match="seeds is 0-3 there, 0-4 here"):

@@ -78,3 +78,48 @@ def test_arrays_that_are_no_image_are_refused() -> None:
         to_pil(np.zeros((4, 4, 3), np.float32))
     with pytest.raises(ConfigError, match="expected 1 to 4"):
         encode_image(np.zeros((4, 4, 5), np.uint8), ImageEncoding())
+
+
+# The encoder of compress_level 1.
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 1), (64, 48)])
+def test_the_own_encoder_is_read_by_others(channels: int, height: int, width: int) -> None:
+    image = _image(channels, height, width)
+    data = encode_image(image, ImageEncoding())
+    with Image.open(io.BytesIO(data)) as found:
+        found.verify()  # checksums and order of the chunks
+    with Image.open(io.BytesIO(data)) as found:
+        assert found.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+        assert np.array_equal(np.asarray(found).reshape(image.shape), image)
+
+
+def test_strides_do_not_change_the_bytes() -> None:
+    image = _image(3, 16, 16)
+    turned = image[::-1, ::2]
+    assert encode_image(turned, ImageEncoding()) == encode_image(turned.copy(), ImageEncoding())
+
+
+def test_other_levels_are_smaller() -> None:
+    # Smooth in both directions, as the images of a generator are.
+    ramp = np.sin(np.linspace(0, 9, 128))
+    plane = 127.5 + 60 * (ramp[:, None] + ramp[None, :]) + _image(1, 128, 128)[..., 0] / 64
+    image = np.repeat(plane[..., None], 3, axis=2).astype(np.uint8)
+    sizes = [len(encode_image(image, ImageEncoding(compress_level=n))) for n in (0, 1, 9)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_an_image_without_pixels_is_refused() -> None:
+    for image_format in ("png", "webp"):
+        with pytest.raises(ConfigError, match=r"uint8 \[0, 4, 3\]; expected"):
+            encode_image(np.zeros((0, 4, 3), np.uint8), ImageEncoding(format=image_format))
+
+
+def test_the_encoder_is_named_with_its_version() -> None:
+    import zlib
+
+    assert zlib.ZLIB_RUNTIME_VERSION in ImageEncoding().encoder
+    assert ImageEncoding(compress_level=6).encoder.startswith("Pillow ")
+    assert ImageEncoding(format="webp").encoder.startswith("Pillow ")

@@ -163,3 +163,13 @@ def test_without_onnxruntime_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendError, match="pip install onnxruntime"):
         OnnxRuntimeSession(mapping, name="mapping")
+
+
+def test_half_an_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    from types import ModuleType
+
+    # Uninstalling one of two packages that share the folder leaves such a module.
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    with pytest.raises(BackendError, match=r"only a part is left.*--force-reinstall"):
+        OnnxRuntimeSession(b"", name="mapping")
