@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -29,7 +29,7 @@ from segan.runtime.files import make_folder, output_error, write_atomic
 from segan.runtime.lock import locked
 from segan.runtime.sessions.tensorrt_build import BuiltEngine, EngineSettings, Target
 
-FORMAT = "segan.engine/1"
+FORMAT: Final = "segan.engine/1"
 
 #: Largest side file and largest engine that are read, in bytes.
 _MAX_RECORD_BYTES, _MAX_ENGINE_BYTES = 1 << 20, 16 << 30

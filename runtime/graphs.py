@@ -71,12 +71,21 @@ def open_graphs(
     for choice in choices:
         choice = replace(choice, passed_over=choice.passed_over | failed)
         try:
-            return BundleGraphs(bundle, choice, config)
+            return _kind(choice.backend)(bundle, choice, config)
         except BackendError as error:
             if choice.backend == choices[-1].backend:
                 raise
             failed[choice.backend] = str(error)
     raise AssertionError("candidates() gives one or raises")
+
+
+def _kind(backend: str) -> type[BundleGraphs]:
+    """What runs the graphs: on some backends, tensors stay on the device from graph to graph."""
+    if backend == "tensorrt":
+        from segan.runtime.device_graphs import DeviceGraphs
+
+        return DeviceGraphs
+    return BundleGraphs
 
 
 class BundleGraphs:

@@ -7,12 +7,15 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    from segan.runtime.sessions.tensorrt_build import EngineSettings
 
 #: Of a computation, and of a graph that has it written in.
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -30,7 +33,8 @@ class SessionConfig:
         threads: CPU threads; None takes the physical cores that the process may use.
         low_memory: give memory back as soon as it is free, which takes some time of each run.
         throughput: serve several requests at once, each slower by itself.
-        cache: folder for what a backend compiles; None compiles anew each time.
+        cache: folder for what a backend compiles; None compiles anew each time, but for TensorRT.
+        engines: how TensorRT builds; None takes its defaults.
 
     Raises:
         ConfigError: ``threads`` is below 1.
@@ -41,6 +45,7 @@ class SessionConfig:
     low_memory: bool = False
     throughput: bool = False
     cache: Path | None = None
+    engines: EngineSettings | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -109,7 +114,7 @@ class Session(abc.ABC):
         """
         if self._closed:
             raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
-        batch = self._check(feeds)
+        batch = self.check(feeds)
         results = self._run(feeds)
         for spec in self.outputs:
             found = results[spec.name].shape
@@ -120,8 +125,12 @@ class Session(abc.ABC):
                 )
         return results
 
-    def _check(self, feeds: dict[str, NDArray[Any]]) -> int:
-        """The batch size, after checking all inputs."""
+    def check(self, feeds: dict[str, NDArray[Any]]) -> int:
+        """The batch size N, after checking all inputs.
+
+        Raises:
+            ConfigError: see ``run``.
+        """
         wanted = {spec.name for spec in self.inputs}
         if feeds.keys() != wanted:
             raise ConfigError(

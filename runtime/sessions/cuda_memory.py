@@ -70,6 +70,7 @@ class Device:
         lock: held while work is put on a stream.
         compute: the stream that computes.
         download: the stream that copies results to the host.
+        batch: images of the batch that is being begun, for messages; None outside of one.
 
     Raises:
         BackendError: the GPU cannot be used.
@@ -78,6 +79,7 @@ class Device:
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
         self.lock = threading.RLock()
+        self.batch: int | None = None
         self.call("cudaSetDevice", 0)
         self.compute = self.call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
         self.download = self.call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
@@ -90,13 +92,23 @@ class Device:
         """
         status, *results = getattr(self._runtime, function)(*arguments)
         if int(status) == _OUT_OF_MEMORY:
-            raise out_of_memory(function)
+            raise out_of_memory(function, self.batch)
         if int(status):
             raise BackendError(
                 f"CUDA's {function} failed with {getattr(status, 'name', status)}. Check the GPU "
                 "with nvidia-smi; after an error the process must be started again."
             )
         return results[0] if results else None
+
+    @contextlib.contextmanager
+    def begin(self, batch: int) -> Iterator[None]:
+        """Holds the lock while a batch of so many images is put on the streams."""
+        with self.lock:
+            outer, self.batch = self.batch, batch
+            try:
+                yield
+            finally:
+                self.batch = outer
 
     def allocate(self, size: int) -> Buffer:
         """Memory of the GPU. Raises: BackendError, when it runs out."""
@@ -219,7 +231,8 @@ class PinnedBuffer:
     def view(self, offset: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """A part of it as an array, which shares its memory."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return self._bytes[offset : offset + size].view(dtype).reshape(shape)
+        found: NDArray[Any] = self._bytes[offset : offset + size].view(dtype).reshape(shape)
+        return found
 
     def free(self) -> None:
         """Gives it back; no view may be used from then on. Twice is allowed."""

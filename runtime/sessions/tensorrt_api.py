@@ -127,11 +127,17 @@ def _plain(message: str) -> str:
     return text.replace("((", "(").replace("))", ")")
 
 
-def library_error(library: Library, what: str) -> BackendError:
-    """What to raise after a call that failed; says that memory ran out where it did."""
+def library_error(library: Library, what: str, batch: int | None = None) -> BackendError:
+    """What to raise after a call that failed; says that memory ran out where it did.
+
+    Args:
+        library: whose call failed.
+        what: what was being done.
+        batch: images at once.
+    """
     reason = library.first_error()
     if re.search(r"out of ?memory|OutOfMemory|memory allocation|cudaError 2\b", reason, re.I):
-        return out_of_memory(what)
+        return out_of_memory(what, batch)
     return BackendError(f"{what}: {reason}")
 
 
