@@ -192,8 +192,7 @@ class DeviceGraphs(BundleGraphs):
                 device.copy(slot.down.address, target, size, "DeviceToHost", device.download)
                 device.record(slot.done, device.download)
             except BaseException:
-                with contextlib.suppress(BackendError):
-                    device.finish()
+                self._settle()
                 self._idle.append(slot)
                 raise
         return Begun(slot, key.batch, ends_batch)
@@ -333,11 +332,19 @@ class DeviceGraphs(BundleGraphs):
             views = {name: slot.down.view(offsets[name], *results[name]) for name in results}
             unfinite = float(views[UNFINITE].sum())
             images = views[PIXELS].copy()
+        except BackendError:
+            self._settle()
+            raise
         finally:
             self._return(slot)
         if unfinite != 0:
             raise not_finite()
         return images
+
+    def _settle(self) -> None:
+        """After an error: waits until nothing uses memory that is given back or used again."""
+        with contextlib.suppress(BackendError):
+            self.device.finish()
 
     def _abandon(self, begun: Begun) -> None:
         with contextlib.suppress(BackendError):
@@ -356,6 +363,7 @@ class DeviceGraphs(BundleGraphs):
         with self.device.lock:
             if self._is_open:
                 self._is_open = False
+                self._settle()
                 for key in list(self._plans):
                     self._forget(key)
                 for slot in self._idle:
