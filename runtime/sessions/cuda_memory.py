@@ -28,7 +28,7 @@ def why_no_cuda() -> str | None:
     """Why the GPU cannot be used, with what to do; None where it can."""
     problem = why_no_gpu()
     if problem is not None:
-        return f"it needs an NVIDIA GPU, and {problem}"
+        return f"it needs an NVIDIA GPU, and {problem}."
     try:
         bindings = importlib.import_module("cuda.bindings")
         importlib.import_module("cuda.bindings.runtime")
@@ -53,7 +53,7 @@ def open_device() -> Device:
     """The GPU, once for the process. Raises: BackendError when it cannot be used."""
     problem = why_no_cuda()
     if problem is not None:
-        raise BackendError(f"backend 'tensorrt' cannot work here: {problem}.")
+        raise BackendError(f"backend 'tensorrt' cannot work here: {problem}")
     return Device(importlib.import_module("cuda.bindings.runtime"))
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -173,16 +170,3 @@ def replace_file() -> Callable[[Path, str, bytes], None]:
         (bundle / "manifest.json").write_text(json.dumps(manifest))
 
     return replace
-
-
-@pytest.fixture(scope="session")
-def fake_gpu() -> ModuleType:
-    """``fake_gpu.py`` beside this file, which is no test."""
-    path = Path(__file__).with_name("fake_gpu.py")
-    spec = importlib.util.spec_from_file_location("fake_gpu", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_gpu"] = module
-    spec.loader.exec_module(module)
-    return module

@@ -12,51 +12,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segan.runtime import device_graphs
 from segan.runtime.device_graphs import DeviceGraphs
-from segan.runtime.devices import CudaDevice
 from segan.runtime.errors import BackendError, ConfigError
 from segan.runtime.generator import Generator, load
 from segan.runtime.graphs import GraphInputs
 from segan.runtime.sessions import cuda_memory, tensorrt, tensorrt_api
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.choose import candidates
-from segan.runtime.sessions.tensorrt_api import Library, wrap_library
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Oracle
 
 Same = Callable[[NDArray[np.uint8], NDArray[np.float64]], None]
 SEEDS = [3, 0, 4294967295, 7, 5, 6, 8]
-
-CARD = CudaDevice(index=0, name="NVIDIA Fake", capability=(8, 9), memory=1 << 30, driver=(13, 0))
-
-
-class Card:
-    """The fake GPU, in place of a real one.
-
-    Attributes:
-        cuda: its runtime.
-        trt: its TensorRT.
-    """
-
-    def __init__(self, fake: ModuleType, kind: str, largest: int = 4) -> None:
-        self.cuda = fake.FakeCuda()
-        self.trt = fake.FakeTensorRT(self.cuda, kind == "tensorrt_rtx", largest)
-        self.library: Library = wrap_library(self.trt, kind)
-        self.device = cuda_memory.Device(self.cuda)
-
-    def put_in(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
-        patch.setenv("SEGAN_CACHE", str(cache))
-        patch.setattr(tensorrt, "why_not", lambda: None)
-        patch.setattr(tensorrt, "find_library", lambda: self.library)
-        patch.setattr(tensorrt, "cuda_devices", lambda: [CARD])
-        patch.setattr(tensorrt, "open_device", lambda: self.device)
-        patch.setattr(device_graphs, "open_device", lambda: self.device)
-        patch.setattr(tensorrt, "build_engine", self.trt.build)
-
-    def count(self, what: str) -> int:
-        return self.cuda.asked.count(what)
 
 
 @pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
@@ -65,21 +33,21 @@ def any_card(
     fake_gpu: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Card:
-    card = Card(fake_gpu, request.param)
+) -> Any:
+    card = fake_gpu.Card(request.param)
     card.put_in(monkeypatch, tmp_path / "cache")
     return card
 
 
 @pytest.fixture
-def card(fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
-    card = Card(fake_gpu, "tensorrt")
+def card(fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    card = fake_gpu.Card("tensorrt")
     card.put_in(monkeypatch, tmp_path / "cache")
     return card
 
 
 @pytest.fixture
-def toy(card: Card, toy_bundle: Path) -> Iterator[Generator]:
+def toy(card: Any, toy_bundle: Path) -> Iterator[Generator]:
     with load(toy_bundle, "tensorrt") as generator:
         yield generator
 
@@ -94,7 +62,7 @@ def _graphs(generator: Generator) -> DeviceGraphs:
 
 
 def test_images_of_seeds(
-    any_card: Card, toy_bundle: Path, oracle: Oracle, same_images: Same
+    any_card: Any, toy_bundle: Path, oracle: Oracle, same_images: Same
 ) -> None:
     image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
     with load(toy_bundle, "tensorrt") as toy:
@@ -106,7 +74,7 @@ def test_images_of_seeds(
 
 
 def test_psi_cutoff_and_noise(
-    any_card: Card, toy_bundle: Path, oracle: Oracle, same_images: Same
+    any_card: Any, toy_bundle: Path, oracle: Oracle, same_images: Same
 ) -> None:
     psi = np.array([0.5] * 5 + [1.0] * 3)
     w, coords = oracle.w(oracle.z(SEEDS)), oracle.coords(SEEDS, psi)
@@ -122,7 +90,7 @@ def test_psi_cutoff_and_noise(
 
 
 def test_classes_and_shifts(
-    any_card: Card, toy_bundle_zip: Path, oracle_shifts: Oracle, same_images: Same, tmp_path: Path
+    any_card: Any, toy_bundle_zip: Path, oracle_shifts: Oracle, same_images: Same, tmp_path: Path
 ) -> None:
     w = oracle_shifts.w(oracle_shifts.z(SEEDS), 2)
     image = oracle_shifts.image(w, coords=oracle_shifts.coords(SEEDS))
@@ -134,14 +102,14 @@ def test_classes_and_shifts(
 
 
 def test_a_bundle_without_noise_and_subspaces(
-    any_card: Card, toy_bundle_plain: Path, oracle_plain: Oracle, same_images: Same
+    any_card: Any, toy_bundle_plain: Path, oracle_plain: Oracle, same_images: Same
 ) -> None:
     image = oracle_plain.image(oracle_plain.w(oracle_plain.z(SEEDS)))
     with load(toy_bundle_plain, "tensorrt") as plain:
         same_images(plain.generate(SEEDS), image)
 
 
-def test_the_float_image_is_still_there(any_card: Card, toy_bundle: Path, oracle: Oracle) -> None:
+def test_the_float_image_is_still_there(any_card: Any, toy_bundle: Path, oracle: Oracle) -> None:
     w, coords = oracle.w(oracle.z(SEEDS)), oracle.coords(SEEDS)
     with load(toy_bundle, "tensorrt") as toy:
         found_w = toy.map(oracle.z(SEEDS))
@@ -153,7 +121,7 @@ def test_the_float_image_is_still_there(any_card: Card, toy_bundle: Path, oracle
     np.testing.assert_allclose(found, oracle.image(w, psi=0.7, coords=coords), atol=2e-6)
 
 
-def test_given_w(any_card: Card, toy_bundle: Path, oracle: Oracle, same_images: Same) -> None:
+def test_given_w(any_card: Any, toy_bundle: Path, oracle: Oracle, same_images: Same) -> None:
     w, coords = oracle.w(oracle.z(SEEDS)), oracle.coords(SEEDS)
     mixed = np.repeat(w[:, None], 8, axis=1)
     mixed[:, 4:] = w[::-1, None]
@@ -170,7 +138,7 @@ def test_given_w(any_card: Card, toy_bundle: Path, oracle: Oracle, same_images: 
 # What runs, and when.
 
 
-def test_only_pixels_leave_the_card(card: Card, toy: Generator) -> None:
+def test_only_pixels_leave_the_card(card: Any, toy: Generator) -> None:
     toy.generate([1, 2])
     log = card.cuda.log
     # The constant noise goes up once, then latents once, and pixels come back once.
@@ -184,7 +152,7 @@ def test_only_pixels_leave_the_card(card: Card, toy: Generator) -> None:
 
 
 def test_a_batch_size_that_comes_again_is_one_graph(
-    card: Card, toy: Generator, oracle: Oracle, same_images: Same
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same
 ) -> None:
     for repeat in range(5):
         seeds = [10 * repeat + n for n in range(3)]
@@ -200,7 +168,7 @@ def test_a_batch_size_that_comes_again_is_one_graph(
 def test_tensorrt_for_rtx_captures_by_itself(
     fake_gpu: ModuleType, toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = Card(fake_gpu, "tensorrt_rtx")
+    card = fake_gpu.Card("tensorrt_rtx")
     card.put_in(monkeypatch, tmp_path / "cache")
     for _ in range(2):
         with load(toy_bundle, "tensorrt") as toy:
@@ -217,7 +185,7 @@ def test_tensorrt_for_rtx_captures_by_itself(
 
 
 def test_more_memory_means_new_graphs(
-    card: Card, toy: Generator, oracle: Oracle, same_images: Same
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same
 ) -> None:
     image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
     for count in (1, 1, 1, 4, 1, 1, 4, 2, 4, 4, 1):
@@ -225,7 +193,7 @@ def test_more_memory_means_new_graphs(
 
 
 def test_a_graph_that_cannot_be_captured(
-    card: Card, toy: Generator, oracle: Oracle, same_images: Same
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same
 ) -> None:
     card.cuda.fail["cudaGraphInstantiate"] = 900
     image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
@@ -234,7 +202,7 @@ def test_a_graph_that_cannot_be_captured(
     assert card.count("launch") == 0
 
 
-def test_the_next_batch_is_begun_before_one_is_given(card: Card, toy: Generator) -> None:
+def test_the_next_batch_is_begun_before_one_is_given(card: Any, toy: Generator) -> None:
     batches = toy.generate_batches(range(6), batch_size=2)
     next(batches)
     # Two batches were put on the streams, and one was waited for.
@@ -248,7 +216,7 @@ def test_the_next_batch_is_begun_before_one_is_given(card: Card, toy: Generator)
     assert len(list(batches)) == 1
 
 
-def test_a_batch_over_the_engines_largest_is_split(card: Card, toy: Generator) -> None:
+def test_a_batch_over_the_engines_largest_is_split(card: Any, toy: Generator) -> None:
     assert toy.generate(range(10), batch_size=10).shape == (10, 16, 16, 3)
     assert card.count("DeviceToHost") == 3
     w = toy.map(np.zeros((9, 8)))
@@ -257,7 +225,7 @@ def test_a_batch_over_the_engines_largest_is_split(card: Card, toy: Generator) -
 
 
 def test_batches_come_in_order_whatever_their_size(
-    card: Card, toy: Generator, oracle: Oracle, same_images: Same
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same
 ) -> None:
     sizes = [1, 6, 4, 9, 2, 2, 5]
     chunks, first = [], 0
@@ -302,7 +270,7 @@ def test_another_batch_while_one_is_on_its_way(
     same_images(next(outer)[1], image([2, 3]))
 
 
-def test_memory_is_given_back(card: Card, toy_bundle: Path) -> None:
+def test_memory_is_given_back(card: Any, toy_bundle: Path) -> None:
     with load(toy_bundle, "tensorrt") as toy:
         toy.generate(range(9))
         toy.map(np.zeros((1, 8)))
@@ -318,7 +286,7 @@ def test_memory_is_given_back(card: Card, toy_bundle: Path) -> None:
 # What goes wrong.
 
 
-def test_values_that_are_not_finite(any_card: Card, toy_bundle: Path) -> None:
+def test_values_that_are_not_finite(any_card: Any, toy_bundle: Path) -> None:
     w = np.zeros((3, 8), np.float32)
     w[1, 0] = np.nan
     with load(toy_bundle, "tensorrt") as toy:
@@ -329,7 +297,7 @@ def test_values_that_are_not_finite(any_card: Card, toy_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 30_000])
-def test_out_of_memory_suggests_a_smaller_batch(card: Card, toy: Generator, room: int) -> None:
+def test_out_of_memory_suggests_a_smaller_batch(card: Any, toy: Generator, room: int) -> None:
     card.cuda.limit = card.cuda.used() + room
     with pytest.raises(BackendError, match=r"for a batch of 4. Use .* --batch-size 2\."):
         toy.generate(range(4))
@@ -339,13 +307,13 @@ def test_out_of_memory_suggests_a_smaller_batch(card: Card, toy: Generator, room
     assert toy.generate(range(4)).shape == (4, 16, 16, 3)
 
 
-def test_a_single_image_that_does_not_fit(card: Card, toy: Generator) -> None:
+def test_a_single_image_that_does_not_fit(card: Any, toy: Generator) -> None:
     card.cuda.limit = 0
     with pytest.raises(BackendError, match=r"does not suffice for a batch of 1\. Close other"):
         toy.generate([1])
 
 
-def test_an_error_of_cuda_is_named(card: Card, toy: Generator) -> None:
+def test_an_error_of_cuda_is_named(card: Any, toy: Generator) -> None:
     card.cuda.fail["cudaEventSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaEventSynchronize failed with 700. .*nvidia-smi"):
         toy.generate([1])
@@ -378,7 +346,7 @@ def test_an_error_comes_when_it_is_its_turn(toy: Generator) -> None:
         next(found)
 
 
-def test_an_engine_that_the_library_refuses_is_built_again(card: Card, toy_bundle: Path) -> None:
+def test_an_engine_that_the_library_refuses_is_built_again(card: Any, toy_bundle: Path) -> None:
     with load(toy_bundle, "tensorrt"):
         pass
     build = card.trt.build
@@ -394,13 +362,13 @@ def test_an_engine_that_the_library_refuses_is_built_again(card: Card, toy_bundl
     assert card.trt.builds == ["mapping", "offsets", "synthesis", "offsets"]
 
 
-def test_a_new_engine_that_the_library_refuses(card: Card, toy_bundle: Path) -> None:
+def test_a_new_engine_that_the_library_refuses(card: Any, toy_bundle: Path) -> None:
     card.trt.refuse = b'{"name": "offsets"'
     with pytest.raises(BackendError, match="cannot load the offsets engine: it is of another"):
         load(toy_bundle, "tensorrt")
 
 
-def test_engines_are_loaded_the_second_time(card: Card, toy_bundle: Path, tmp_path: Path) -> None:
+def test_engines_are_loaded_the_second_time(card: Any, toy_bundle: Path, tmp_path: Path) -> None:
     for _ in range(2):
         with load(toy_bundle, "tensorrt") as toy:
             toy.generate([1])
@@ -414,7 +382,7 @@ def test_engines_are_loaded_the_second_time(card: Card, toy_bundle: Path, tmp_pa
 # Whether it can work.
 
 
-def test_auto_takes_it_first(card: Card) -> None:
+def test_auto_takes_it_first(card: Any) -> None:
     (best, *_) = candidates("auto", "auto", ["fp32", "fp16"])
     assert (best.backend, best.precision, best.graph) == ("tensorrt", "fp16", "fp16")
     assert candidates("tensorrt", "auto", ["fp32"])[0].precision == "fp32"
@@ -434,7 +402,9 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, toy_bundle: Path) -> Non
         cuda_memory.open_device()
 
 
-def _imports(monkeypatch: pytest.MonkeyPatch, modules: dict[str, Any]) -> None:
+def _imports(
+    monkeypatch: pytest.MonkeyPatch, fake_gpu: ModuleType, modules: dict[str, Any]
+) -> None:
     def find(name: str) -> Any:
         if name not in modules:
             raise ImportError(f"No module named {name!r}")
@@ -442,7 +412,7 @@ def _imports(monkeypatch: pytest.MonkeyPatch, modules: dict[str, Any]) -> None:
 
     monkeypatch.setattr(cuda_memory.importlib, "import_module", find)
     monkeypatch.setattr(cuda_memory, "why_no_gpu", lambda: None)
-    monkeypatch.setattr(cuda_memory, "cuda_devices", lambda: [CARD])
+    monkeypatch.setattr(cuda_memory, "cuda_devices", lambda: [fake_gpu.CARD])
 
 
 class _Bindings:
@@ -462,10 +432,10 @@ class _NewerBindings:
     ],
 )
 def test_what_is_missing_is_said(
-    monkeypatch: pytest.MonkeyPatch, bindings: Any, message: str
+    monkeypatch: pytest.MonkeyPatch, fake_gpu: ModuleType, bindings: Any, message: str
 ) -> None:
     modules = {} if bindings is None else {"cuda.bindings": bindings, "cuda.bindings.runtime": None}
-    _imports(monkeypatch, modules)
+    _imports(monkeypatch, fake_gpu, modules)
     tensorrt_api.find_library.cache_clear()
     try:
         with pytest.raises(BackendError, match=message):
@@ -488,7 +458,7 @@ def test_tensorrt_goes_before_tensorrt_for_rtx(
         # An empty package of the name, as some indexes have it.
         {"tensorrt": object(), "tensorrt_rtx_bindings": rtx},
     ):
-        _imports(monkeypatch, modules)
+        _imports(monkeypatch, fake_gpu, modules)
         tensorrt_api.find_library.cache_clear()
         library = tensorrt_api.find_library()
         assert library is not None

@@ -16,13 +16,19 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 from numpy.typing import NDArray
 
+from segan.runtime import device_graphs
+from segan.runtime.devices import CudaDevice
+from segan.runtime.sessions import cuda_memory, tensorrt
+from segan.runtime.sessions.tensorrt_api import Library, wrap_library
 from segan.runtime.sessions.tensorrt_build import BuiltEngine
 
 Op = Callable[[], None]
@@ -423,3 +429,34 @@ class FakeTensorRT:
         self.builds.append(name)
         head = json.dumps({"name": name, "largest": self.largest}).encode()
         return BuiltEngine(plan=head + b"\n" + model, profile={}, timings=None, seconds=0.5)
+
+
+CARD = CudaDevice(index=0, name="NVIDIA Fake", capability=(8, 9), memory=1 << 30, driver=(13, 0))
+
+
+class Card:
+    """The fake GPU, in place of a real one.
+
+    Attributes:
+        cuda: its runtime.
+        trt: its TensorRT.
+    """
+
+    def __init__(self, kind: str, largest: int = 4) -> None:
+        self.cuda = FakeCuda()
+        self.trt = FakeTensorRT(self.cuda, kind == "tensorrt_rtx", largest)
+        self.library: Library = wrap_library(self.trt, kind)
+        self.device = cuda_memory.Device(self.cuda)
+
+    def put_in(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
+        """Lets segan find it."""
+        patch.setenv("SEGAN_CACHE", str(cache))
+        patch.setattr(tensorrt, "why_not", lambda: None)
+        patch.setattr(tensorrt, "find_library", lambda: self.library)
+        patch.setattr(tensorrt, "cuda_devices", lambda: [CARD])
+        patch.setattr(tensorrt, "open_device", lambda: self.device)
+        patch.setattr(device_graphs, "open_device", lambda: self.device)
+        patch.setattr(tensorrt, "build_engine", self.trt.build)
+
+    def count(self, what: str) -> int:
+        return self.cuda.asked.count(what)
