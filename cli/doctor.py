@@ -20,6 +20,8 @@ _EXTRAS = {
     "export": "to train, and export to bundles",
     "openvino": "for the OpenVINO backend, which this version does not have yet",
     "gpu": "for the CUDA backend, which this version does not have yet",
+    "tensorrt": "for the TensorRT backend",
+    "tensorrt-rtx": "for the TensorRT backend on a GeForce, and for engines built without a GPU",
     "video": "mp4 files without the ffmpeg program",
 }
 

@@ -354,7 +354,8 @@ class Engine:
         return found
 
     def get_tensor_name(self, number: int) -> str:
-        return list(self.shapes)[number]
+        names: list[str] = [*self.shapes]
+        return names[number]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]

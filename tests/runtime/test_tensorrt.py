@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -346,7 +347,9 @@ def test_an_error_comes_when_it_is_its_turn(toy: Generator) -> None:
         next(found)
 
 
-def test_an_engine_that_the_library_refuses_is_built_again(card: Any, toy_bundle: Path) -> None:
+def test_an_engine_that_the_library_refuses_is_built_again(
+    card: Any, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with load(toy_bundle, "tensorrt"):
         pass
     build = card.trt.build
@@ -355,7 +358,7 @@ def test_an_engine_that_the_library_refuses_is_built_again(card: Any, toy_bundle
         card.trt.refuse = None
         return build(*args, **rest)
 
-    tensorrt.build_engine = build_anew
+    monkeypatch.setattr("segan.runtime.sessions.tensorrt.build_engine", build_anew)
     card.trt.refuse = b'{"name": "offsets"'
     with load(toy_bundle, "tensorrt") as toy:
         toy.generate([1])
@@ -410,7 +413,7 @@ def _imports(
             raise ImportError(f"No module named {name!r}")
         return modules[name]
 
-    monkeypatch.setattr(cuda_memory.importlib, "import_module", find)
+    monkeypatch.setattr(importlib, "import_module", find)
     monkeypatch.setattr(cuda_memory, "why_no_gpu", lambda: None)
     monkeypatch.setattr(cuda_memory, "cuda_devices", lambda: [fake_gpu.CARD])
 
