@@ -71,6 +71,7 @@ class FakeCuda:
     Attributes:
         limit: bytes of GPU memory that there are.
         fail: function → the error that it gives.
+        eager: what is computed happens at once, and downloads as late as ever.
         log: what happened, in the order in which it happened.
         asked: what was put on streams, in that order.
     """
@@ -83,6 +84,7 @@ class FakeCuda:
     def __init__(self) -> None:
         self.limit = 1 << 30
         self.fail: dict[str, int] = {}
+        self.eager = False
         self.log: list[str] = []
         self.asked: list[str] = []
         self.streams: dict[int, Stream] = {}
@@ -158,6 +160,8 @@ class FakeCuda:
             with self.lock:
                 self.asked.append(what)
                 stream.queue.append(run)
+                if self.eager and stream is next(iter(self.streams.values())):
+                    self.drain(stream)
 
     def drain(self, stream: Stream, token: Token | None = None) -> None:
         with self.lock:

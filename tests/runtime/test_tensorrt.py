@@ -225,9 +225,11 @@ def test_a_batch_over_the_engines_largest_is_split(card: Any, toy: Generator) ->
     assert card.cuda.log.count("run mapping") == 3 + 3
 
 
+@pytest.mark.parametrize("eager", [False, True])
 def test_batches_come_in_order_whatever_their_size(
-    card: Any, toy: Generator, oracle: Oracle, same_images: Same
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same, eager: bool
 ) -> None:
+    card.cuda.eager = eager
     sizes = [1, 6, 4, 9, 2, 2, 5]
     chunks, first = [], 0
     for size in sizes:
