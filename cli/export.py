@@ -136,7 +136,7 @@ def _add_engines(
     config: ExportConfig,
 ) -> tuple[EngineFile, ...]:
     """Builds the engines, and verifies them where they run."""
-    from segan.export.engines import build_engines, can_run, verify_engines
+    from segan.export.engines import build_engines, verify_engines, why_unverified
 
     told = {"": 0.0}
 
@@ -152,7 +152,10 @@ def _add_engines(
         raise BackendError(
             f"{result.path} is written and verified, but has no engines: {error}"
         ) from None
-    if not capabilities and can_run():
+    problem = why_unverified(capabilities)
+    if problem is not None:
+        click.echo(f"the engines' images were not verified: {problem}", err=True)
+    else:
         records = verify_engines(
             loaded.generator,
             result.path,

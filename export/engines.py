@@ -182,9 +182,11 @@ def _named(on_progress: Callable[[str, float, str], None] | None, name: str) -> 
     return lambda share, phase: on_progress(name, share, phase)
 
 
-def can_run() -> bool:
-    """Whether engines run here, so that they can be verified."""
-    return why_not() is None
+def why_unverified(capabilities: Sequence[str] = ()) -> str | None:
+    """Why engines that were built for these cannot be verified here; None where they can."""
+    if capabilities:
+        return "they were built ahead of time"
+    return why_not()
 
 
 def verify_engines(

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from segan.runtime.bundle import Bundle
 from segan.runtime.device_batches import BatchKey, Begun, Plan, Slot
 from segan.runtime.engines import engine_folder
-from segan.runtime.errors import BackendError, SeganError
+from segan.runtime.errors import BackendError, OutputError, SeganError
 from segan.runtime.graphs import Array, BundleGraphs, GraphInputs, Images, offsets_feeds
 from segan.runtime.pixels import not_finite
 from segan.runtime.sessions.base import SessionConfig
@@ -53,7 +53,10 @@ class DeviceGraphs(BundleGraphs):
 
     def __init__(self, bundle: Bundle, choice: Choice, config: SessionConfig) -> None:
         """Raises BundleError for graphs that do not fit the manifest, BackendError, ConfigError."""
-        folder = config.cache or engine_folder(bundle.path)
+        try:
+            folder = config.cache or engine_folder(bundle.path)
+        except OutputError as error:
+            raise BackendError(f"TensorRT's engines have no place: {error}") from None
         super().__init__(bundle, choice, replace(config, cache=folder))
         self.device = open_device()
         self._engines = {name: self._session(name).engine for name in _ORDER}

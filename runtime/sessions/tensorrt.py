@@ -160,14 +160,13 @@ class TensorRTSession(Session):
                 rebuild=rebuild,
             )
 
-        with self._device.lock:
-            stored = get(False)
-            try:
-                self.engine = self._load(library, stored)
-            except BackendError:
-                if stored.was_built:
-                    raise
-                self.engine = self._load(library, get(True))
+        stored = get(False)
+        try:
+            self.engine = self._load(library, stored)
+        except BackendError:
+            if stored.was_built:
+                raise
+            self.engine = self._load(library, get(True))
         self.inputs = self.engine.inputs
         self.outputs = tuple(
             spec for spec in self.engine.outputs if spec.name not in (PIXELS, UNFINITE)
@@ -179,7 +178,8 @@ class TensorRTSession(Session):
             with contextlib.suppress(OutputError):
                 # Never in a bundle: compiled kernels bear no seal.
                 kernels = cache_folder("engines") / f"kernels-{stored.record.sha256[:16]}.cache"
-        return DeviceEngine(library, self._device, stored.plan, name=self.name, kernels=kernels)
+        with self._device.lock:
+            return DeviceEngine(library, self._device, stored.plan, name=self.name, kernels=kernels)
 
     def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         wanted = tuple(spec.name for spec in self.outputs)

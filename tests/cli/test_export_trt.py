@@ -113,6 +113,7 @@ def test_ahead_of_time_without_a_gpu(home: Path, no_gpu: None, capsys: Capture) 
     assert sum("built in" in line for line in lines) == 3
     assert lines[-1].startswith("next: segan sweep squares.segan")
     assert "synthesis fp32 engine:" in captured.err
+    assert "the engines' images were not verified: no NVIDIA driver" in captured.err
     engines = sorted(path.name for path in (home / "squares.segan" / "engines").glob("*.engine"))
     assert [name.rpartition(".fp32.")[0] for name in engines] == ["mapping", "offsets", "synthesis"]
     # The bundle itself is as it is without.

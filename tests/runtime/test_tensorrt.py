@@ -384,6 +384,19 @@ def test_engines_are_loaded_the_second_time(card: Any, toy_bundle: Path, tmp_pat
     assert len(list((tmp_path / "mine").glob("*.engine"))) == 3
 
 
+def test_engines_that_have_no_place(
+    card: Any, toy_bundle_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("SEGAN_CACHE", str(tmp_path / "a file" / "cache"))
+    with pytest.raises(BackendError, match=r"engines have no place: cannot write"):
+        load(toy_bundle_zip, "tensorrt")
+    # With auto, the next one is taken, and it is said why.
+    with load(toy_bundle_zip) as other:
+        assert other.backend != "tensorrt"
+        assert "have no place" in other.passed_over["tensorrt"]
+
+
 # Whether it can work.
 
 
