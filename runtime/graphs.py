@@ -110,7 +110,9 @@ class BundleGraphs:
         self._sessions: dict[str, Session] = {}
         for name, (file, precision) in files.items():
             model = bundle.read(file)
-            own = replace(config, precision=precision)
+            # A second pool of threads would spin beside synthesis's own, and slow it by a third.
+            threads = config.threads if name == "synthesis" else 1
+            own = replace(config, precision=precision, threads=threads)
             try:
                 session = open_session(model, choice.backend, name=name, config=own)
             except BackendError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import queue
 import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -18,6 +21,13 @@ from segan.runtime.sessions.base import Session, SessionConfig, TensorSpec
 
 #: Element types of OpenVINO by name; others are refused.
 _DTYPES = {"f32": np.float32, "f16": np.float16, "i64": np.int64, "u8": np.uint8}
+
+#: Batch sizes that a graph is kept compiled for, and how often another one must be asked for
+#: until it takes the place of the one that was not used for longest.
+_MOST_SIZES, _OFTEN = 4, 8
+
+# The inputs' shapes, in the order of ``inputs``.
+_Shapes = tuple[tuple[int, ...], ...]
 
 #: What OpenVINO is told to compute in; int8 stands in the graph.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -56,6 +66,11 @@ def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Sessi
 class OpenVinoSession(Session):
     """One graph on OpenVINO's CPU plugin.
 
+    The graph is compiled for each batch size that is used: with sizes that it knows, the plugin
+    keeps one memory layout through the whole network and reorders nothing between operators.
+    A service that sees many sizes gets the few most used ones so, the others from a graph compiled
+    for any size.
+
     Args:
         model_bytes: the serialized ONNX model, with its weights inside.
         name: what the graph is, for messages.
@@ -63,7 +78,7 @@ class OpenVinoSession(Session):
             share of the threads, as there are threads that call.
 
     Raises:
-        BackendError: OpenVINO is missing or cannot load the model, the model wants weights from
+        BackendError: OpenVINO is missing or cannot read the model, the model wants weights from
             another file, or the processor has no bf16.
     """
 
@@ -83,7 +98,7 @@ class OpenVinoSession(Session):
         self.name, self.backend, self.precision = name, "openvino", config.precision
         check_self_contained(model_bytes, name)
         threads = config.threads or usable_cores()
-        options = {
+        self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
             "PERFORMANCE_HINT": "THROUGHPUT" if config.throughput else "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
@@ -91,21 +106,28 @@ class OpenVinoSession(Session):
             "EXECUTION_MODE_HINT": "ACCURACY" if config.precision == "fp32" else "PERFORMANCE",
         }
         if config.throughput:
-            options["NUM_STREAMS"] = threads
+            self._options["NUM_STREAMS"] = threads
         if config.cache is not None:
-            options["CACHE_DIR"] = str(config.cache)
-        try:
-            model = _core().read_model(io.BytesIO(model_bytes))
-            self._model: Any = _core().compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            raise BackendError(
-                f"OpenVINO cannot load the {name} graph: {_first_line(error)}"
-            ) from None
+            self._options["CACHE_DIR"] = str(config.cache)
+        with self._failing("cannot load"):
+            self._model: Any = _core().read_model(io.BytesIO(model_bytes))
         self.inputs = tuple(self._spec(port) for port in self._model.inputs)
         self.outputs = tuple(self._spec(port) for port in self._model.outputs)
-        # A request serves one caller at a time; more are made when more call at once.
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._limit = threading.Semaphore(threads if config.throughput else 1)
+        self._most = 1 if config.low_memory else _MOST_SIZES
+        self._at_once = threads if config.throughput else 1
+        self._lock = threading.Lock()
+        self._sized: OrderedDict[_Shapes, _Compiled] = OrderedDict()
+        self._any_size: _Compiled | None = None
+        self._asked: Counter[_Shapes] = Counter()
+
+    @contextlib.contextmanager
+    def _failing(self, how: str, advice: str = "") -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise BackendError(
+                f"OpenVINO {how} the {self.name} graph: {_first_line(error)}{advice}"
+            ) from None
 
     def _spec(self, port: Any) -> TensorSpec:
         kind = port.get_element_type().get_type_name()
@@ -119,25 +141,62 @@ class OpenVinoSession(Session):
     def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         # Shared inputs are read as they lie in memory.
         whole = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        advice = " If memory ran out, use a smaller batch size."
+        shapes = tuple(whole[spec.name].shape for spec in self.inputs)
+        with self._failing("failed in", advice):
+            with self._lock:
+                compiled = self._compiled(shapes)
+            with compiled.request() as request:
+                results = request.infer(whole, share_inputs=True)
+                return {spec.name: results[spec.name] for spec in self.outputs}
+
+    def _compiled(self, shapes: _Shapes) -> _Compiled:
+        """The graph for inputs of these shapes, compiled when it has to be."""
+        self._asked[shapes] += 1
+        if shapes not in self._sized:
+            if len(self._sized) >= self._most and self._asked[shapes] < _OFTEN:
+                if self._any_size is None:
+                    self._any_size = self._compile(self._model)
+                return self._any_size
+            while len(self._sized) >= self._most:
+                self._sized.popitem(last=False)
+            model = self._model.clone()
+            model.reshape(
+                {spec.name: list(shape) for spec, shape in zip(self.inputs, shapes, strict=True)}
+            )
+            self._sized[shapes] = self._compile(model)
+            self._asked.clear()
+        self._sized.move_to_end(shapes)
+        return self._sized[shapes]
+
+    def _compile(self, model: Any) -> _Compiled:
+        return _Compiled(_core().compile_model(model, "CPU", self._options), self._at_once)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._model = self._any_size = None
+            self._sized.clear()
+
+
+class _Compiled:
+    """A compiled graph and its requests, each of which serves one caller at a time."""
+
+    def __init__(self, model: Any, at_once: int) -> None:
+        self._model = model
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._limit = threading.Semaphore(at_once)
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[Any]:
         with self._limit:
             try:
                 request = self._idle.get_nowait()
             except queue.Empty:
                 request = self._model.create_infer_request()
             try:
-                results = request.infer(whole, share_inputs=True)
-                return {spec.name: results[spec.name] for spec in self.outputs}
-            except RuntimeError as error:
-                raise BackendError(
-                    f"OpenVINO failed in the {self.name} graph: {_first_line(error)} "
-                    "If memory ran out, use a smaller batch size."
-                ) from None
+                yield request
             finally:
                 self._idle.put(request)
-
-    def _close(self) -> None:
-        self._model = None
-        self._idle = queue.SimpleQueue()
 
 
 def _first_line(error: Exception) -> str:
