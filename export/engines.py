@@ -219,9 +219,11 @@ def verify_engines(
 
     step = on_step or (lambda _: None)
     manifest = open_bundle(path).manifest
-    allowed = {"fp32": tolerance}
+    allowed, least = {"fp32": tolerance}, dict[str, float]()
     for record in manifest.verification:
         allowed.setdefault(record.precision, record.tolerance)
+        # What a half-precision graph had to reach, its engine has to reach.
+        least.setdefault(record.precision, getattr(record, "min_psnr_db", None) or 0.0)
     seeds = fresh_seeds(sum(batch_sizes), str(manifest.provenance.get("weights_sha256", "")))
     records = []
     for precision in PRECISIONS:
@@ -237,11 +239,12 @@ def verify_engines(
             precision=precision,
             on_case=_case_teller(step, precision),
         )
-        if not result.passed:
+        if not result.passed or result.psnr_db < least.get(precision, 0.0):
             raise VerifyError(
                 f"the {precision} engines' images differ from the checkpoint's by up to "
-                f"{result.max_error:.2g}; the tolerance is {result.record.tolerance:g}. The bundle "
-                "is written and verified on the CPU; do not use --backend tensorrt with it here."
+                f"{result.max_error:.2g}, PSNR {result.psnr_db:.1f} dB; the tolerance is "
+                f"{result.record.tolerance:g}. The bundle is written and verified on the CPU; do "
+                "not use --backend tensorrt with it here."
             )
         records.append(result.record)
     kept = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from segan.runtime.sessions.choose import Choice, candidates, open_session
 
 Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
+
+#: Backends that keep tensors on a device, with the class that does.
+_ON_DEVICE = {"tensorrt": "segan.runtime.device_graphs:DeviceGraphs"}
 
 # Shape of a tensor behind its batch dimension.
 _Shapes = dict[str, tuple[int, ...]]
@@ -71,7 +75,7 @@ def open_graphs(
     for choice in choices:
         choice = replace(choice, passed_over=choice.passed_over | failed)
         try:
-            return _kind(choice.backend)(bundle, choice, config)
+            return _graphs_class(choice.backend)(bundle, choice, config)
         except BackendError as error:
             if choice.backend == choices[-1].backend:
                 raise
@@ -79,13 +83,13 @@ def open_graphs(
     raise AssertionError("candidates() gives one or raises")
 
 
-def _kind(backend: str) -> type[BundleGraphs]:
-    """What runs the graphs: on some backends, tensors stay on the device from graph to graph."""
-    if backend == "tensorrt":
-        from segan.runtime.device_graphs import DeviceGraphs
-
-        return DeviceGraphs
-    return BundleGraphs
+def _graphs_class(backend: str) -> type[BundleGraphs]:
+    """What runs a bundle on a backend."""
+    if backend not in _ON_DEVICE:
+        return BundleGraphs
+    module, _, name = _ON_DEVICE[backend].partition(":")
+    found: type[BundleGraphs] = getattr(importlib.import_module(module), name)
+    return found
 
 
 class BundleGraphs:

@@ -124,7 +124,7 @@ def _plain(message: str) -> str:
     """A message without its caller and source location."""
     text = re.sub(r"^\w+::\w+: Error Code \d+: ", "", message.strip())
     text = re.sub(r"\s*In \w+ at [^\s:]+:\d+\s*", "", text)
-    return text.replace("((", "(").replace("))", ")")
+    return text.replace("((", "(").replace("))", ")").replace(".)", ")")
 
 
 def library_error(library: Library, what: str, batch: int | None = None) -> BackendError:

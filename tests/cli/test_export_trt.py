@@ -234,7 +234,9 @@ def test_engines_whose_images_differ(
     monkeypatch.setattr(fake_gpu.Engine, "compute", wrong)
     assert run(["export", "--trt"]) == 1
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "the fp32 engines' images differ from the checkpoint's by up to 1;" in message
+    assert (
+        "the fp32 engines' images differ from the checkpoint's by up to 1, PSNR 6.0 dB;" in message
+    )
     manifest = json.loads((home / "squares.segan" / "manifest.json").read_text())
     assert [record["backend"] for record in manifest["verification"]] == ["cpu"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,31 @@ def test_engines_and_side_files_of_a_whole_bundle(
             assert side["key"]["library_version"] == library.version
             assert side["sha256"] == hashlib.sha256(stored.path.read_bytes()).hexdigest()
     assert len(list(folder.iterdir())) == 8
+
+
+def test_a_bundle_with_several_precisions(
+    library: Library,
+    toy_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    edit_manifest: Callable[..., None],
+    replace_file: Callable[[Path, str, bytes], None],
+) -> None:
+    from segan.export.engines import build_engines
+
+    monkeypatch.setenv("SEGAN_CACHE", str(tmp_path / "cache"))
+    # Any graph will do: what is in it is its own business.
+    replace_file(toy_bundle, "synthesis.fp16.onnx", _fp16_graph())
+    replace_file(toy_bundle, "synthesis.int8.onnx", _fp16_graph())
+    files = {"fp32": "synthesis.onnx", "fp16": "synthesis.fp16.onnx", "int8": "synthesis.int8.onnx"}
+    graphs = {"mapping": "mapping.onnx", "offsets": "offsets.onnx", "synthesis": files}
+    edit_manifest(toy_bundle, graphs=graphs)
+    found = build_engines(toy_bundle, capabilities=["8.9"])
+    assert [(engine.graph, engine.precision) for engine in found] == [
+        ("mapping", "fp32"),
+        ("offsets", "fp32"),
+        ("synthesis", "fp32"),
+        ("synthesis", "fp16"),
+    ]
+    assert len(list((toy_bundle / "engines").glob("*.engine"))) == 4
+    assert not any(engine.was_built for engine in build_engines(toy_bundle, capabilities=["8.9"]))
