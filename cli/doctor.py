@@ -19,6 +19,8 @@ _EXTRAS = {
     "train": "to train generators",
     "export": "to train, and export to bundles",
     "openvino": "for the OpenVINO backend: processors, in fp32, bf16 and int8",
+    "tensorrt": "for the TensorRT backend",
+    "tensorrt-rtx": "for the TensorRT backend on a GeForce, and for engines built without a GPU",
     "video": "mp4 files without the ffmpeg program",
 }
 

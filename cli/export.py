@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.options import json_option
+from segan.runtime.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
-    from segan.export.exporter import ExportResult
+    from segan.export.engines import EngineFile
+    from segan.export.exporter import ExportConfig, ExportResult
     from segan.export.half import HalfPrecision
     from segan.runtime.manifest import Manifest
+    from segan.train.checkpoint import LoadedGenerator
 
 #: As in segan.export.lowering, which imports torch.
 LOWERINGS = ("transposed", "subpixel", "folded")
@@ -60,6 +63,19 @@ LOWERINGS = ("transposed", "subpixel", "folded")
     is_flag=True,
     help="Also write the synthesis graph in bf16: no faster than fp16, and 8 times as coarse.",
 )
+@click.option(
+    "--trt",
+    is_flag=True,
+    help="Also build TensorRT engines: for the GPU that is here, verified on it; or without a GPU, "
+    "with TensorRT for RTX, ahead of time.",
+)
+@click.option(
+    "--trt-arch",
+    default=None,
+    show_default="the GPU that is here, else 8.0,8.6,8.9,12.0",
+    metavar="LIST",
+    help="Compute capabilities to build for ahead of time, with --trt.",
+)
 @click.option("--zip", "as_zip", is_flag=True, help="Also write it as one file, NAME.segan.zip.")
 @json_option
 def command(
@@ -70,6 +86,8 @@ def command(
     tolerance: float,
     fp16: bool,
     bf16: bool,
+    trt: bool,
+    trt_arch: str | None,
     as_zip: bool,
     as_json: bool,
 ) -> None:
@@ -81,7 +99,18 @@ def command(
     bundle of the same name stays as it was. Graphs of half precision are compared with the fp32
     graph, on 64 seeds (fewer above 64 x 64) with every slider at and past its ends: fp16 must reach
     a PSNR of 45 dB over all images and 35 dB in each, bf16 35 and 25 dB.
+
+    With --trt, engines are put into the bundle's folder "engines". Only the user and machine that
+    built them load them; others build their own from the graphs. When they cannot be built, the
+    bundle stays and the command fails.
     """
+    capabilities: tuple[str, ...] = ()
+    if trt_arch is not None:
+        from segan.export.engines import parse_capabilities
+
+        if not trt:
+            raise ConfigError("--trt-arch is given without --trt. Add --trt, or leave it out.")
+        capabilities = parse_capabilities(trt_arch)
     # Nothing here needs torch until the checkpoint is known to be there.
     from segan.train.checkpoint import load_generator, resolve_checkpoint
 
@@ -102,10 +131,81 @@ def command(
     result = export_bundle(
         loaded, out, config, on_step=lambda text: click.echo(f"{text} ...", err=True)
     )
+    # The bundle is whole by now, and stays even if there will be no engines.
+    engines = _add_engines(loaded, result, capabilities, config) if trt else ()
     if as_json:
-        click.echo(json.dumps(_as_dict(result, found)))
+        click.echo(json.dumps(_as_dict(result, found) | {"engines": _listed(engines)}))
         return
     _print(result)
+    _print_engines(engines)
+    click.echo(f"next: {_next_command(result.path, result.manifest)}")
+
+
+def _add_engines(
+    loaded: LoadedGenerator,
+    result: ExportResult,
+    capabilities: tuple[str, ...],
+    config: ExportConfig,
+) -> tuple[EngineFile, ...]:
+    """Builds the engines, and verifies them where they run."""
+    from segan.export.engines import build_engines, verify_engines, why_unverified
+
+    told = {"": 0.0}
+
+    def show(name: str, share: float, phase: str) -> None:
+        # Plain lines: the builder cannot say how long it will take.
+        if share >= told.setdefault(name, 0.0) + 0.1:
+            told[name] = share
+            click.echo(f"{name} engine: {share:4.0%}, {phase}", err=True)
+
+    try:
+        engines = build_engines(result.path, capabilities=capabilities, on_progress=show)
+    except BackendError as error:
+        raise BackendError(
+            f"{result.path} is written and verified, but has no engines: {error}"
+        ) from None
+    problem = why_unverified(capabilities)
+    if problem is not None:
+        click.echo(f"the engines' images were not verified: {problem}", err=True)
+    else:
+        records = verify_engines(
+            loaded.generator,
+            result.path,
+            tolerance=config.tolerance,
+            batch_sizes=config.batch_sizes,
+            on_step=lambda text: click.echo(f"{text} ...", err=True),
+        )
+        for record in records:
+            click.echo(
+                f"verified on {record.backend} in {record.precision}: max error "
+                f"{record.max_error:.1e} (tolerance {record.tolerance:g}), "
+                f"PSNR {record.psnr_db:.1f} dB",
+                err=True,
+            )
+    return engines
+
+
+def _listed(engines: tuple[EngineFile, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "graph": engine.graph,
+            "precision": engine.precision,
+            "file": None if engine.path is None else str(engine.path),
+            "bytes": engine.size,
+            "seconds": engine.seconds,
+            "target": engine.target,
+        }
+        for engine in engines
+    ]
+
+
+def _print_engines(engines: tuple[EngineFile, ...]) -> None:
+    if not engines:
+        return
+    click.echo(f"engines for {engines[0].target}, which run on nothing else:")
+    for engine in engines:
+        name = f"{engine.graph} {engine.precision}"
+        click.echo(f"  {name:<16}{_size(engine.size):>9}  built in {engine.seconds:.1f} s")
 
 
 def precisions_of(*, fp16: bool, bf16: bool) -> tuple[HalfPrecision, ...]:
@@ -163,7 +263,7 @@ def _as_dict(result: ExportResult, checkpoint: Path) -> dict[str, Any]:
 
 
 def _print(result: ExportResult) -> None:
-    manifest, record = result.manifest, result.verification.record
+    record = result.verification.record
     click.echo(f"wrote {result.path} in {result.seconds:.1f} s")
     for name, size in result.sizes.items():
         if name.endswith(".onnx"):
@@ -176,8 +276,7 @@ def _print(result: ExportResult) -> None:
         f"(tolerance {record.tolerance:g}), PSNR {record.psnr_db:.1f} dB, "
         f"{len(record.cases)} cases, batches of {batches}"
     )
-    print_half_figures(manifest)
-    click.echo(f"next: {_next_command(result.path, manifest)}")
+    print_half_figures(result.manifest)
 
 
 def _size(size: int) -> str:

@@ -125,6 +125,7 @@ def verify_bundle(
     tolerance: float = 1e-4,
     batch_sizes: Sequence[int] = (1, 3, 8),
     backend: str = "cpu",
+    precision: str = "fp32",
     on_case: Callable[[str], None] | None = None,
 ) -> VerifyResult:
     """Compares a bundle with the generator that it was made from.
@@ -136,6 +137,7 @@ def verify_bundle(
         tolerance: the largest difference of a pixel that is allowed, images in [-1, 1].
         batch_sizes: each is run on images of its own.
         backend: of the runtime.
+        precision: that the backend computes in.
         on_case: called with each case's name before it runs.
 
     Returns:
@@ -158,7 +160,7 @@ def verify_bundle(
         for number, batch in enumerate(_split(seeds, batch_sizes)):
             inputs = _inputs(manifest, case, batch, _constant(generator))
             expected[str(case), number] = _run_generator(generator, inputs)
-    with load(path, backend, low_memory=True) as bundle:
+    with load(path, backend, precision=precision, low_memory=True) as bundle:
         for case in cases:
             if on_case is not None:
                 on_case(str(case))
@@ -175,7 +177,7 @@ def verify_bundle(
     mse = max(squares / pixels, _SMALLEST_MSE)
     record = Verification(
         backend=used,
-        precision="fp32",
+        precision=precision,
         max_error=float(np.max(list(errors.values()))),
         psnr_db=round(10 * math.log10(4 / mse), 2) if math.isfinite(mse) else 0.0,
         tolerance=tolerance,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from segan.runtime.latents import sample_z
 from segan.runtime.layout import Slider, Subspace
 from segan.runtime.manifest import Manifest
 from segan.runtime.pixels import to_uint8
-from segan.runtime.seeds import check_seeds
+from segan.runtime.seeds import check_seeds, in_chunks
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
 from segan.runtime.sliders import Sliders, as_slider, find_slider
@@ -248,7 +247,7 @@ class Generator:
         wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
         images = np.empty((len(wanted), *self.image_shape), np.uint8)
         start = 0
-        for chunk, part in self._batches(_chunks(wanted, settings.batch_size), settings):
+        for chunk, part in self._batches(in_chunks(wanted, settings.batch_size), settings):
             images[start : start + len(chunk)] = part
             start += len(chunk)
         return images
@@ -272,7 +271,7 @@ class Generator:
         """
         settings = resolve_settings(self.manifest, **options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
-        return self._batches(_chunks(wanted, settings.batch_size), settings)
+        return self._batches(in_chunks(wanted, settings.batch_size), settings)
 
     def generate_chunks(
         self, chunks: Iterable[Sequence[int]], **options: Unpack[Options]
@@ -304,33 +303,10 @@ class Generator:
         def inputs() -> Iterator[GraphInputs]:
             for chunk in chunks:
                 begun.append(chunk)
-                yield self._inputs(chunk, settings)
+                yield settings.inputs_of(chunk, self._graphs.noise)
 
         for images in self._graphs.stream(inputs()):
             yield begun.popleft(), images
-
-    def _inputs(self, seeds: Sequence[int], settings: Settings) -> GraphInputs:
-        """What the images of seeds, or of positions in latents, are computed from."""
-        w = z = labels = None
-        if settings.latents is not None:
-            w = settings.latents.w[settings.latents.rows(seeds)]
-        else:
-            z = sample_z(seeds, self.manifest.z_dim)
-            labels = settings.labels_of(len(z))
-        return GraphInputs(
-            z=z,
-            labels=labels,
-            w=w,
-            psi=settings.psi,
-            coords=settings.coords_of(seeds) if self.manifest.num_subspaces else None,
-            noise=self._noise(seeds, settings),
-        )
-
-    def _noise(self, seeds: Sequence[int], settings: Settings) -> Array | None:
-        """None stands for the constant noise, which the backend has."""
-        if settings.noise == "const":
-            return None
-        return settings.noise_of(seeds, self._graphs.noise)
 
     def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
         """The seeds' w, [N, w_dim], or the given latents', [N, num_sites, w_dim]; float32."""
@@ -354,7 +330,10 @@ class Generator:
             [N, H, W, C] uint8.
         """
         inputs = GraphInputs(
-            w=w, psi=settings.psi, coords=coords, noise=self._noise(noise_seeds, settings)
+            w=w,
+            psi=settings.psi,
+            coords=coords,
+            noise=settings.noise_of(noise_seeds, self._graphs.noise),
         )
         return self._graphs.images(inputs)
 
@@ -464,12 +443,3 @@ class Generator:
 
         settings = resolve_settings(self.manifest, **options)
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop)
-
-
-def _chunks(seeds: Iterable[int], size: int) -> Iterator[list[int]]:
-    """The seeds, checked when it is their turn, ``size`` at a time."""
-    if isinstance(seeds, str | bytes):
-        check_seeds(seeds)
-    waiting = iter(seeds)
-    while chunk := check_seeds(itertools.islice(waiting, size)):
-        yield chunk

@@ -23,7 +23,10 @@ Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 #: Backends that keep tensors on a device, with the class that does.
-_ON_DEVICE = {"cuda": "segan.runtime.cuda_graphs:CudaGraphs"}
+_ON_DEVICE = {
+    "tensorrt": "segan.runtime.tensorrt_graphs:TensorRTGraphs",
+    "cuda": "segan.runtime.cuda_graphs:CudaGraphs",
+}
 
 # Shape of a tensor behind its batch dimension.
 _Shapes = dict[str, tuple[int, ...]]

@@ -8,6 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from segan.runtime.errors import BackendError
 
 
+def not_finite() -> BackendError:
+    """What to raise for an image that holds NaN or infinite values."""
+    return BackendError(
+        "the synthesis graph gave values that are not finite. Check the sliders' values, and "
+        "the bundle with: segan info --check"
+    )
+
+
 def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
     """Pixels from network output: clip(floor(127.5 x + 128), 0, 255), channels last.
 
@@ -26,11 +34,3 @@ def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
     # Cutting off after clipping to 0 is floor.
     np.clip(pixels, 0, 255, out=pixels)
     return np.ascontiguousarray(pixels.astype(np.uint8).transpose(0, 2, 3, 1))
-
-
-def not_finite() -> BackendError:
-    """What to tell of images that hold NaN or infinity, wherever that was seen."""
-    return BackendError(
-        "the synthesis graph gave values that are not finite. Check the sliders' values, and "
-        "the bundle with: segan info --check"
-    )

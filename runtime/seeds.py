@@ -124,3 +124,12 @@ def check_seeds(seeds: int | Iterable[int]) -> list[int]:
     if not isinstance(seeds, Iterable):
         raise ConfigError(f"seeds is {seeds!r}; expected integers from 0 to {MAX_SEED}.")
     return [check_seed(seed) for seed in seeds]
+
+
+def in_chunks(seeds: Iterable[int], size: int) -> Iterator[list[int]]:
+    """The seeds ``size`` at a time, each checked when it is its turn. Raises: ConfigError."""
+    if isinstance(seeds, str | bytes):
+        check_seeds(seeds)
+    waiting = iter(seeds)
+    while chunk := check_seeds(itertools.islice(waiting, size)):
+        yield chunk

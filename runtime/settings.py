@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.errors import ConfigError
-from segan.runtime.latents import psi_row, sample_coords, sample_noise
+from segan.runtime.graphs import GraphInputs
+from segan.runtime.latents import psi_row, sample_coords, sample_noise, sample_z
 from segan.runtime.layout import noise_sizes
 from segan.runtime.manifest import Manifest
 from segan.runtime.sliders import Sliders, slider_offsets
@@ -78,18 +79,43 @@ class Settings:
         psi = self.psi[[subspace.site for subspace in manifest.subspaces]]
         return psi[:, None] * sampled + self.offsets
 
+    def inputs_of(self, seeds: Sequence[int], constant: Array | None) -> GraphInputs:
+        """What the images of seeds, or of positions in latents, are computed from.
+
+        Args:
+            seeds: one for each image.
+            constant: the bundle's noise, [1, size] float32, or None when it has none.
+
+        Raises:
+            ConfigError: a position that the latents do not have.
+        """
+        w = z = labels = None
+        if self.latents is not None:
+            w = self.latents.w[self.latents.rows(seeds)]
+        else:
+            z = sample_z(seeds, self.manifest.z_dim)
+            labels = self.labels_of(len(z))
+        return GraphInputs(
+            z=z,
+            labels=labels,
+            w=w,
+            psi=self.psi,
+            coords=self.coords_of(seeds) if self.manifest.num_subspaces else None,
+            noise=self.noise_of(seeds, constant),
+        )
+
     def noise_of(self, seeds: Sequence[int], constant: Array | None) -> Array | None:
-        """Noise for images of these seeds.
+        """Noise for images of these seeds; None stands for the constant noise, or for none at all.
 
         Args:
             seeds: one for each image.
             constant: the bundle's noise, [1, size] float32, or None when it has none.
 
         Returns:
-            [N, size] or, where it is the same for all, [1, size] float32; None without noise.
+            [N, size] or, where it is zero for all, [1, size] float32.
         """
         if constant is None or self.noise == "const":
-            return constant
+            return None
         if self.noise == "none":
             return np.zeros_like(constant)
         return sample_noise(seeds, sum(noise_sizes(self.manifest.sites)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,3 +39,16 @@ def toy_bundle_zip(tmp_path: Path) -> Path:
 def toy_bundle_plain(tmp_path: Path) -> Path:
     """A fresh copy of toy_plain.segan, a folder: mode 0, 16², RGB, no noise, no subspaces."""
     return Path(shutil.copytree(DATA / "toy_plain.segan", tmp_path / "toy_plain.segan"))
+
+
+@pytest.fixture(scope="session")
+def fake_gpu() -> ModuleType:
+    """``fake_gpu.py`` beside this file, which is no test."""
+    path = Path(__file__).with_name("fake_gpu.py")
+    spec = importlib.util.spec_from_file_location("fake_gpu", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_gpu"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -119,7 +119,9 @@ def test_every_extra_is_described_and_resolves() -> None:
     from segan.cli.doctor import _EXTRAS
 
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"train", "export", "openvino", "video", "dev", "all"} == set(extras)
+    assert set(extras) == {
+        *("train", "export", "openvino", "tensorrt", "tensorrt-rtx", "video", "dev", "all")
+    }
     assert set(_EXTRAS) == set(extras) - {"dev", "all"}
     for wanted in extras.values():
         for requirement in map(Requirement, wanted):

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    from segan.runtime.sessions.tensorrt_build import EngineSettings
 
 #: Of a computation, and of a graph that has it written in.
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -31,7 +34,8 @@ class SessionConfig:
         threads: CPU threads; None takes the physical cores that the process may use.
         low_memory: give memory back as soon as it is free, which takes some time of each run.
         throughput: serve several requests at once, each slower by itself.
-        cache: folder for what a backend compiles; None compiles anew each time.
+        cache: folder for what a backend compiles; None compiles anew each time, but for TensorRT.
+        engines: how TensorRT builds; None takes its defaults.
 
     Raises:
         ConfigError: ``threads`` is below 1.
@@ -42,6 +46,7 @@ class SessionConfig:
     low_memory: bool = False
     throughput: bool = False
     cache: Path | None = None
+    engines: EngineSettings | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -117,6 +122,14 @@ class Session(abc.ABC):
         """The batch size, after checking all inputs; what has dtype and shape will do as input."""
         if self._closed:
             raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
+        return self.check(feeds)
+
+    def check(self, feeds: Mapping[str, Any]) -> int:
+        """The batch size N, after checking all inputs.
+
+        Raises:
+            ConfigError: see ``run``.
+        """
         wanted = {spec.name for spec in self.inputs}
         if feeds.keys() != wanted:
             raise ConfigError(

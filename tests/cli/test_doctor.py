@@ -32,7 +32,9 @@ def test_json_states_what_is_here(segan: Segan, toy_bundle: Path) -> None:
     assert 1 <= found["cpu"]["cores"] <= (os.cpu_count() or 1)
     assert found["encoders"]["png"] == "Pillow"
     assert found["bundle"] == "toy.segan"
-    assert set(found["extras"]) == {"train", "export", "openvino", "video"}
+    assert set(found["extras"]) == {
+        *("train", "export", "openvino", "tensorrt", "tensorrt-rtx", "video")
+    }
     # What export needs includes what train needs.
     assert set(found["extras"]["train"]["packages"]) < set(found["extras"]["export"]["packages"])
 
