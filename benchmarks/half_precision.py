@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from segan.export.exporter import ExportConfig, half_file
+from segan.export.exporter import ExportConfig
 from segan.export.half import DTYPES, HalfPrecision
+from segan.export.reduced import half_file
 from segan.export.rounding import with_explicit_rounding
 from segan.runtime.sessions.choose import open_session
 from segan.train.config import NetworkConfig, SubspaceConfig

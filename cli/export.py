@@ -15,7 +15,7 @@ from segan.runtime.errors import BackendError, ConfigError
 if TYPE_CHECKING:
     from segan.export.engines import EngineFile
     from segan.export.exporter import ExportConfig, ExportResult
-    from segan.export.half import HalfPrecision
+    from segan.export.reduced import ReducedPrecision
     from segan.runtime.manifest import Manifest
     from segan.train.checkpoint import LoadedGenerator
 
@@ -64,6 +64,31 @@ LOWERINGS = ("transposed", "subpixel", "folded")
     help="Also write the synthesis graph in bf16: no faster than fp16, and 8 times as coarse.",
 )
 @click.option(
+    "--int8",
+    is_flag=True,
+    help="Also write the synthesis graph in int8, for OpenVINO on processors: calibrated on "
+    "sampled latents, and written only if the images hold.",
+)
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Time every form of upsampling of every resolution on --backend, and take the fastest.",
+)
+@click.option(
+    "--backend",
+    default="auto",
+    show_default="the best that works here",
+    metavar="NAME",
+    help="Backend to tune for: tensorrt, cuda, openvino or cpu.",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    show_default="the backend's own",
+    metavar="NAME",
+    help="Precision to tune for: fp32, or with openvino bf16.",
+)
+@click.option(
     "--trt",
     is_flag=True,
     help="Also build TensorRT engines: for the GPU that is here, verified on it; or without a GPU, "
@@ -86,6 +111,10 @@ def command(
     tolerance: float,
     fp16: bool,
     bf16: bool,
+    int8: bool,
+    tune: bool,
+    backend: str,
+    precision: str,
     trt: bool,
     trt_arch: str | None,
     as_zip: bool,
@@ -96,9 +125,10 @@ def command(
     Without CHECKPOINT the newest run under ./runs is taken. The bundle's images are compared with
     the PyTorch generator's on fresh seeds, several batch sizes, psi and noise modes, with every
     slider moved. When they differ by more than the tolerance the command fails, and an older
-    bundle of the same name stays as it was. Graphs of half precision are compared with the fp32
+    bundle of the same name stays as it was. Graphs of lower precision are compared with the fp32
     graph, on 64 seeds (fewer above 64 x 64) with every slider at and past its ends: fp16 must reach
-    a PSNR of 45 dB over all images and 35 dB in each, bf16 35 and 25 dB.
+    a PSNR of 45 dB over all images and 35 dB in each, bf16 35 and 25 dB,
+    int8 35 and 28 dB.
 
     With --trt, engines are put into the bundle's folder "engines". Only the user and machine that
     built them load them; others build their own from the graphs. When they cannot be built, the
@@ -111,6 +141,10 @@ def command(
         if not trt:
             raise ConfigError("--trt-arch is given without --trt. Add --trt, or leave it out.")
         capabilities = parse_capabilities(trt_arch)
+    if not tune and (backend, precision) != ("auto", "auto"):
+        raise ConfigError(
+            "--backend and --precision say what --tune is for. Add --tune, or leave them out."
+        )
     # Nothing here needs torch until the checkpoint is known to be there.
     from segan.train.checkpoint import load_generator, resolve_checkpoint
 
@@ -118,12 +152,14 @@ def command(
     click.echo(f"checkpoint: {_short(found)}", err=True)
 
     from segan.export.exporter import ExportConfig, bundle_name, export_bundle
+    from segan.export.tuning import TuneConfig
 
     config = ExportConfig(
         name=name,
         lowering=lowering,  # type: ignore[arg-type]  # one of LOWERINGS: click checked it
         tolerance=tolerance,
-        precisions=precisions_of(fp16=fp16, bf16=bf16),
+        precisions=precisions_of(fp16=fp16, bf16=bf16, int8=int8),
+        tune=TuneConfig(backend=backend, precision=precision) if tune else None,
         zip=as_zip,
     )
     loaded = load_generator(found)
@@ -208,13 +244,13 @@ def _print_engines(engines: tuple[EngineFile, ...]) -> None:
         click.echo(f"  {name:<16}{_size(engine.size):>9}  built in {engine.seconds:.1f} s")
 
 
-def precisions_of(*, fp16: bool, bf16: bool) -> tuple[HalfPrecision, ...]:
+def precisions_of(*, fp16: bool, bf16: bool, int8: bool) -> tuple[ReducedPrecision, ...]:
     """The flags as ``ExportConfig.precisions``."""
-    flags: dict[HalfPrecision, bool] = {"fp16": fp16, "bf16": bf16}
+    flags: dict[ReducedPrecision, bool] = {"fp16": fp16, "bf16": bf16, "int8": int8}
     return tuple(name for name, asked in flags.items() if asked)
 
 
-def half_figures(manifest: Manifest) -> list[dict[str, Any]]:
+def reduced_figures(manifest: Manifest) -> list[dict[str, Any]]:
     """What verification measured of the graphs of half precision, for --json."""
     names = ("precision", "backend", "psnr_db", "worst_psnr_db", "min_psnr_db", "max_error")
     return [
@@ -224,7 +260,7 @@ def half_figures(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def print_half_figures(manifest: Manifest) -> None:
+def print_reduced_figures(manifest: Manifest) -> None:
     """A line for each of them."""
     for record in manifest.verification:
         if record.min_psnr_db is not None:
@@ -256,7 +292,7 @@ def _as_dict(result: ExportResult, checkpoint: Path) -> dict[str, Any]:
         "psnr_db": record.psnr_db,
         "tolerance": record.tolerance,
         "cases": record.cases,
-        "half_precision": half_figures(result.manifest),
+        "precisions": reduced_figures(result.manifest),
         "seconds": round(result.seconds, 3),
         "verify_seconds": round(result.verification.seconds, 3),
     }
@@ -276,7 +312,7 @@ def _print(result: ExportResult) -> None:
         f"(tolerance {record.tolerance:g}), PSNR {record.psnr_db:.1f} dB, "
         f"{len(record.cases)} cases, batches of {batches}"
     )
-    print_half_figures(result.manifest)
+    print_reduced_figures(result.manifest)
 
 
 def _size(size: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segan.cli.export import LOWERINGS, half_figures, precisions_of, print_half_figures
+from segan.cli.export import LOWERINGS, precisions_of, print_reduced_figures, reduced_figures
 from segan.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ LAYOUTS = ("ada", "rosinality", "segan-pytorch")
 )
 @click.option("--fp16", is_flag=True, help="Also write the synthesis graph in fp16, for GPUs.")
 @click.option("--bf16", is_flag=True, help="Also write it in bf16: see segan export.")
+@click.option("--int8", is_flag=True, help="Also write it in int8: see segan export.")
 @click.option("--zip", "as_zip", is_flag=True, help="Also write it as one file, NAME.segan.zip.")
 @json_option
 def command(
@@ -70,6 +71,7 @@ def command(
     tolerance: float,
     fp16: bool,
     bf16: bool,
+    int8: bool,
     as_zip: bool,
     as_json: bool,
 ) -> None:
@@ -91,7 +93,7 @@ def command(
         name=name,
         lowering=lowering,  # type: ignore[arg-type]  # one of LOWERINGS: click checked it
         tolerance=tolerance,
-        precisions=precisions_of(fp16=fp16, bf16=bf16),
+        precisions=precisions_of(fp16=fp16, bf16=bf16, int8=int8),
         zip=as_zip,
     )
     out = out or Path(bundle_name(name or file.stem or file.resolve().name))
@@ -123,7 +125,7 @@ def _as_dict(result: ImportResult, file: Path) -> dict[str, Any]:
         "max_error": record.max_error,
         "psnr_db": record.psnr_db,
         "tolerance": record.tolerance,
-        "half_precision": half_figures(manifest),
+        "precisions": reduced_figures(manifest),
         "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
         "verify_seconds": round(exported.verification.seconds, 3),
@@ -150,7 +152,7 @@ def _print(result: ImportResult) -> None:
         f"verified on {record.backend}: max error {record.max_error:.1e} "
         f"(tolerance {record.tolerance:g}), PSNR {record.psnr_db:.1f} dB"
     )
-    print_half_figures(manifest)
+    print_reduced_figures(manifest)
     bundle = shlex.quote(str(exported.path))
     if manifest.subspaces:
         click.echo(f"next: segan sweep {bundle} --layer 3 --dim 5")

@@ -21,12 +21,12 @@ import torch
 
 from segan.export.bundle_writer import BundleDraft, check_target, zip_path
 from segan.export.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
-from segan.export.half import ACTIVATION_BOUND, DTYPES, HalfPrecision, half_parts
 from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import release_memory
+from segan.export.reduced import EXAMPLES, REDUCED, ReducedPrecision, add_precisions, synthesis_onnx
 from segan.export.to_onnx import OPSET, to_onnx
+from segan.export.tuning import TuneConfig, tune_lowering
 from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
-from segan.export.verify_reduced import reduced_seed_count, verify_reduced
 from segan.runtime.bundle import ATTRIBUTES
 from segan.runtime.errors import ConfigError
 from segan.runtime.manifest import FORMAT, Graphs, Manifest
@@ -37,9 +37,6 @@ GRAPHS = Graphs(
     mapping="mapping.onnx", offsets="offsets.onnx", synthesis={"fp32": "synthesis.onnx"}
 )
 NOISE = "noise.npy"
-
-#: Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
-_EXAMPLES = 2
 
 #: Libraries whose versions the bundle states.
 _LIBRARIES = ("segan", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -54,7 +51,8 @@ class ExportConfig:
         lowering: form of every upsampling site; None takes the default for each.
         site_lowering: form of single sites, by name (``b64.conv0``); goes before ``lowering``.
         tolerance: largest difference of a pixel from the PyTorch generator, images in [-1, 1].
-        precisions: further precisions of the synthesis graph, ``fp16`` and ``bf16``.
+        precisions: further precisions of the synthesis graph: ``fp16``, ``bf16``, ``int8``.
+        tune: time every form of each upsampling site, and take the fastest; None does not.
         batch_sizes: batch sizes that verification runs.
         zip: also write the bundle as one file, NAME.segan.zip.
         provenance: further entries of the manifest's provenance.
@@ -67,7 +65,8 @@ class ExportConfig:
     lowering: Lowering | None = None
     site_lowering: Mapping[str, Lowering] = field(default_factory=dict)
     tolerance: float = 1e-4
-    precisions: tuple[HalfPrecision, ...] = ()
+    precisions: tuple[ReducedPrecision, ...] = ()
+    tune: TuneConfig | None = None
     batch_sizes: tuple[int, ...] = (1, 3, 8)
     zip: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -78,11 +77,13 @@ class ExportConfig:
             if form not in LOWERINGS:
                 raise ConfigError(f"lowering is {form!r}; expected one of {', '.join(LOWERINGS)}.")
         for precision in self.precisions:
-            if precision not in DTYPES or self.precisions.count(precision) > 1:
+            if precision not in REDUCED or self.precisions.count(precision) > 1:
                 raise ConfigError(
-                    f"precisions is {self.precisions}; expected each of {', '.join(DTYPES)} once "
+                    f"precisions is {self.precisions}; expected each of {', '.join(REDUCED)} once "
                     "at most. fp32 is always written."
                 )
+        if self.tune is not None and (self.lowering is not None or self.site_lowering):
+            raise ConfigError("lowering is given, and tune, which chooses it; give one of them.")
         if not (math.isfinite(self.tolerance) and self.tolerance > 0):
             raise ConfigError(f"tolerance is {self.tolerance}; expected more than 0, such as 1e-4.")
         if not self.batch_sizes or min(self.batch_sizes) < 1:
@@ -157,28 +158,27 @@ def export_bundle(
     loaded = source if isinstance(source, LoadedGenerator) else None
     original = source.generator if isinstance(source, LoadedGenerator) else source
     generator = _as_exported(original)
-    lowering = config.table(generator)
+    lowering: Mapping[str, Lowering] = config.table(generator)
+    tuned: dict[str, Any] = {}
+    if config.tune is not None:
+        tuning = tune_lowering(
+            generator, lowering, config.tune, on_site=lambda site: step(f"timing {site}")
+        )
+        lowering, tuned = tuning.lowering, {"tuning": tuning.as_dict()}
     sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
     with BundleDraft(out) as draft:
-        sizes = {}
         for name, data in export_files(generator, lowering, step):
             draft.add(name, data)
-            sizes[name] = len(data)
-            del data
-        for precision in config.precisions:
-            name, data = half_file(generator, lowering, precision, step)
-            draft.add(name, data)
-            sizes[name] = len(data)
             del data
         release_memory()
         name = config.name or (loaded.meta.name if loaded else out.stem)
         manifest = Manifest(
             **_shapes(generator),
-            graphs=_graphs(config.precisions),
+            graphs=GRAPHS,
             name=name,
             class_names=loaded.meta.class_names if loaded else (),
             lowering=dict(lowering),
-            provenance=_provenance(sha256, loaded, config) | dict(config.provenance),
+            provenance=_provenance(sha256, loaded) | tuned | dict(config.provenance),
             verification=(),
             files=dict(draft.files),
         )
@@ -192,14 +192,14 @@ def export_bundle(
             on_case=lambda case: step(f"verifying: {case}"),
         )
         verification.check()
-        records = [verification.record]
-        seeds = fresh_seeds(reduced_seed_count(manifest.resolution), f"half {sha256}")
-        for precision in config.precisions:
-            for result in verify_reduced(draft.path, precision, seeds=seeds, on_step=step):
-                result.check()
-                records.append(result.record)
-        manifest = msgspec.structs.replace(manifest, verification=tuple(records))
+        manifest = msgspec.structs.replace(manifest, verification=(verification.record,))
         draft.write_manifest(manifest)
+
+        def seeds(count: int, purpose: str) -> list[int]:
+            return fresh_seeds(count, f"{purpose} {sha256}")
+
+        manifest = add_precisions(draft, manifest, generator, config.precisions, seeds, step)
+        sizes = {name: (draft.path / name).stat().st_size for name in draft.files}
         if config.zip:
             draft.check_zip()
         draft.commit()
@@ -245,7 +245,7 @@ def export_files(
         ExportError: see ``to_onnx``.
     """
     network, noise = generator.network, generator.synthesis.noise_const().detach()
-    n, num_sites = _EXAMPLES, len(network.sites)
+    n, num_sites = EXAMPLES, len(network.sites)
     latents = {"z": torch.zeros(n, network.z_dim)}
     if network.c_dim:
         latents["c"] = torch.zeros(n, network.c_dim)
@@ -260,7 +260,7 @@ def export_files(
     step(f"exporting {GRAPHS.offsets}")
     files.append((GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])))
     step(f"exporting {GRAPHS.synthesis['fp32']}")
-    graph = _synthesis(generator, SynthesisGraph(generator, lowering))
+    graph = synthesis_onnx(generator, SynthesisGraph(generator, lowering))
     files.append((GRAPHS.synthesis["fp32"], graph))
     stream = io.BytesIO()
     np.save(stream, noise[0].numpy(), allow_pickle=False)
@@ -268,45 +268,6 @@ def export_files(
     attributes = {"format": "segan.attributes/1", "attributes": []}
     files.append((ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"))
     return files
-
-
-def half_file(
-    generator: Generator,
-    lowering: Mapping[str, Lowering],
-    precision: HalfPrecision,
-    step: Callable[[str], None],
-) -> tuple[str, bytes]:
-    """Makes the synthesis graph in half precision: name and bytes; see ``export_files``."""
-    name = _graphs((precision,)).synthesis[precision]
-    step(f"exporting {name}")
-    parts = half_parts(precision)
-    return name, _synthesis(
-        generator, SynthesisGraph(generator, half_lowering(lowering, precision), parts)
-    )
-
-
-def half_lowering(
-    lowering: Mapping[str, Lowering], precision: HalfPrecision
-) -> Mapping[str, Lowering]:
-    """The forms that a half-precision graph uses: TensorRT has no transposed bf16 convolution."""
-    if precision == "fp16":
-        return lowering
-    return {site: "subpixel" if form == "transposed" else form for site, form in lowering.items()}
-
-
-def _synthesis(generator: Generator, graph: SynthesisGraph) -> bytes:
-    sites, w_dim = len(generator.network.sites), generator.network.w_dim
-    inputs = {"ws": torch.zeros(_EXAMPLES, sites, w_dim)}
-    if generator.subspace.mode == 1:
-        inputs["shifts"] = torch.zeros(_EXAMPLES, *generator.coords_shape)
-    inputs["noise"] = generator.synthesis.noise_const().detach()
-    return to_onnx(graph, inputs, ["image"], own_batch={"noise": "noise_batch"})
-
-
-def _graphs(precisions: tuple[HalfPrecision, ...]) -> Graphs:
-    """The names of the graphs."""
-    more = {precision: f"synthesis.{precision}.onnx" for precision in precisions}
-    return msgspec.structs.replace(GRAPHS, synthesis=GRAPHS.synthesis | more)
 
 
 def _shapes(generator: Generator) -> dict[str, Any]:
@@ -330,13 +291,9 @@ def _shapes(generator: Generator) -> dict[str, Any]:
     }
 
 
-def _provenance(
-    sha256: str, loaded: LoadedGenerator | None, config: ExportConfig
-) -> dict[str, Any]:
+def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
     """Where the weights come from, and with what the graphs were written."""
     found: dict[str, Any] = {"weights_sha256": sha256}
-    if config.precisions:
-        found["half_precision"] = {"activation_bound": ACTIVATION_BOUND}
     if loaded is not None:
         meta = loaded.meta
         found["checkpoint"] = {

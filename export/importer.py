@@ -10,12 +10,12 @@ from typing import Any
 
 from segan.export.exporter import ExportConfig, ExportResult, export_bundle
 from segan.export.foreign import LAYOUTS, ForeignModel, open_foreign
-from segan.export.half import HalfPrecision
 from segan.export.import_ada import read_ada
 from segan.export.import_rosinality import read_rosinality
 from segan.export.import_segan_pytorch import read_segan_pytorch
 from segan.export.imported_model import ImportedModel, build_generator
 from segan.export.lowering import Lowering
+from segan.export.reduced import ReducedPrecision
 from segan.runtime.errors import ConfigError
 from segan.train.checkpoint import load_generator, resolve_checkpoint
 from segan.train.generator import Generator
@@ -58,7 +58,7 @@ class ImportConfig:
     name: str | None = None
     lowering: Lowering | None = None
     tolerance: float = 1e-3
-    precisions: tuple[HalfPrecision, ...] = ()
+    precisions: tuple[ReducedPrecision, ...] = ()
     zip: bool = False
 
     def __post_init__(self) -> None:

@@ -87,6 +87,7 @@ class Int8Draft:
             },
         )
         quantizer.quantize_model()
+        quantizer.model.topological_sort()
         model = quantizer.model.model
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
@@ -165,7 +166,9 @@ def _channel_maxima(model: bytes, batches: Sequence[Mapping[str, Array]]) -> dic
             )
         )
         measured.graph.output.append(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            onnx.helper.make_tensor_value_info(
+                name, onnx.TensorProto.FLOAT, ["batch", "channels", 1, 1]
+            )
         )
     found: dict[str, Array] = {}
     # One image at a time: then an output's one row is what the session expects of a batch of 1.

@@ -105,7 +105,7 @@ def test_half_precision(at_home: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "exporting synthesis.fp16.onnx ..." in captured.err
     result = json.loads(captured.out)
     assert set(result["files"]) > {"synthesis.onnx", "synthesis.fp16.onnx", "synthesis.bf16.onnx"}
-    rows = result["half_precision"]
+    rows = result["precisions"]
     assert [(row["precision"], row["min_psnr_db"]) for row in rows] == [
         ("fp16", 45),
         ("fp16", 45),

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from segan.export import ExportConfig, export_bundle, exporter
+from segan.export import ExportConfig, export_bundle, reduced
 from segan.export.graphs import SynthesisGraph
 from segan.export.half import (
     ACTIVATION_BOUND,
@@ -448,7 +448,7 @@ def test_a_wrong_half_graph_is_noticed(
     spoil: Spoil,
     expected: str,
 ) -> None:
-    make = exporter.half_file
+    make = reduced.half_file
 
     def spoiled(*arguments: Any) -> tuple[str, bytes]:
         name, data = make(*arguments)
@@ -456,7 +456,7 @@ def test_a_wrong_half_graph_is_noticed(
         spoil(model)
         return name, model.SerializeToString()
 
-    monkeypatch.setattr(exporter, "half_file", spoiled)
+    monkeypatch.setattr(reduced, "half_file", spoiled)
     config = ExportConfig(precisions=("fp16",), batch_sizes=(1,))
     message = rf"the fp16 graph \(cpu\) is wrong at seed \d+ \(psi 1, .*{expected}"
     with pytest.raises(VerifyError, match=message):
@@ -473,7 +473,7 @@ def test_a_grey_image_where_little_is_seen(
         assert block.to_rgb is not None
         block.to_rgb.weight.mul_(0.02)
         block.to_rgb.bias.mul_(0.02)
-    make = exporter.half_file
+    make = reduced.half_file
 
     def grey(*arguments: Any) -> tuple[str, bytes]:
         name, data = make(*arguments)
@@ -482,7 +482,7 @@ def test_a_grey_image_where_little_is_seen(
             scale(f"b{size}.to_rgb.weight", 0)(model)
         return name, model.SerializeToString()
 
-    monkeypatch.setattr(exporter, "half_file", grey)
+    monkeypatch.setattr(reduced, "half_file", grey)
     config = ExportConfig(precisions=("fp16",), batch_sizes=(1,))
     with pytest.raises(VerifyError, match=r"standard deviation is 0\.0|mean is off"):
         export_bundle(generator, tmp_path / "one.segan", config)
