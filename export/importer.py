@@ -34,7 +34,7 @@ TITLES = {
 }
 
 #: Batches that verification runs: large images need much memory each.
-_BATCHES = {1024: (1,), 512: (1, 2), 256: (1, 3)}
+_BATCHES = {1024: (1, 2), 512: (1, 2), 256: (1, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)

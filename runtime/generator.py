@@ -45,7 +45,7 @@ def load(
         path: a bundle; None takes the newest ``*.segan`` under the current folder.
         backend: ``auto`` or one of ``segan.runtime.sessions.choose.BACKENDS``.
         threads: CPU threads; None takes the physical cores that the process may use.
-        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        low_memory: run with the least memory, which takes some time of each run.
 
     Raises:
         BundleError: there is no bundle, it is damaged or altered, or its graphs do not fit its

@@ -41,7 +41,7 @@ def open_session(
         name: what the graph is, for messages.
         threads: CPU threads; None takes the physical cores that the process may use.
         precision: of the graph, for information.
-        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        low_memory: run with the least memory, which takes some time of each run.
 
     Raises:
         ConfigError: an unknown backend, or ``threads`` below 1.

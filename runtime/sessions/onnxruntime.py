@@ -44,7 +44,7 @@ class OnnxRuntimeSession(Session):
         name: what the graph is, for messages.
         threads: threads within an operator; None takes the physical cores that the process may use.
         precision: of the graph, for information.
-        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        low_memory: run with the least memory, which takes some time of each run.
 
     Raises:
         BackendError: ONNX Runtime is missing or cannot load the model, or the model wants weights
@@ -85,8 +85,13 @@ class OnnxRuntimeSession(Session):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
-        # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = not low_memory
+        if low_memory:
+            # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+            # Steps in the graph's order: others compute all sites' noise before anything else. It
+            # lasts only without the optimisations of memory layout, which make new steps.
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         # Its messages reach the user as our errors, not on stderr beside them.
         options.log_severity_level = 4
         try:
@@ -97,6 +102,9 @@ class OnnxRuntimeSession(Session):
             raise BackendError(
                 f"ONNX Runtime cannot load the {name} graph: {_first_line(error)}"
             ) from None
+        # It keeps the bytes for a second attempt on other providers, which there are none of.
+        self._session.disable_fallback()
+        self._session._model_bytes = None
         self.inputs = tuple(self._spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(self._spec(node) for node in self._session.get_outputs())
 
