@@ -10,6 +10,7 @@ file, or 1.5 GiB of memory. The file that did it stays in the current folder as 
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import os
 import subprocess
@@ -153,6 +154,8 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
         if watch.found and not watch.learning:
             raise RuntimeError(f"reading caused: {watch.found}")
 
+    # Python's zipfile decodes names that are not UTF-8 as this; its codec is imported on first use.
+    codecs.lookup("cp437")
     # What is imported late is imported now, and every seed is seen to be good.
     for watch.learning in (True, False):
         for seed in sorted((folder / "corpus").iterdir()):
