@@ -15,7 +15,7 @@ from segan.runtime.errors import BackendError, ConfigError
 if TYPE_CHECKING:
     from segan.export.engines import EngineFile
     from segan.export.exporter import ExportConfig, ExportResult
-    from segan.export.reduced import ReducedPrecision
+    from segan.export.precision import ReducedPrecision
     from segan.runtime.manifest import Manifest
     from segan.train.checkpoint import LoadedGenerator
 

@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -127,6 +128,21 @@ class BundleDraft:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for files that the bundle shall not have; gone with the block, or the draft.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
+        folder = self.path / "scratch"
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise output_error(self._told, error) from error
+        yield folder
+        shutil.rmtree(folder)
 
     def add(self, name: str, data: bytes) -> None:
         """Writes one file. Raises: OutputError."""

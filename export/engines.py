@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,7 +216,8 @@ def verify_engines(
         BackendError: the engines do not run.
         OutputError: the manifest cannot be written.
     """
-    from segan.export.verify import fresh_seeds, verify_bundle
+    from segan.export.reference import fresh_seeds, make_reference
+    from segan.export.verify import verify_bundle
 
     step = on_step or (lambda _: None)
     manifest = open_bundle(path).manifest
@@ -226,27 +228,28 @@ def verify_engines(
         least.setdefault(record.precision, getattr(record, "min_psnr_db", None) or 0.0)
     seeds = fresh_seeds(sum(batch_sizes), str(manifest.provenance.get("weights_sha256", "")))
     records = []
-    for precision in PRECISIONS:
-        if precision not in manifest.graphs.synthesis:
-            continue
-        result = verify_bundle(
-            generator,
-            path,
-            seeds=seeds,
-            tolerance=allowed.get(precision, tolerance),
-            batch_sizes=batch_sizes,
-            backend="tensorrt",
-            precision=precision,
-            on_case=_case_teller(step, precision),
+    precisions = [name for name in PRECISIONS if name in manifest.graphs.synthesis]
+    with tempfile.TemporaryDirectory() as folder:
+        reference = make_reference(
+            generator, manifest, Path(folder), seeds=seeds, batch_sizes=batch_sizes
         )
-        if not result.passed or result.psnr_db < least.get(precision, 0.0):
-            raise VerifyError(
-                f"the {precision} engines' images differ from the checkpoint's by up to "
-                f"{result.max_error:.2g}, PSNR {result.psnr_db:.1f} dB; the tolerance is "
-                f"{result.record.tolerance:g}. The bundle is written and verified on the CPU; do "
-                "not use --backend tensorrt with it here."
+        for precision in precisions:
+            result = verify_bundle(
+                reference,
+                path,
+                tolerance=allowed.get(precision, tolerance),
+                backend="tensorrt",
+                precision=precision,
+                on_case=_case_teller(step, precision),
             )
-        records.append(result.record)
+            if not result.passed or result.psnr_db < least.get(precision, 0.0):
+                raise VerifyError(
+                    f"the {precision} engines' images differ from the checkpoint's by up to "
+                    f"{result.max_error:.2g}, PSNR {result.psnr_db:.1f} dB; the tolerance is "
+                    f"{result.record.tolerance:g}. The bundle is written and verified on the CPU; "
+                    "do not use --backend tensorrt with it here."
+                )
+            records.append(result.record)
     kept = [
         record
         for record in manifest.verification

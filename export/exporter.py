@@ -9,29 +9,31 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import torch
 
 from segan.export.bundle_writer import BundleDraft, check_target, zip_path
-from segan.export.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
+from segan.export.graphs import OPSET, MappingGraph, OffsetsGraph, SynthesisGraph
 from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
-from segan.export.memory import release_memory
-from segan.export.reduced import EXAMPLES, REDUCED, ReducedPrecision, add_precisions, synthesis_onnx
-from segan.export.to_onnx import OPSET, to_onnx
-from segan.export.tuning import TuneConfig, tune_lowering
-from segan.export.verify import VerifyResult, fresh_seeds, verify_bundle
+from segan.export.memory import frugal_memory, release_memory
+from segan.export.precision import REDUCED, ReducedPrecision
+from segan.export.reference import fresh_seeds, make_reference
+from segan.export.verify import VerifyResult, verify_bundle
 from segan.runtime.bundle import ATTRIBUTES
 from segan.runtime.errors import ConfigError
 from segan.runtime.manifest import FORMAT, Graphs, Manifest
 from segan.train.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
 from segan.train.generator import Generator
+
+if TYPE_CHECKING:
+    from segan.export.tuning import TuneConfig
 
 GRAPHS = Graphs(
     mapping="mapping.onnx", offsets="offsets.onnx", synthesis={"fp32": "synthesis.onnx"}
@@ -161,36 +163,47 @@ def export_bundle(
     lowering: Mapping[str, Lowering] = config.table(generator)
     tuned: dict[str, Any] = {}
     if config.tune is not None:
+        from segan.export.tuning import tune_lowering
+
         tuning = tune_lowering(
             generator, lowering, config.tune, on_site=lambda site: step(f"timing {site}")
         )
         lowering, tuned = tuning.lowering, {"tuning": tuning.as_dict()}
     sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
-    with BundleDraft(out) as draft:
-        for name, data in export_files(generator, lowering, step):
-            draft.add(name, data)
-            del data
-        release_memory()
-        name = config.name or (loaded.meta.name if loaded else out.stem)
-        manifest = Manifest(
-            **_shapes(generator),
-            graphs=GRAPHS,
-            name=name,
-            class_names=loaded.meta.class_names if loaded else (),
-            lowering=dict(lowering),
-            provenance=_provenance(sha256, loaded) | tuned | dict(config.provenance),
-            verification=(),
-            files=dict(draft.files),
-        )
-        draft.write_manifest(manifest)
-        verification = verify_bundle(
-            generator,
-            draft.path,
-            seeds=fresh_seeds(sum(config.batch_sizes), sha256),
-            tolerance=config.tolerance,
-            batch_sizes=config.batch_sizes,
-            on_case=lambda case: step(f"verifying: {case}"),
-        )
+    name = config.name or (loaded.meta.name if loaded else out.stem)
+    manifest = Manifest(
+        **_shapes(generator),
+        graphs=GRAPHS,
+        name=name,
+        class_names=loaded.meta.class_names if loaded else (),
+        lowering=dict(lowering),
+        provenance=_provenance(sha256, loaded) | tuned | dict(config.provenance),
+        verification=(),
+        files={},
+    )
+    with frugal_memory(), BundleDraft(out) as draft:
+        with draft.scratch() as scratch:
+            # The generator's images first: what exporting leaves in the memory is not there yet.
+            reference = make_reference(
+                generator,
+                manifest,
+                scratch,
+                seeds=fresh_seeds(sum(config.batch_sizes), sha256),
+                batch_sizes=config.batch_sizes,
+                on_case=lambda case: step(f"computing in PyTorch: {case}"),
+            )
+            for name, data in export_files(generator, lowering, step):
+                draft.add(name, data)
+                del data
+            release_memory()
+            manifest = msgspec.structs.replace(manifest, files=dict(draft.files))
+            draft.write_manifest(manifest)
+            verification = verify_bundle(
+                reference,
+                draft.path,
+                tolerance=config.tolerance,
+                on_case=lambda case: step(f"verifying: {case}"),
+            )
         verification.check()
         manifest = msgspec.structs.replace(manifest, verification=(verification.record,))
         draft.write_manifest(manifest)
@@ -198,7 +211,10 @@ def export_bundle(
         def seeds(count: int, purpose: str) -> list[int]:
             return fresh_seeds(count, f"{purpose} {sha256}")
 
-        manifest = add_precisions(draft, manifest, generator, config.precisions, seeds, step)
+        if config.precisions:
+            from segan.export.reduced import add_precisions
+
+            manifest = add_precisions(draft, manifest, generator, config.precisions, seeds, step)
         sizes = {name: (draft.path / name).stat().st_size for name in draft.files}
         if config.zip:
             draft.check_zip()
@@ -233,8 +249,8 @@ def bundle_name(text: str) -> str:
 
 def export_files(
     generator: Generator, lowering: Mapping[str, Lowering], step: Callable[[str], None]
-) -> list[tuple[str, bytes]]:
-    """Makes the files of a bundle but the manifest: (name, bytes), in order.
+) -> Iterator[tuple[str, bytes]]:
+    """Makes the files of a bundle but the manifest: (name, bytes), in order, one at a time.
 
     Args:
         generator: on the CPU, float32, in evaluation mode.
@@ -244,6 +260,10 @@ def export_files(
     Raises:
         ExportError: see ``to_onnx``.
     """
+    # When the reference images are made, onnx and its friends need not lie in the memory yet.
+    from segan.export.reduced import EXAMPLES, synthesis_onnx
+    from segan.export.to_onnx import to_onnx
+
     network, noise = generator.network, generator.synthesis.noise_const().detach()
     n, num_sites = EXAMPLES, len(network.sites)
     latents = {"z": torch.zeros(n, network.z_dim)}
@@ -256,18 +276,19 @@ def export_files(
     shifts = ["shifts"] if generator.subspace.mode == 1 else []
 
     step(f"exporting {GRAPHS.mapping}")
-    files = [(GRAPHS.mapping, to_onnx(MappingGraph(generator), latents, ["w"]))]
+    yield GRAPHS.mapping, to_onnx(MappingGraph(generator), latents, ["w"])
     step(f"exporting {GRAPHS.offsets}")
-    files.append((GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])))
+    yield GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])
     step(f"exporting {GRAPHS.synthesis['fp32']}")
+    release_memory()
     graph = synthesis_onnx(generator, SynthesisGraph(generator, lowering))
-    files.append((GRAPHS.synthesis["fp32"], graph))
+    yield GRAPHS.synthesis["fp32"], graph
+    del graph
     stream = io.BytesIO()
     np.save(stream, noise[0].numpy(), allow_pickle=False)
-    files.append((NOISE, stream.getvalue()))
+    yield NOISE, stream.getvalue()
     attributes = {"format": "segan.attributes/1", "attributes": []}
-    files.append((ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"))
-    return files
+    yield ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"
 
 
 def _shapes(generator: Generator) -> dict[str, Any]:

@@ -30,6 +30,9 @@ from segan.train.layers import (
 )
 from segan.train.subspace import FeatureBasis
 
+#: ONNX operator set that the graphs are written in.
+OPSET = 18
+
 
 class Dense(nn.Module):
     """A dense layer [N, in] → [N, out] with its gains folded in.

@@ -15,7 +15,7 @@ from segan.export.import_rosinality import read_rosinality
 from segan.export.import_segan_pytorch import read_segan_pytorch
 from segan.export.imported_model import ImportedModel, build_generator
 from segan.export.lowering import Lowering
-from segan.export.reduced import ReducedPrecision
+from segan.export.precision import ReducedPrecision
 from segan.runtime.errors import ConfigError
 from segan.train.checkpoint import load_generator, resolve_checkpoint
 from segan.train.generator import Generator
@@ -35,7 +35,7 @@ TITLES = {
 }
 
 #: Batches that verification runs: large images need much memory each.
-_BATCHES = {1024: (1,), 512: (1, 2), 256: (1, 3)}
+_BATCHES = {1024: (1, 2), 512: (1, 2), 256: (1, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)

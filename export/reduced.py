@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import msgspec
 import torch
@@ -14,6 +14,7 @@ from segan.export.half import ACTIVATION_BOUND, HalfPrecision, half_parts
 from segan.export.int8 import draft_int8
 from segan.export.lowering import Lowering
 from segan.export.memory import release_memory
+from segan.export.precision import ReducedPrecision, graph_name
 from segan.export.to_onnx import to_onnx
 from segan.export.verify_reduced import (
     LIMITS,
@@ -26,9 +27,6 @@ from segan.runtime.errors import VerifyError
 from segan.runtime.generator import load
 from segan.runtime.manifest import Manifest, Verification
 from segan.train.generator import Generator
-
-ReducedPrecision = Literal["fp16", "bf16", "int8"]
-REDUCED: tuple[ReducedPrecision, ...] = get_args(ReducedPrecision)
 
 #: Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
 EXAMPLES = 2
@@ -80,11 +78,6 @@ def add_precisions(
         draft.write_manifest(manifest)
         release_memory()
     return manifest
-
-
-def graph_name(precision: ReducedPrecision) -> str:
-    """The file of a precision's synthesis graph."""
-    return f"synthesis.{precision}.onnx"
 
 
 def _with_graph(draft: BundleDraft, manifest: Manifest, precision: ReducedPrecision) -> Manifest:

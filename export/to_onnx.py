@@ -20,10 +20,10 @@ from onnx_ir.passes import Sequential
 from onnxscript import optimizer
 from torch import nn
 
+from segan.export.graphs import OPSET
+from segan.export.memory import release_memory
 from segan.export.naming import tidy_graph
 from segan.runtime.errors import ExportError
-
-OPSET = 18
 
 #: Opset of graphs that hold bf16, which convolutions have taken since then. What lies between the
 #: two adds types to the operators that the graphs use, and changes no meaning.
@@ -46,8 +46,8 @@ def to_onnx(
     """Exports ``module``.
 
     Args:
-        module: takes the inputs by name; what it holds in float64 is converted to float32 in
-            place, and tensors of half precision stay so.
+        module: takes the inputs by name; what it holds in float64 is converted to float32, and
+            tensors of half precision stay so. It is used up: its tensors are given up in the end.
         inputs: an example of each input, in order, with a first dimension of 2.
         outputs: names of the outputs, in order.
         own_batch: inputs whose first dimension is broadcast over the batch, so that it may be 1
@@ -59,16 +59,29 @@ def to_onnx(
     Raises:
         ExportError: the weights pass 2 GiB, or the exporter failed.
     """
-    own_batch = own_batch or {}
     module = module.eval()
     _as_float32(module)
-    weights = module.state_dict()
-    size = sum(value.numel() * value.element_size() for value in weights.values())
+    size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     if size > MAX_WEIGHT_BYTES:
         raise ExportError(
             f"{type(module).__name__} holds {size / 2**30:.1f} GiB of weights; one ONNX file holds "
             "less than 2 GiB. Train with fewer channels, or with mode 2 instead of mode 1."
         )
+    data = _serialized(module, inputs, outputs, own_batch or {})
+    # The checker needs the weights twice more; nothing else shall have them then.
+    module.to("meta")
+    release_memory()
+    onnx.checker.check_model(data, full_check=True)
+    return data
+
+
+def _serialized(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: Sequence[str],
+    own_batch: Mapping[str, str],
+) -> bytes:
+    """The module as a tidy model in bytes; see ``to_onnx``."""
     shapes = {name: None if name in own_batch else {0: torch.export.Dim.DYNAMIC} for name in inputs}
     try:
         with _quiet(), torch.inference_mode():
@@ -99,7 +112,7 @@ def to_onnx(
             f"torch.onnx could not export {type(module).__name__}: {first} "
             f"Versions: torch {version('torch')}, onnxscript {version('onnxscript')}."
         ) from error
-    tidy_graph(model, weights, version("segan"))
+    tidy_graph(model, module.state_dict(), version("segan"))
     for value in (*model.graph.input, *model.graph.output):
         batch = value.type.tensor_type.shape.dim[0]
         batch.dim_param = own_batch.get(value.name, BATCH)
@@ -107,7 +120,6 @@ def to_onnx(
     if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in model.graph.initializer):
         (opset,) = model.opset_import
         opset.version = BF16_OPSET
-    onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -51,7 +51,7 @@ def load(
         precision: ``auto``, which is fp16 on a GPU where the bundle has it, else fp32; or fp32,
             fp16, bf16 or int8.
         threads: CPU threads; None takes the physical cores that the process may use.
-        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        low_memory: run with the least memory, which takes some time of each run.
         throughput: serve several threads that call at once, each slower by itself.
         cache: folder for what the backend compiles; None compiles anew each time, but for TensorRT.
 

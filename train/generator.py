@@ -17,6 +17,7 @@ from segan.train.layers import (
     lrelu,
     modulated_conv2d,
     normalize_second_moment,
+    out_of,
 )
 from segan.train.resample import fir_kernel, upsample2d
 from segan.train.subspace import (
@@ -107,9 +108,11 @@ class SynthesisSite(nn.Module):
             fir_up=self.fir if self.up else None,
         )
         if noise is not None:
-            x = x + noise[:, None] * self.noise_strength
-        x = lrelu(x + self.bias[:, None, None], gain)
-        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
+            x = torch.add(x, noise[:, None] * self.noise_strength, out=out_of(x))
+        x = lrelu(torch.add(x, self.bias[:, None, None], out=out_of(x)), gain)
+        if self.clamp is None:
+            return x
+        return torch.clamp(x, -self.clamp * gain, self.clamp * gain, out=out_of(x))
 
 
 class ToRGB(nn.Module):

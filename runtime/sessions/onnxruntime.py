@@ -98,8 +98,13 @@ class OrtSession(Session):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = config.threads or usable_cores()
         options.inter_op_num_threads = 1
-        # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = not config.low_memory
+        if config.low_memory:
+            # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+            # Steps in the graph's order: others compute all sites' noise before anything else. It
+            # lasts only without the optimisations of memory layout, which make new steps.
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         # Its messages reach the user as our errors, not on stderr beside them.
         options.log_severity_level = 4
         if provider[0] != "CPUExecutionProvider":
@@ -112,6 +117,8 @@ class OrtSession(Session):
             )
         except runtime_errors() as error:
             raise BackendError(self._load_problem(error)) from None
+        # It keeps the bytes for a second attempt on other providers, which there are none of.
+        self._session._model_bytes = None
         self.inputs = tuple(self._spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(self._spec(node) for node in self._session.get_outputs())
 

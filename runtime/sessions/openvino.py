@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segan.runtime.cores import usable_cores
 from segan.runtime.errors import BackendError
 from segan.runtime.external_data import check_self_contained
-from segan.runtime.sessions.base import Session, SessionConfig, TensorSpec
+from segan.runtime.sessions.base import Precision, Session, SessionConfig, TensorSpec
 
 #: Element types of OpenVINO by name; others are refused.
 _DTYPES = {"f32": np.float32, "f16": np.float16, "i64": np.int64, "u8": np.uint8}
@@ -29,8 +29,8 @@ _MOST_SIZES, _OFTEN = 4, 8
 # The inputs' shapes, in the order of ``inputs``.
 _Shapes = tuple[tuple[int, ...], ...]
 
-#: What OpenVINO is told to compute in; int8 stands in the graph.
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+#: What OpenVINO is told to compute in.
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def why_not() -> str | None:
@@ -56,6 +56,13 @@ def _core() -> Any:
 def capabilities() -> tuple[str, ...]:
     """What the processor computes in by itself, in OpenVINO's words: FP32, BF16, INT8 and more."""
     return tuple(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def _hint(precision: Precision) -> str:
+    """What a graph is computed in; the int8 of a graph stands in it, the rest is bf16 or fp32."""
+    if precision == "int8":
+        return "bf16" if "BF16" in capabilities() else "f32"
+    return _HINTS[precision]
 
 
 def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Session:
@@ -99,7 +106,7 @@ class OpenVinoSession(Session):
         check_self_contained(model_bytes, name)
         threads = config.threads or usable_cores()
         self._options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
+            "INFERENCE_PRECISION_HINT": _hint(config.precision),
             "PERFORMANCE_HINT": "THROUGHPUT" if config.throughput else "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             # fp32 means fp32: no activation is kept in a smaller type.

@@ -17,7 +17,7 @@ from onnx import load_from_string, numpy_helper
 from segan.export import ExportConfig, export_bundle, exporter
 from segan.export.bundle_writer import BundleDraft
 from segan.export.exporter import bundle_name
-from segan.export.verify import fresh_seeds
+from segan.export.reference import fresh_seeds
 from segan.runtime.bundle import open_bundle
 from segan.runtime.errors import ConfigError, OutputError, VerifyError
 from segan.runtime.generator import load
@@ -95,7 +95,7 @@ def generator(make_generator: Make) -> Generator:
 @pytest.fixture(scope="module")
 def made(generator: Generator) -> list[tuple[str, bytes]]:
     """The files of ``generator``'s bundle, so that tests need no second run of the exporter."""
-    return exporter.export_files(generator, ExportConfig().table(generator), lambda _: None)
+    return [*exporter.export_files(generator, ExportConfig().table(generator), lambda _: None)]
 
 
 @pytest.fixture

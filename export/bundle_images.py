@@ -1,0 +1,111 @@
+"""A bundle's images of given inputs, on files, so that a process of its own can compute them.
+
+Such a process has neither PyTorch nor the generator in its memory, which a model of 1024² needs
+for itself: ``python -m segan.export.bundle_images FOLDER BUNDLE BACKEND PRECISION``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.export.memory import frugal_memory
+from segan.runtime.errors import BackendError, SeganError
+from segan.runtime.generator import Generator, load
+
+Array = NDArray[np.float32]
+
+#: What the names of the files end in; before it stands the batch's name.
+INPUTS, FOUND = ".inputs.npz", ".found.npy"
+
+
+def compute_images(
+    folder: Path,
+    names: list[str],
+    bundle: Path,
+    backend: str,
+    precision: str,
+    *,
+    own_process: bool,
+) -> Iterator[str]:
+    """Computes the images of every batch of a folder, NAME.inputs.npz, into NAME.found.npy.
+
+    Args:
+        folder: with the inputs: z, psi, noise, and labels and coords where there are any.
+        names: of the batches, in order.
+        bundle: the bundle.
+        backend: of the runtime.
+        precision: that it computes in.
+        own_process: whether to start a process for it, in which the backend saves memory too.
+
+    Returns:
+        The names, each as soon as its images are there; with a process of its own in one piece.
+
+    Raises:
+        BundleError: the bundle cannot be opened.
+        BackendError: the backend failed, or its process did.
+    """
+    if own_process:
+        _in_own_process(folder, bundle, backend, precision)
+        yield from names
+        return
+    with load(bundle, backend, precision=precision) as generator:
+        for name in names:
+            _compute(generator, folder, name)
+            yield name
+
+
+def _compute(generator: Generator, folder: Path, name: str) -> None:
+    with np.load(folder / f"{name}{INPUTS}", allow_pickle=False) as found:
+        inputs = dict(found)
+    w = generator.map(inputs.pop("z"), inputs.pop("labels", None))
+    ws, shifts = generator.style(w, inputs.pop("psi"), inputs.pop("coords", None))
+    images = generator.synthesize(ws, shifts, inputs.pop("noise"))
+    np.save(folder / f"{name}{FOUND}", images, allow_pickle=False)
+
+
+def _in_own_process(folder: Path, bundle: Path, backend: str, precision: str) -> None:
+    # -P: no module is taken from the folder that the user happens to stand in.
+    command = [sys.executable, "-P", "-m", __name__, str(folder), str(bundle), backend, precision]
+    with tempfile.TemporaryFile() as messages:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, check=False
+        )
+        messages.seek(0)
+        lines = messages.read().decode(errors="replace").strip().splitlines()
+    if done.returncode:
+        last = lines[-1] if lines else "it said nothing"
+        what = f"with exit status {done.returncode}"
+        if done.returncode < 0:
+            what = f"on signal {-done.returncode}, perhaps for lack of memory"
+        raise BackendError(f"the process that computed the bundle's images ended {what}: {last}")
+
+
+def main(arguments: list[str]) -> int:
+    """Computes the images of all batches in a folder; see ``compute_images``."""
+    folder, bundle, (backend, precision) = Path(arguments[0]), Path(arguments[1]), arguments[2:4]
+    names = sorted(
+        entry.name.removesuffix(INPUTS) for entry in os.scandir(folder) if INPUTS in entry.name
+    )
+    try:
+        with (
+            frugal_memory(),
+            load(bundle, backend, precision=precision, low_memory=True) as generator,
+        ):
+            for name in names:
+                _compute(generator, folder, name)
+    except SeganError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
