@@ -104,7 +104,7 @@ def draft_int8(
     Args:
         generator: on the CPU, float32, in evaluation mode.
         lowering: form of each upsampling site, by name.
-        export: turns the module into a serialized graph.
+        export: turns a module into a serialized graph, and uses it up.
         calibration: inputs of the synthesis graph, batch by batch; read twice.
 
     Raises:
@@ -112,10 +112,12 @@ def draft_int8(
         BackendError: it cannot be run.
     """
     batches = list(calibration)
-    module = SynthesisGraph(generator, lowering, parts_of(torch.float32))
-    plain = export(module)
-    _balance(module, _channel_maxima(plain, batches))
+    parts = parts_of(torch.float32)
+    plain = export(SynthesisGraph(generator, lowering, parts))
+    before = _channel_maxima(plain, batches)
     del plain
+    module = SynthesisGraph(generator, lowering, parts)
+    _balance(module, before)
     model = export(module)
     maxima = _channel_maxima(model, batches)
     inputs = {node.name: node.input[0] for node in _convolutions(onnx.load_from_string(model))}

@@ -31,7 +31,7 @@ UP_GAIN = 4.0
 
 
 #: Form for a site by the resolution that it makes: the fastest on ONNX Runtime's CPU provider, as
-#: benchmarks/bundle_vs_eager.py measures.
+#: benchmarks/backends.py measures.
 DEFAULT_LOWERING: dict[int, Lowering] = {8 << number: "transposed" for number in range(8)}
 
 
