@@ -159,7 +159,8 @@ def _add_int8(
     """As much in int8 as the limits allow: low resolutions cost least and are left out first."""
     step("calibrating int8")
     with load(draft.path, "cpu", precision="fp32", low_memory=True) as reference:
-        count = reduced_seed_count(manifest.resolution)
+        # More than are compared: an image beyond what calibration saw is cut off.
+        count = min(64, 4 * reduced_seed_count(manifest.resolution))
         calibration = styled_batches(reference, seeds(count, "calibrate int8"))
     forms: Mapping[str, Any] = manifest.lowering
     quantizable = draft_int8(
