@@ -31,7 +31,7 @@ help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1 \2/p' Makefile | \
 		while read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
 
-setup: $(READY)  ## Make .venv with all that segan and its developers need (1.5 GB).
+setup: $(READY)  ## Make .venv with all that segan and its developers need (2.2 GB).
 	@echo "ready: $$($(BIN)/segan --version) in $(VENV)"
 
 # Again when the requirements changed; pip leaves alone what already fits.
