@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,30 +125,45 @@ def command(
         from segan.cli.benchmark_plot import check_plot
 
         check_plot(plot)
+    for path in (out, plot):
+        _check_target(path)
     result = _measure(bundle or newest_bundle(), config)
     from segan.runtime.benchmark_record import benchmark_record
 
     record = benchmark_record(result, config)
-    if out is not None:
-        from segan.runtime.files import write_atomic
-
-        write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
-    if plot is not None and result.rows:
-        from segan.cli.benchmark_plot import write_plot
-
-        write_plot(plot, record)
+    # The figures first: they took minutes, and a full disk shall not lose them.
     if as_json:
         click.echo(json.dumps(record))
     else:
         _show(record)
-        for path in (out, plot if result.rows else None):
-            if path is not None:
-                click.echo(f"{path}: written.", err=True)
+    if out is not None:
+        from segan.runtime.files import write_atomic
+
+        write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
+        click.echo(f"{out}: written.", err=True)
+    if plot is not None and result.rows:
+        from segan.cli.benchmark_plot import write_plot
+
+        write_plot(plot, record)
+        click.echo(f"{plot}: written.", err=True)
     if not result.rows:
         raise BackendError(
             "nothing could be measured: no backend that was asked for runs this bundle here. "
             "See: segan doctor"
         )
+
+
+def _check_target(path: Path | None) -> None:
+    """Raises OutputError, before minutes of measuring, for a file that cannot be written."""
+    if path is None:
+        return
+    from segan.runtime.errors import OutputError
+
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder. Name a file.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: {parent} is no folder that you may write to.")
 
 
 def _names(text: str | None, option: str) -> tuple[str, ...] | None:

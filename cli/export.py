@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.options import json_option
-from segan.runtime.errors import BackendError, ConfigError
+from segan.runtime.errors import BackendError, ConfigError, VerifyError
 
 if TYPE_CHECKING:
     from segan.export.engines import EngineFile
@@ -128,7 +128,8 @@ def command(
     bundle of the same name stays as it was. Graphs of lower precision are compared with the fp32
     graph, on 64 seeds (fewer above 64 x 64) with every slider at and past its ends: fp16 must reach
     a PSNR of 45 dB over all images and 35 dB in each, bf16 35 and 25 dB,
-    int8 35 and 28 dB.
+    int8 35 and 28 dB. Without int8 images that hold, the bundle is written without that graph, and
+    the command fails.
 
     With --trt, engines are put into the bundle's folder "engines". Only the user and machine that
     built them load them; others build their own from the graphs. When they cannot be built, the
@@ -171,10 +172,12 @@ def command(
     engines = _add_engines(loaded, result, capabilities, config) if trt else ()
     if as_json:
         click.echo(json.dumps(_as_dict(result, found) | {"engines": _listed(engines)}))
-        return
-    _print(result)
-    _print_engines(engines)
-    click.echo(f"next: {_next_command(result.path, result.manifest)}")
+    else:
+        _print(result)
+        _print_engines(engines)
+        click.echo(f"next: {_next_command(result.path, result.manifest)}")
+    if result.refused is not None:
+        raise VerifyError(result.refused)
 
 
 def _add_engines(

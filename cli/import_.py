@@ -11,6 +11,7 @@ import click
 
 from segan.cli.export import LOWERINGS, precisions_of, print_reduced_figures, reduced_figures
 from segan.cli.options import json_option
+from segan.runtime.errors import VerifyError
 
 if TYPE_CHECKING:
     from segan.export.importer import ImportResult
@@ -102,8 +103,10 @@ def command(
     )
     if as_json:
         click.echo(json.dumps(_as_dict(result, file)))
-        return
-    _print(result)
+    else:
+        _print(result)
+    if result.export.refused is not None:
+        raise VerifyError(result.export.refused)
 
 
 def _as_dict(result: ImportResult, file: Path) -> dict[str, Any]:

@@ -149,6 +149,14 @@ class BundleDraft:
         write_atomic(self.path / name, data)
         self.files[name] = hashlib.sha256(data).hexdigest()
 
+    def remove(self, name: str) -> None:
+        """Takes one file out again. Raises: OutputError."""
+        try:
+            (self.path / name).unlink()
+        except OSError as error:
+            raise output_error(self.path / name, error) from error
+        del self.files[name]
+
     def write_manifest(self, manifest: Manifest) -> None:
         """Writes or replaces manifest.json. Raises: OutputError."""
         manifest.check()

@@ -114,6 +114,7 @@ class ExportResult:
         zip_path: the same as one file; None when it was not asked for.
         manifest: as written.
         sizes: bytes of each file but the manifest.
+        refused: why there is no int8 graph although it was asked for.
         verification: what verification of the fp32 graphs measured; the manifest has it all.
         seconds: wall time of it all.
     """
@@ -124,6 +125,7 @@ class ExportResult:
     sizes: dict[str, int]
     verification: VerifyResult
     seconds: float
+    refused: str | None = None
 
 
 def export_bundle(
@@ -211,10 +213,13 @@ def export_bundle(
         def seeds(count: int, purpose: str) -> list[int]:
             return fresh_seeds(count, f"{purpose} {sha256}")
 
+        refused: str | None = None
         if config.precisions:
             from segan.export.reduced import add_precisions
 
-            manifest = add_precisions(draft, manifest, generator, config.precisions, seeds, step)
+            manifest, refused = add_precisions(
+                draft, manifest, generator, config.precisions, seeds, step
+            )
         sizes = {name: (draft.path / name).stat().st_size for name in draft.files}
         if config.zip:
             draft.check_zip()
@@ -228,6 +233,7 @@ def export_bundle(
         sizes=sizes,
         verification=verification,
         seconds=time.perf_counter() - start,
+        refused=refused,
     )
 
 

@@ -9,9 +9,11 @@ moment meets all of them.
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +27,9 @@ from segan.runtime.errors import ConfigError
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.choose import candidates, open_session
 from segan.train.generator import Generator, SynthesisSite
+
+#: Precisions to tune for: forms are timed as fp32 graphs, which OpenVINO also computes in bf16.
+PRECISIONS = ("auto", "fp32", "bf16")
 
 #: A form must be this much faster than the default one to be taken: less is the machine's noise.
 MARGIN = 0.03
@@ -52,6 +57,11 @@ class TuneConfig:
     seconds: float = 0.1
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision to tune for is {self.precision!r}; expected one of "
+                f"{', '.join(PRECISIONS)}: the forms are timed as fp32 graphs."
+            )
         for name in ("batch", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more.")
@@ -109,13 +119,16 @@ def tune_lowering(
     config = config or TuneConfig()
     # The timed graphs are fp32; a backend may be told to compute them in another precision.
     choice = candidates(config.backend, config.precision, ("fp32",))[0]
-    session_config = SessionConfig(precision=choice.precision)
     found: dict[str, dict[str, float]] = {}
     lowering: dict[str, Lowering] = {}
-    for name, site in _up_sites(generator):
-        if on_site is not None:
-            on_site(name)
-        found[name] = _time_site(name, site, choice.backend, session_config, config)
+    # What a backend compiles of these graphs is of no use to anybody later.
+    with tempfile.TemporaryDirectory() as folder:
+        session = SessionConfig(precision=choice.precision, cache=Path(folder))
+        for name, site in _up_sites(generator):
+            if on_site is not None:
+                on_site(name)
+            found[name] = _time_site(name, site, choice.backend, session, config)
+    for name in found:
         best = cast(Lowering, min(found[name], key=lambda form: found[name][form]))
         usual = default[name]
         clearly = found[name][best] < (1 - MARGIN) * found[name][usual]
@@ -139,15 +152,20 @@ def _up_sites(generator: Generator) -> list[tuple[str, SynthesisSite]]:
 
 
 class _TimedSite(nn.Module):
-    """One upsampling site and the reduction of what it gives, so that little is copied out."""
+    """One upsampling site that makes its input and reduces its output: a GPU copies little."""
 
-    def __init__(self, site: SynthesisSite, form: Lowering) -> None:
+    x: torch.Tensor
+
+    def __init__(self, site: SynthesisSite, form: Lowering, resolution: int) -> None:
         super().__init__()
         self.site = ConvolutionSite(site, form, 1.0)
+        random = torch.Generator().manual_seed(0)
+        shape = (1, site.weight.shape[1], resolution, resolution)
+        self.register_buffer("x", torch.randn(shape, generator=random))
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """x [N, I, h, h] and w [N, w_dim] → [N, O]."""
-        y: torch.Tensor = self.site(x, w, None)
+    def forward(self, scale: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """scale [N, 1] of the image's feature map and w [N, w_dim] → [N, O]."""
+        y: torch.Tensor = self.site(self.x * scale.view(-1, 1, 1, 1), w, None)
         return y.amax(dim=(2, 3))
 
 
@@ -155,10 +173,8 @@ def _time_site(
     name: str, site: SynthesisSite, backend: str, session: SessionConfig, config: TuneConfig
 ) -> dict[str, float]:
     """Median milliseconds of a batch, by form."""
-    weight = site.weight
     resolution = int(name.partition(".")[0][1:]) // 2
-    w_dim = site.affine.weight.shape[1]
-    shapes = {"x": (weight.shape[1], resolution, resolution), "w": (w_dim,)}
+    shapes = {"scale": (1,), "w": (site.affine.weight.shape[1],)}
     random = np.random.RandomState(0)
     feeds = {
         key: random.standard_normal((config.batch, *shape)).astype(np.float32)
@@ -169,7 +185,7 @@ def _time_site(
     opened = {}
     try:
         for form in LOWERINGS:
-            model = to_onnx(_TimedSite(site, form), examples, ["y"])
+            model = to_onnx(_TimedSite(site, form, resolution), examples, ["y"])
             opened[form] = open_session(
                 model, backend, name=f"{name} {form}", config=replace(session)
             )

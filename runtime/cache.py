@@ -36,7 +36,9 @@ def cache_folder(name: str) -> Path:
     """
     folder = cache_root() / name
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Each by itself: with parents=True only the last one gets the mode.
+        for path in (cache_root(), folder):
+            path.mkdir(parents=path != folder, exist_ok=True, mode=0o700)
         found = folder.stat()
     except OSError as error:
         raise output_error(folder, error) from error

@@ -18,6 +18,7 @@ import msgspec
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import output_error, write_atomic
+from segan.runtime.images import FAST_LEVEL
 from segan.runtime.json_record import decode_record, encode_record
 from segan.runtime.seeds import SeedList
 
@@ -84,13 +85,29 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         mine: dict[str, Any] = msgspec.to_builtins(self)
         theirs: dict[str, Any] = msgspec.to_builtins(other)
         ignored = {"format", "bundle"}
+        if self.encoder is None and _packed_as_before(other):
+            ignored.add("encoder")
         if self.shard_size is None and other.shard_size is None:
             ignored.add("seeds")
         return [
-            f"{name} is {_show(mine[name])} there, {_show(theirs[name])} here"
+            f"{name} is {_there(name, mine[name])} there, {_show(theirs[name])} here"
             for name in mine
             if name not in ignored and mine[name] != theirs[name]
         ]
+
+
+def _there(name: str, value: object) -> str:
+    if name == "encoder" and value is None:
+        return "that of an older segan"
+    return _show(value)
+
+
+def _packed_as_before(record: GenerationRecord) -> bool:
+    """Whether files made before the encoder was noted have the bytes that are written today."""
+    is_png = record.files in ("png", "zip", "tar")
+    if is_png:
+        return record.compress_level != FAST_LEVEL
+    return record.files == "jpeg" or (record.files == "webp" and record.quality != 100)
 
 
 def _show(value: object) -> str:

@@ -26,9 +26,10 @@ def out_of(x: torch.Tensor) -> torch.Tensor | None:
     """Where an element-wise step on ``x``, which nobody else may hold, puts its result.
 
     Into ``x`` itself when no gradients are recorded: at 1024² a map has 128 MiB. The numbers are
-    the same.
+    the same; under autocast, where the result may be of another type than ``x``, it gets its own.
     """
-    return None if torch.is_grad_enabled() else x
+    keeps = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+    return None if keeps else x
 
 
 def lrelu(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:

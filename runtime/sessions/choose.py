@@ -155,7 +155,10 @@ def candidates(
             raise (ConfigError if wrong_use else BackendError)(problem)
         passed_over[name] = problem or ""
     if not found:
-        reasons = " ".join(f"{name}: {reason}" for name, reason in passed_over.items())
+        names: dict[str, list[str]] = {}
+        for name, reason in passed_over.items():
+            names.setdefault(reason.replace(f"backend {name!r}", "it"), []).append(name)
+        reasons = " ".join(f"{', '.join(those)}: {reason}" for reason, those in names.items())
         if all(_misfit(name, precision, there) for name in BACKENDS):
             raise ConfigError(f"no backend computes {precision} from this bundle. {reasons}")
         raise BackendError(f"no backend works here. {reasons}")

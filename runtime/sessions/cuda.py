@@ -160,8 +160,8 @@ def provider_options(config: SessionConfig) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC" if config.low_memory else "EXHAUSTIVE",
         "cudnn_conv_use_max_workspace": "0" if config.low_memory else "1",
         "do_copy_in_default_stream": "1",
-        # TF32 keeps 10 bits of the mantissa, which is not fp32.
-        "use_tf32": "0" if config.precision == "fp32" else "1",
+        # TF32 keeps 10 bits of the mantissa, which is not fp32; fp16 graphs have fp32 parts too.
+        "use_tf32": "0",
     }
 
 

@@ -14,7 +14,6 @@ from segan.export.half import parts_of
 from segan.export.int8 import _balance, _channel_maxima, draft_int8
 from segan.export.reduced import synthesis_onnx
 from segan.runtime import load
-from segan.runtime.errors import VerifyError
 from segan.runtime.sessions.choose import open_session
 from segan.train.config import NetworkConfig, SubspaceConfig
 from segan.train.generator import Generator
@@ -173,16 +172,32 @@ def test_export_writes_and_verifies_it(tmp_path: Path) -> None:
             ours, plain = (g.generate(range(8)).astype(float) for g in (int8, fp32))
             # Peak to peak 255; the record has wider sliders too.
             assert 10 * np.log10(255**2 / np.mean((ours - plain) ** 2)) > 33
-    assert manifest.provenance["int8"]["from_resolution"] in (4, 8, 16)
+    assert result.refused is None
+    lowest = manifest.provenance["int8"]["from_resolution"]
+    model = onnx.load(path / "synthesis.int8.onnx")
+    quantized = {
+        int(node.name.partition(".")[0][1:])
+        for node in model.graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+        and node.input[1].endswith("_DequantizeLinear_Output")
+    }
+    assert quantized == {r for r in (4, 8, 16) if r >= lowest}
 
 
-def test_images_that_do_not_hold_write_nothing(
+def test_without_images_that_hold_the_bundle_is_written_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from segan.export import verify_reduced
 
     limits = verify_reduced.Limits(psnr_db=90, image_psnr_db=90, error=0.1, shift=0.1)
     monkeypatch.setitem(verify_reduced.LIMITS, "int8", limits)
-    with pytest.raises(VerifyError, match=r"the int8 graph .* Export without --int8"):
-        export_bundle(_generator(), tmp_path / "a.segan", ExportConfig(precisions=("int8",)))
-    assert not list(tmp_path.iterdir())
+    path = tmp_path / "a.segan"
+    config = ExportConfig(precisions=("int8", "fp16"))
+    result = export_bundle(_generator(), path, config)
+    assert result.refused is not None
+    assert "The bundle was written without it" in result.refused
+    assert set(result.manifest.graphs.synthesis) == {"fp32", "fp16"}
+    assert "int8" not in result.manifest.provenance
+    assert not (path / "synthesis.int8.onnx").exists()
+    with load(path, "cpu") as generator:
+        assert len(generator.generate([1])) == 1

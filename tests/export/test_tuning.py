@@ -69,6 +69,10 @@ def test_the_manifest_tells_what_was_chosen_and_why(
     [
         ({"batch": 0}, "batch is 0; expected 1 or more"),
         ({"rounds": 0}, "rounds is 0"),
+        (
+            {"precision": "fp16"},
+            "to tune for is 'fp16'; expected one of auto, fp32, bf16",
+        ),
         ({"seconds": 0.0}, r"seconds is 0\.0; expected more than 0"),
     ],
 )

@@ -265,9 +265,9 @@ def test_a_failing_run_does_not_go_on_elsewhere() -> None:
     assert session._session._enable_fallback is False
 
 
-def test_tf32_is_off_in_fp32_alone() -> None:
+def test_tf32_is_off() -> None:
     assert cuda.provider_options(SessionConfig(precision="fp32"))["use_tf32"] == "0"
-    assert cuda.provider_options(SessionConfig(precision="fp16"))["use_tf32"] == "1"
+    assert cuda.provider_options(SessionConfig(precision="fp16"))["use_tf32"] == "0"
 
 
 @pytest.mark.parametrize(
