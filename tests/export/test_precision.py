@@ -490,7 +490,7 @@ def test_a_grey_image_where_little_is_seen(
 
 @pytest.mark.parametrize("precisions", [("fp8",), ("fp32",), ("fp16", "fp16")])
 def test_wrong_precisions(precisions: Any) -> None:
-    with pytest.raises(ConfigError, match="expected each of fp16, bf16 once at most"):
+    with pytest.raises(ConfigError, match="expected each of fp16, bf16, int8 once at most"):
         ExportConfig(precisions=precisions)
 
 
