@@ -4,9 +4,11 @@
     python benchmarks/import_table.py --only 64
 
 Each row is a whole ``segan import`` with one thread: seconds of CPU (wall seconds would tell of
-what else the machine does), and the largest resident memory of any of its processes. Checkpoints
-are as large as the projects' own: with G and D beside G_ema, g and d beside g_ema. Needs the
-repository, for the writers of checkpoints in tests/export.
+what else the machine does), the largest resident memory of any of its processes, and, on Linux,
+that of all of them at once, looked at every 20 ms: the sum of what each has (RSS), and of its
+shares, in which pages of several processes count once (PSS). Checkpoints are as large as the
+projects' own: with G and D beside G_ema, g and d beside g_ema. Needs the repository, for the
+writers of checkpoints in tests/export.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,32 +121,53 @@ ROWS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "ada-1024": ("`ada`, clamp 256, config F", lambda: ada(1024, 32_768)),
 }
 
-#: Runs a command; prints its processes' seconds of CPU and the largest resident memory of any.
-_MEASURED = (
-    "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
-    "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
-    "print(used.ru_utime + used.ru_stime, used.ru_maxrss); sys.exit(code)"
-)
+#: Seconds between two looks at the memory.
+_INTERVAL = 0.02
 
 
 def measure(file: Path, out: Path) -> dict[str, Any]:
-    """Imports a file in a process of its own: what it printed, CPU seconds and peak bytes."""
+    """Imports a file in a process of its own: what it printed, CPU seconds, and peaks in bytes.
+
+    ``peak`` is that of the largest process; ``rss`` and ``pss`` are those of all at once.
+    """
     command = [sys.executable, "-m", "segan.cli.main", "import", str(file), "-o", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, *command, "--json"],
+    with subprocess.Popen(
+        [*command, "--json"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        check=True,
-    )
-    told, used = done.stdout.decode().strip().splitlines()
-    seconds, peak = used.split()
-    found: dict[str, Any] = json.loads(told)
+    ) as process:
+        rss = pss = ended = 0
+        while not ended:
+            found = _memory(process.pid)
+            rss, pss = max(rss, found[0]), max(pss, found[1])
+            time.sleep(_INTERVAL)
+            # With those processes that it has waited for.
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.stdout is not None
+        told: dict[str, Any] = json.loads(process.stdout.read())
     # Linux counts in KiB, macOS in bytes.
-    return found | {
-        "cpu": float(seconds),
-        "peak": int(peak) * (1 if sys.platform == "darwin" else 1024),
-    }
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    cpu = used.ru_utime + used.ru_stime
+    return told | {"cpu": cpu, "peak": peak, "rss": rss, "pss": pss}
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """Resident bytes of a process and its descendants, (RSS, PSS); 0 where /proc does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+        rss, pss = sizes["Rss:"], sizes["Pss:"]
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (OSError, KeyError):
+        return 0, 0  # It has ended.
+    below = [_memory(child) for child in children]
+    return rss + sum(found[0] for found in below), pss + sum(found[1] for found in below)
 
 
 def main() -> None:
@@ -154,7 +178,8 @@ def main() -> None:
     torch.manual_seed(0)
     print(
         "| layout | image | architecture | parameters | file | error | largest | CPU time "
-        "| peak memory | peak / file |\n|---|---|---|---:|---:|---:|---:|---:|---:|---:|"
+        "| largest process | all, PSS | all, RSS | RSS / file |\n"
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
     for name, (layout, make) in ROWS.items():
         if options.only not in name:
@@ -169,7 +194,8 @@ def main() -> None:
             f"| {layout} | {found['resolution']}² | {found['architecture']} "
             f"| {found['parameters']:,} | {size / 2**20:.0f} MiB | {found['max_error']:.1e} "
             f"| {largest:.1f} | {found['cpu']:.0f} s | {found['peak'] / 2**20:.0f} MiB "
-            f"| {found['peak'] / size:.1f} |",
+            f"| {found['pss'] / 2**20:.0f} MiB | {found['rss'] / 2**20:.0f} MiB "
+            f"| {found['rss'] / size:.2f} |",
             flush=True,
         )
 

@@ -14,7 +14,8 @@ from segan.runtime.errors import BackendError, ConfigError, VerifyError
 
 if TYPE_CHECKING:
     from segan.export.engines import EngineFile
-    from segan.export.exporter import ExportConfig, ExportResult
+    from segan.export.exporter import ExportConfig
+    from segan.export.finishing import ExportResult
     from segan.export.precision import ReducedPrecision
     from segan.runtime.manifest import Manifest
     from segan.train.checkpoint import LoadedGenerator
@@ -152,7 +153,8 @@ def command(
     found = resolve_checkpoint(checkpoint)
     click.echo(f"checkpoint: {_short(found)}", err=True)
 
-    from segan.export.exporter import ExportConfig, bundle_name, export_bundle
+    from segan.export.bundle_writer import bundle_name
+    from segan.export.exporter import ExportConfig, export_bundle
     from segan.export.tuning import TuneConfig
 
     config = ExportConfig(

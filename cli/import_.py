@@ -86,7 +86,7 @@ def command(
     Nothing in the file is executed: it is read as data, and what asks for more is refused. The
     bundle's images are compared with those of the generator in PyTorch, as segan export does.
     """
-    from segan.export.exporter import bundle_name
+    from segan.export.bundle_writer import bundle_name
     from segan.export.importer import ImportConfig, import_model
 
     config = ImportConfig(

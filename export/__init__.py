@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segan.export.exporter import ExportConfig, ExportResult, export_bundle
+    from segan.export.exporter import ExportConfig, export_bundle
+    from segan.export.finishing import ExportResult
 
 __all__ = ["ExportConfig", "ExportResult", "export_bundle"]
 

@@ -7,9 +7,6 @@ for itself: ``python -m segan.export.bundle_images FOLDER BUNDLE BACKEND PRECISI
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.export.memory import frugal_memory
-from segan.runtime.errors import BackendError, SeganError
+from segan.export.own_process import run_main, run_module
+from segan.runtime.errors import BackendError
 from segan.runtime.generator import Generator, load
 
 Array = NDArray[np.float32]
@@ -53,7 +51,12 @@ def compute_images(
         BackendError: the backend failed, or its process did.
     """
     if own_process:
-        _in_own_process(folder, bundle, backend, precision)
+        run_module(
+            __name__,
+            [str(folder), str(bundle), backend, precision],
+            task="computed the bundle's images",
+            failure=BackendError,
+        )
         yield from names
         return
     with load(bundle, backend, precision=precision) as generator:
@@ -71,41 +74,19 @@ def _compute(generator: Generator, folder: Path, name: str) -> None:
     np.save(folder / f"{name}{FOUND}", images, allow_pickle=False)
 
 
-def _in_own_process(folder: Path, bundle: Path, backend: str, precision: str) -> None:
-    # -P: no module is taken from the folder that the user happens to stand in.
-    command = [sys.executable, "-P", "-m", __name__, str(folder), str(bundle), backend, precision]
-    with tempfile.TemporaryFile() as messages:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, check=False
-        )
-        messages.seek(0)
-        lines = messages.read().decode(errors="replace").strip().splitlines()
-    if done.returncode:
-        last = lines[-1] if lines else "it said nothing"
-        what = f"with exit status {done.returncode}"
-        if done.returncode < 0:
-            what = f"on signal {-done.returncode}, perhaps for lack of memory"
-        raise BackendError(f"the process that computed the bundle's images ended {what}: {last}")
-
-
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     """Computes the images of all batches in a folder; see ``compute_images``."""
     folder, bundle, (backend, precision) = Path(arguments[0]), Path(arguments[1]), arguments[2:4]
     names = sorted(
         entry.name.removesuffix(INPUTS) for entry in os.scandir(folder) if INPUTS in entry.name
     )
-    try:
-        with (
-            frugal_memory(),
-            load(bundle, backend, precision=precision, low_memory=True) as generator,
-        ):
-            for name in names:
-                _compute(generator, folder, name)
-    except SeganError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    with (
+        frugal_memory(),
+        load(bundle, backend, precision=precision, low_memory=True) as generator,
+    ):
+        for name in names:
+            _compute(generator, folder, name)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    run_main(main)

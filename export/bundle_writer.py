@@ -46,6 +46,11 @@ def check_target(out: Path) -> None:
         raise output_error(out, error) from error
 
 
+def bundle_name(text: str) -> str:
+    """A file name for a bundle of that name: ``faces 64`` → ``faces-64.segan``."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', text).strip('.-') or 'model'}{SUFFIX}"
+
+
 def zip_path(out: Path) -> Path:
     """Where the zip of the bundle ``out`` is written: NAME.segan.zip beside it."""
     return out.with_name(f"{out.name}.zip")
@@ -72,7 +77,41 @@ def _check_replaceable(path: Path) -> None:
     )
 
 
-class BundleDraft:
+class DraftFolder:
+    """The files of a bundle in the making.
+
+    Args:
+        path: a folder, which exists.
+
+    Attributes:
+        path: the folder.
+        files: sha256 of the files so far, by name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: dict[str, str] = {}
+
+    def add(self, name: str, data: bytes) -> None:
+        """Writes one file. Raises: OutputError."""
+        write_atomic(self.path / name, data)
+        self.files[name] = hashlib.sha256(data).hexdigest()
+
+    def remove(self, name: str) -> None:
+        """Takes one file out again. Raises: OutputError."""
+        try:
+            (self.path / name).unlink()
+        except OSError as error:
+            raise output_error(self.path / name, error) from error
+        del self.files[name]
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Writes or replaces manifest.json. Raises: OutputError."""
+        manifest.check()
+        write_atomic(self.path / MANIFEST, encode_manifest(manifest))
+
+
+class BundleDraft(DraftFolder):
     """A bundle in the making. Use as a context manager; without ``commit`` nothing remains.
 
     Args:
@@ -92,8 +131,7 @@ class BundleDraft:
         # A link is followed, so that the bundle that it points to is replaced, not the link.
         self._out = Path(os.path.realpath(out))
         self._told = out
-        self.path = self._beside("tmp")
-        self.files: dict[str, str] = {}
+        super().__init__(self._beside("tmp"))
 
     def _beside(self, kind: str) -> Path:
         return self._out.with_name(f"{self._out.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
@@ -143,24 +181,6 @@ class BundleDraft:
             raise output_error(self._told, error) from error
         yield folder
         shutil.rmtree(folder)
-
-    def add(self, name: str, data: bytes) -> None:
-        """Writes one file. Raises: OutputError."""
-        write_atomic(self.path / name, data)
-        self.files[name] = hashlib.sha256(data).hexdigest()
-
-    def remove(self, name: str) -> None:
-        """Takes one file out again. Raises: OutputError."""
-        try:
-            (self.path / name).unlink()
-        except OSError as error:
-            raise output_error(self.path / name, error) from error
-        del self.files[name]
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Writes or replaces manifest.json. Raises: OutputError."""
-        manifest.check()
-        write_atomic(self.path / MANIFEST, encode_manifest(manifest))
 
     def check_zip(self) -> None:
         """Raises OutputError when something that is not a bundle stands in the zip's place."""

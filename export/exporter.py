@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +18,13 @@ import msgspec
 import numpy as np
 import torch
 
-from segan.export.bundle_writer import BundleDraft, check_target, zip_path
+from segan.export.bundle_writer import BundleDraft, DraftFolder, check_target
+from segan.export.finishing import ExportResult, commit_draft, verify_draft
 from segan.export.graphs import OPSET, MappingGraph, OffsetsGraph, SynthesisGraph
 from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import frugal_memory, release_memory
 from segan.export.precision import REDUCED, ReducedPrecision
-from segan.export.reference import fresh_seeds, make_reference
-from segan.export.verify import VerifyResult, verify_bundle
+from segan.export.reference import Reference, fresh_seeds, make_reference
 from segan.runtime.bundle import ATTRIBUTES
 from segan.runtime.errors import ConfigError
 from segan.runtime.manifest import FORMAT, Graphs, Manifest
@@ -105,29 +104,6 @@ class ExportConfig:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportResult:
-    """What was written.
-
-    Attributes:
-        path: the bundle, a folder.
-        zip_path: the same as one file; None when it was not asked for.
-        manifest: as written.
-        sizes: bytes of each file but the manifest.
-        refused: why there is no int8 graph although it was asked for.
-        verification: what verification of the fp32 graphs measured; the manifest has it all.
-        seconds: wall time of it all.
-    """
-
-    path: Path
-    zip_path: Path | None
-    manifest: Manifest
-    sizes: dict[str, int]
-    verification: VerifyResult
-    seconds: float
-    refused: str | None = None
-
-
 def export_bundle(
     source: Generator | LoadedGenerator | Path | str,
     out: Path | str,
@@ -159,9 +135,52 @@ def export_bundle(
     if isinstance(source, Path | str):
         step("loading the checkpoint")
         source = load_generator(resolve_checkpoint(Path(source)))
+    name = config.name or (source.meta.name if isinstance(source, LoadedGenerator) else out.stem)
+    with frugal_memory(), BundleDraft(out) as draft:
+        with draft.scratch() as scratch:
+            manifest, reference = draft_bundle(source, draft, scratch, config, name, step)
+            manifest, verification = verify_draft(
+                draft, manifest, reference, config.tolerance, step
+            )
+        refused: str | None = None
+        if config.precisions:
+            from segan.export.reduced import add_precisions
+
+            generator = source.generator if isinstance(source, LoadedGenerator) else source
+            manifest, refused = add_precisions(
+                draft, manifest, _as_exported(generator), config.precisions, step
+            )
+        return commit_draft(
+            draft, out, manifest, verification, zip=config.zip, start=start, refused=refused
+        )
+
+
+def draft_bundle(
+    source: Generator | LoadedGenerator,
+    draft: DraftFolder,
+    scratch: Path,
+    config: ExportConfig,
+    name: str,
+    step: Callable[[str], None],
+) -> tuple[Manifest, Reference]:
+    """Writes the files of a bundle that is not verified yet, and the generator's images.
+
+    Args:
+        source: a generator, which is not changed.
+        draft: takes the files: the fp32 graphs and the manifest.
+        scratch: a folder that takes the images.
+        config: how to export; its name does not count.
+        name: of the bundle, for people.
+        step: called with a few words before each step.
+
+    Returns:
+        The manifest, as written, and the images.
+
+    Raises:
+        ConfigError, ExportError, VerifyError, OutputError: see ``export_bundle``.
+    """
     loaded = source if isinstance(source, LoadedGenerator) else None
-    original = source.generator if isinstance(source, LoadedGenerator) else source
-    generator = _as_exported(original)
+    generator = _as_exported(source.generator if isinstance(source, LoadedGenerator) else source)
     lowering: Mapping[str, Lowering] = config.table(generator)
     tuned: dict[str, Any] = {}
     if config.tune is not None:
@@ -172,7 +191,6 @@ def export_bundle(
         )
         lowering, tuned = tuning.lowering, {"tuning": tuning.as_dict()}
     sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
-    name = config.name or (loaded.meta.name if loaded else out.stem)
     manifest = Manifest(
         **_shapes(generator),
         graphs=GRAPHS,
@@ -183,58 +201,22 @@ def export_bundle(
         verification=(),
         files={},
     )
-    with frugal_memory(), BundleDraft(out) as draft:
-        with draft.scratch() as scratch:
-            # The generator's images first: what exporting leaves in the memory is not there yet.
-            reference = make_reference(
-                generator,
-                manifest,
-                scratch,
-                seeds=fresh_seeds(sum(config.batch_sizes), sha256),
-                batch_sizes=config.batch_sizes,
-                on_case=lambda case: step(f"computing in PyTorch: {case}"),
-            )
-            for name, data in export_files(generator, lowering, step):
-                draft.add(name, data)
-                del data
-            release_memory()
-            manifest = msgspec.structs.replace(manifest, files=dict(draft.files))
-            draft.write_manifest(manifest)
-            verification = verify_bundle(
-                reference,
-                draft.path,
-                tolerance=config.tolerance,
-                on_case=lambda case: step(f"verifying: {case}"),
-            )
-        verification.check()
-        manifest = msgspec.structs.replace(manifest, verification=(verification.record,))
-        draft.write_manifest(manifest)
-
-        def seeds(count: int, purpose: str) -> list[int]:
-            return fresh_seeds(count, f"{purpose} {sha256}")
-
-        refused: str | None = None
-        if config.precisions:
-            from segan.export.reduced import add_precisions
-
-            manifest, refused = add_precisions(
-                draft, manifest, generator, config.precisions, seeds, step
-            )
-        sizes = {name: (draft.path / name).stat().st_size for name in draft.files}
-        if config.zip:
-            draft.check_zip()
-        draft.commit()
-        if config.zip:
-            draft.write_zip()
-    return ExportResult(
-        path=out,
-        zip_path=zip_path(out) if config.zip else None,
-        manifest=manifest,
-        sizes=sizes,
-        verification=verification,
-        seconds=time.perf_counter() - start,
-        refused=refused,
+    # The generator's images first: what exporting leaves in the memory is not there yet.
+    reference = make_reference(
+        generator,
+        manifest,
+        scratch,
+        seeds=fresh_seeds(sum(config.batch_sizes), sha256),
+        batch_sizes=config.batch_sizes,
+        on_case=lambda case: step(f"computing in PyTorch: {case}"),
     )
+    for file, data in export_files(generator, lowering, step):
+        draft.add(file, data)
+        del data
+    release_memory()
+    manifest = msgspec.structs.replace(manifest, files=dict(draft.files))
+    draft.write_manifest(manifest)
+    return manifest, reference
 
 
 def _as_exported(generator: Generator) -> Generator:
@@ -246,11 +228,6 @@ def _as_exported(generator: Generator) -> Generator:
     ):
         return generator
     return copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
-
-
-def bundle_name(text: str) -> str:
-    """A file name for a bundle of that name: ``faces 64`` → ``faces-64.segan``."""
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', text).strip('.-') or 'model'}.segan"
 
 
 def export_files(

@@ -6,25 +6,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from segan.export.exporter import ExportConfig, ExportResult, export_bundle
-from segan.export.foreign import LAYOUTS, ForeignModel, open_foreign
-from segan.export.import_ada import read_ada
-from segan.export.import_rosinality import read_rosinality
-from segan.export.import_segan_pytorch import read_segan_pytorch
-from segan.export.imported_model import ImportedModel, build_generator
-from segan.export.lowering import Lowering
+from segan.export.bundle_writer import BundleDraft
+from segan.export.finishing import ExportResult, commit_draft, verify_draft
+from segan.export.foreign import LAYOUTS, open_foreign
+from segan.export.import_process import DraftRequest, draft_import
+from segan.export.memory import frugal_memory
 from segan.export.precision import ReducedPrecision
 from segan.runtime.errors import ConfigError
-from segan.train.checkpoint import load_generator, resolve_checkpoint
-from segan.train.generator import Generator
 
-_READERS: Mapping[str, Callable[[ForeignModel], ImportedModel]] = {
-    "ada": read_ada,
-    "rosinality": read_rosinality,
-    "segan-pytorch": read_segan_pytorch,
-}
+# PyTorch is imported where a generator is: a process that imports a file needs none.
+if TYPE_CHECKING:
+    from segan.export.lowering import Lowering
+    from segan.train.generator import Generator
 
 #: What people call the layouts.
 TITLES = {
@@ -33,9 +28,6 @@ TITLES = {
     "segan-pytorch": "curefate/SEGan_Pytorch",
     "segan": "segan",
 }
-
-#: Batches that verification runs: large images need much memory each.
-_BATCHES = {1024: (1, 2), 512: (1, 2), 256: (1, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +108,19 @@ def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerat
     Raises:
         CheckpointError: not a StyleGAN2 generator that segan knows; damaged; hostile.
     """
+    from segan.export.import_ada import read_ada
+    from segan.export.import_rosinality import read_rosinality
+    from segan.export.import_segan_pytorch import read_segan_pytorch
+    from segan.export.imported_model import build_generator
+
+    readers = {
+        "ada": read_ada,
+        "rosinality": read_rosinality,
+        "segan-pytorch": read_segan_pytorch,
+    }
     path = Path(path)
     with open_foreign(path, layout) as foreign:
-        model = _READERS[foreign.layout](foreign)
+        model = readers[foreign.layout](foreign)
         generator = build_generator(model)
         source = {
             "file": path.name,
@@ -163,48 +165,64 @@ def import_model(
     start = time.perf_counter()
     config, path, out = config or ImportConfig(), Path(path), Path(out)
     step = on_step or (lambda _: None)
-    common: dict[str, Any] = {
-        "lowering": config.lowering,
-        "tolerance": config.tolerance,
-        "precisions": config.precisions,
-        "zip": config.zip,
-    }
     step(f"reading {path.name}")
     if path.is_dir():
-        loaded = load_generator(resolve_checkpoint(path))
-        exported = export_bundle(
-            loaded, out, ExportConfig(name=config.name, **common), on_step=on_step
+        return _import_own(path, out, config, step, start)
+    with frugal_memory(), BundleDraft(out) as draft:
+        with draft.scratch() as scratch:
+            request = DraftRequest(
+                file=str(path),
+                folder=str(draft.path),
+                scratch=str(scratch),
+                name=config.name or path.stem,
+                layout=config.layout,
+                lowering=config.lowering,
+                tolerance=config.tolerance,
+            )
+            drafted = draft_import(request, step)
+            draft.files.update(drafted.manifest.files)
+            manifest, verification = verify_draft(
+                draft, drafted.manifest, drafted.reference, config.tolerance, step
+            )
+        refused: str | None = None
+        if config.precisions:
+            from segan.export.reduced import add_precisions
+
+            generator = load_foreign(path, config.layout).generator
+            manifest, refused = add_precisions(draft, manifest, generator, config.precisions, step)
+        exported = commit_draft(
+            draft, out, manifest, verification, zip=config.zip, start=start, refused=refused
         )
-        return ImportResult(
-            layout="segan",
-            container="safetensors",
-            parameters=_count(loaded.generator),
-            notes=(),
-            export=exported,
-            seconds=time.perf_counter() - start,
-        )
-    imported = load_foreign(path, config.layout)
-    generator = imported.generator
-    exported = export_bundle(
-        generator,
-        out,
-        ExportConfig(
-            name=config.name or path.stem,
-            batch_sizes=_BATCHES.get(generator.network.resolution, (1, 3, 8)),
-            provenance=imported.provenance,
-            **common,
-        ),
-        on_step=on_step,
-    )
     return ImportResult(
-        layout=imported.layout,
-        container=imported.container,
-        parameters=_count(generator),
-        notes=imported.notes,
+        layout=drafted.layout,
+        container=drafted.container,
+        parameters=drafted.parameters,
+        notes=drafted.notes,
         export=exported,
         seconds=time.perf_counter() - start,
     )
 
 
-def _count(generator: Generator) -> int:
-    return sum(value.numel() for value in generator.parameters())
+def _import_own(
+    path: Path, out: Path, config: ImportConfig, step: Callable[[str], None], start: float
+) -> ImportResult:
+    """Exports a run or checkpoint folder of segan's own."""
+    from segan.export.exporter import ExportConfig, export_bundle
+    from segan.train.checkpoint import load_generator, resolve_checkpoint
+
+    loaded = load_generator(resolve_checkpoint(path))
+    settings = ExportConfig(
+        name=config.name,
+        lowering=config.lowering,
+        tolerance=config.tolerance,
+        precisions=config.precisions,
+        zip=config.zip,
+    )
+    return ImportResult(
+        layout="segan",
+        container="safetensors",
+        parameters=sum(value.numel() for value in loaded.generator.parameters()),
+        notes=(),
+        export=export_bundle(loaded, out, settings, on_step=step),
+        seconds=time.perf_counter() - start,
+    )

@@ -15,6 +15,7 @@ from segan.export.int8 import draft_int8
 from segan.export.lowering import Lowering
 from segan.export.memory import release_memory
 from segan.export.precision import ReducedPrecision, graph_name
+from segan.export.reference import fresh_seeds
 from segan.export.to_onnx import to_onnx
 from segan.export.verify_reduced import (
     LIMITS,
@@ -30,6 +31,7 @@ from segan.train.generator import Generator
 #: Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
 EXAMPLES = 2
 
+#: (count, purpose) → that many seeds, for this purpose alone.
 Seeds = Callable[[int, str], list[int]]
 
 
@@ -38,7 +40,6 @@ def add_precisions(
     manifest: Manifest,
     generator: Generator,
     precisions: tuple[ReducedPrecision, ...],
-    seeds: Seeds,
     step: Callable[[str], None],
 ) -> tuple[Manifest, str | None]:
     """Adds graphs to a bundle whose fp32 graphs are there and verified.
@@ -48,7 +49,6 @@ def add_precisions(
         manifest: as it stands in ``draft``.
         generator: on the CPU, float32, in evaluation mode.
         precisions: what to add.
-        seeds: (count, purpose) → that many seeds, for this purpose alone.
         step: called with a few words before each step.
 
     Returns:
@@ -61,6 +61,11 @@ def add_precisions(
         OutputError: the bundle cannot be written.
     """
     problem: str | None = None
+    sha256 = manifest.provenance["weights_sha256"]
+
+    def seeds(count: int, purpose: str) -> list[int]:
+        return fresh_seeds(count, f"{purpose} {sha256}")
+
     for precision in precisions:
         if precision == "int8":
             manifest, problem = _add_int8(draft, manifest, generator, seeds, step)
@@ -193,6 +198,6 @@ def _add_int8(
     problem = next(result for result in results if result.problem is not None)
     return before, (
         f"the int8 graph ({problem.record.backend}) {problem.problem} That is with int8 at the "
-        f"last resolution alone; a PSNR of {LIMITS['int8'].psnr_db:g} dB is expected. The bundle was "
-        "written without it."
+        f"last resolution alone; a PSNR of {LIMITS['int8'].psnr_db:g} dB is expected. The bundle "
+        "was written without it."
     )

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segan.export.bundle_images import INPUTS
@@ -20,7 +20,9 @@ from segan.runtime.errors import VerifyError
 from segan.runtime.files import output_error
 from segan.runtime.latents import psi_row, sample_coords, sample_noise, sample_z
 from segan.runtime.manifest import Manifest
-from segan.train.generator import Generator
+
+if TYPE_CHECKING:
+    from segan.train.generator import Generator
 
 Array = NDArray[np.float32]
 
@@ -199,6 +201,8 @@ def _inputs(
 
 def _run(generator: Generator, inputs: dict[str, Array], part: int) -> Array:
     """The generator's images, ``part`` at a time; images do not mix."""
+    import torch  # not in the memory of a process that only compares
+
     images = []
     for first in range(0, len(inputs["z"]), part):
         # The noise may be one for all.

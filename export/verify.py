@@ -103,7 +103,6 @@ def verify_bundle(
     """
     start = time.perf_counter()
     manifest = open_bundle(path).manifest
-    backend = candidates(backend, precision, manifest.graphs.synthesis)[0].backend
     _check_inputs(reference.manifest, manifest)
     errors: dict[str, float] = {}
     squares, pixels = 0.0, 0
@@ -131,6 +130,8 @@ def verify_bundle(
         pixels += difference.size
     assert next(computed, None) is None, "as many as there are batches"
     mse = max(squares / pixels, _SMALLEST_MSE)
+    # Asked last: the answer brings the backend's libraries into the memory.
+    backend = candidates(backend, precision, manifest.graphs.synthesis)[0].backend
     record = Verification(
         backend=backend,
         precision=precision,

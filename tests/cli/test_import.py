@@ -128,3 +128,19 @@ def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
     assert "is missing" in capsys.readouterr().err
     assert run(["import", str(tmp_path / "none.pkl"), "--layout", "x"]) == 2
     assert run(["import"]) == 2
+
+
+def test_half_precision_and_a_zip_are_written_too(
+    tmp_path: Path, models: ModuleType, capsys: Capture
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        original = models.make_ada(resolution=16, channels=(8, 6, 4))
+    file, out = tmp_path / "a.pkl", tmp_path / "a.segan"
+    file.write_bytes(models.ada_bytes(original))
+    assert run(["import", str(file), "-o", str(out), "--fp16", "--zip", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "fp16" in json.dumps(told["precisions"])
+    assert (out / "synthesis.fp16.onnx").is_file()
+    assert Path(told["zip"]).is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pkl", "a.segan", "a.segan.zip"]

@@ -15,8 +15,7 @@ import torch
 from onnx import load_from_string, numpy_helper
 
 from segan.export import ExportConfig, export_bundle, exporter
-from segan.export.bundle_writer import BundleDraft
-from segan.export.exporter import bundle_name
+from segan.export.bundle_writer import BundleDraft, bundle_name
 from segan.export.reference import fresh_seeds
 from segan.runtime.bundle import open_bundle
 from segan.runtime.errors import ConfigError, OutputError, VerifyError

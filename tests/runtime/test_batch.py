@@ -229,14 +229,30 @@ def test_a_batch_begun_by_another_encoder_is_not_finished_by_this_one(
     generate_batch(generator, BatchRequest(seeds=range(4)), tmp_path)
     path = tmp_path / "generation.json"
     record = json.loads(path.read_bytes())
-    for there, said in ((record["encoder"] + "9", "up[+]rle.*9 there"), (None, "none there")):
+    for there, said in (
+        (record["encoder"] + "9", "up[+]rle.*9 there"),
+        (None, "that of an older segan there"),
+    ):
         path.write_text(json.dumps({**record, "encoder": there}))
         with pytest.raises(ConfigError, match=f"encoder is {said}.*--overwrite"):
             generate_batch(generator, BatchRequest(seeds=range(5)), tmp_path)
     del record["encoder"]  # as it was written before there was a choice
     path.write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match="encoder is none there"):
+    with pytest.raises(ConfigError, match="encoder is that of an older segan there"):
         generate_batch(generator, BatchRequest(seeds=range(5)), tmp_path)
+
+
+@pytest.mark.parametrize("encoding", [{"compress_level": 6}, {"format": "jpeg"}])
+def test_a_batch_of_an_older_segan_is_finished_where_the_bytes_are_the_same(
+    generator: Generator, tmp_path: Path, encoding: Any
+) -> None:
+    generate_batch(generator, BatchRequest(seeds=range(4), **encoding), tmp_path)
+    path = tmp_path / "generation.json"
+    record = json.loads(path.read_bytes())
+    del record["encoder"], record["precision"]
+    path.write_text(json.dumps(record))
+    result = generate_batch(generator, BatchRequest(seeds=range(6), **encoding), tmp_path)
+    assert (result.found, result.written) == (4, 2)
 
 
 def test_shards_are_tied_to_their_seeds(generator: Generator, tmp_path: Path) -> None:
