@@ -314,13 +314,21 @@ class TensorRTGraphs(BundleGraphs):
         """The address of the bundle's noise on the GPU, copied there once."""
         assert self.noise is not None
         if not self._constant.size:
-            address = self._constant.reach(self.noise.nbytes)
             pinned = self.device.pin(self.noise.nbytes)
-            pinned.view(0, self.noise.shape, _F32)[...] = self.noise
-            stream = self.device.compute
-            self.device.copy(address, pinned.address, self.noise.nbytes, "HostToDevice", stream)
-            self.device.finish()
-            pinned.free()
+            try:
+                pinned.view(0, self.noise.shape, _F32)[...] = self.noise
+                address = self._constant.reach(self.noise.nbytes)
+                stream = self.device.compute
+                self.device.copy(address, pinned.address, self.noise.nbytes, "HostToDevice", stream)
+                self.device.finish()
+            except BaseException:
+                # Memory that is there counts as filled.
+                self._settle()
+                with contextlib.suppress(BackendError):
+                    self._constant.free()
+                raise
+            finally:
+                pinned.free()
         return self._constant.reach(self.noise.nbytes)
 
     # What comes down.

@@ -24,7 +24,7 @@ class GrowingBuffer:
     """Memory of the GPU that is allocated anew when more is needed.
 
     Attributes:
-        moves: how often its address has changed; whoever kept an address compares.
+        moves: how often an address became invalid; whoever kept an address compares.
     """
 
     def __init__(self, device: Device) -> None:
@@ -37,7 +37,6 @@ class GrowingBuffer:
         if self._buffer is None or self._buffer.size < size:
             self.free()
             self._buffer = self._device.allocate(size)
-            self.moves += 1
         return self._buffer.address
 
     @property
@@ -48,9 +47,13 @@ class GrowingBuffer:
     def free(self) -> None:
         """Gives the memory back, once nothing on a stream uses it."""
         if self._buffer is not None:
-            self._device.finish()
-            self._buffer.free()
-            self._buffer = None
+            buffer, self._buffer = self._buffer, None
+            # Here and not after allocating: that may fail, and the old address is gone all the same.
+            self.moves += 1
+            try:
+                self._device.finish()
+            finally:
+                buffer.free()
 
 
 def arrange(tensors: Mapping[str, tuple[Shape, Any]]) -> tuple[dict[str, int], int]:
@@ -227,8 +230,9 @@ class DeviceEngine:
         addresses |= {name: target + offset for name, offset in outputs.items()}
         self.bind(self._plain, shapes, addresses)
         if self._staging is None or self._staging.size < feed_size + fetched:
-            if self._staging is not None:
-                self._staging.free()
+            old, self._staging = self._staging, None
+            if old is not None:
+                old.free()
             self._staging = device.pin(feed_size + fetched)
         for name, x in feeds.items():
             self._staging.view(inputs[name], x.shape, x.dtype)[...] = x
@@ -255,4 +259,5 @@ class DeviceEngine:
                 buffer.free()
         if self._staging is not None:
             self._staging.free()
+            self._staging = None
         self._engine = self._runtime = None

@@ -316,6 +316,76 @@ def test_a_single_image_that_does_not_fit(card: Any, toy: Generator) -> None:
         toy.generate([1])
 
 
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("room", [0, 3000, 9000, 12_000])
+def test_a_smaller_batch_after_memory_ran_out(
+    any_card: Any, toy_bundle: Path, oracle: Oracle, same_images: Same, before: int, room: int
+) -> None:
+    image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
+    with load(toy_bundle, "tensorrt") as toy:
+        for _ in range(before):
+            same_images(toy.generate(SEEDS[:1]), image[:1])
+        any_card.cuda.limit = any_card.cuda.used() + room
+        with pytest.raises(BackendError, match="does not suffice for a batch of 4"):
+            toy.generate(SEEDS[:4])
+        for count in (1, 1, 1):
+            same_images(toy.generate(SEEDS[:count]), image[:count])
+        any_card.cuda.limit = 1 << 30
+        for count in (4, 1, 4, 2, 1):
+            same_images(toy.generate(SEEDS[:count]), image[:count])
+    assert any_card.cuda.blocks == {}
+
+
+@pytest.mark.parametrize("pins", [0, 1, 2])
+@pytest.mark.parametrize("before", [0, 1])
+def test_host_memory_runs_out_once(
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same, before: int, pins: int
+) -> None:
+    image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
+    for _ in range(before):
+        same_images(toy.generate(SEEDS[:1]), image[:1])
+    card.cuda.pins = pins
+    # The first batch pins the noise, and every batch that grows pins what goes up and comes down.
+    failed = False
+    for _ in range(3):
+        try:
+            same_images(toy.generate(SEEDS[:4]), image[:4])
+        except BackendError as error:
+            assert "does not suffice for a batch of 4" in str(error)
+            failed = True
+        same_images(toy.generate(SEEDS[:1]), image[:1])
+    assert failed == (card.cuda.pins is None)
+    assert failed or pins == 2
+    same_images(toy.generate(SEEDS[:4]), image[:4])
+    toy.close()
+    assert card.cuda.blocks == {}
+
+
+def test_host_memory_of_a_single_graph_runs_out_once(
+    card: Any, toy: Generator, oracle: Oracle
+) -> None:
+    w = oracle.w(oracle.z(SEEDS))
+    ws = np.concatenate([toy.style(w[n : n + 1])[0] for n in range(4)])
+    card.cuda.pins = 0
+    with pytest.raises(BackendError, match="does not suffice"):
+        toy.style(w[:4])
+    for count in (1, 4):
+        np.testing.assert_allclose(toy.style(w[:count])[0], ws[:count], atol=1e-6)
+
+
+@pytest.mark.parametrize("function", ["cudaMemcpyAsync", "cudaMalloc"])
+def test_noise_that_did_not_get_there_is_copied_again(
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same, function: str
+) -> None:
+    image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
+    card.cuda.fail[function] = 2
+    with pytest.raises(BackendError):
+        toy.generate(SEEDS[:2])
+    card.cuda.fail.clear()
+    for _ in range(3):
+        same_images(toy.generate(SEEDS[:2]), image[:2])
+
+
 def test_an_error_of_cuda_is_named(card: Any, toy: Generator) -> None:
     card.cuda.fail["cudaEventSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaEventSynchronize failed with 700. .*nvidia-smi"):
