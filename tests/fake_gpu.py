@@ -408,6 +408,7 @@ class FakeTensorRT:
         engines: what was loaded.
         builds: graphs that were built.
         refuse: plans that are not loaded, by their beginning.
+        reason: that it gives for it.
     """
 
     ILogger = Logger
@@ -420,6 +421,7 @@ class FakeTensorRT:
         self.engines: dict[str, Engine] = {}
         self.builds: list[str] = []
         self.refuse: bytes | None = None
+        self.reason = "it is of another version"
         self.__version__ = "1.7.1" if is_rtx else "10.13.3"
 
     @staticmethod
@@ -429,7 +431,7 @@ class FakeTensorRT:
     def Runtime(self, log: Any) -> Any:
         def load(plan: bytes) -> Engine | None:
             if self.refuse is not None and plan.startswith(self.refuse):
-                log.log("error", "IRuntime::load: Error Code 6: it is of another version")
+                log.log("error", f"IRuntime::load: Error Code 6: {self.reason}")
                 return None
             engine = Engine(self.cuda, self.is_rtx, plan)
             self.engines[engine.name] = engine

@@ -28,7 +28,7 @@ from segan.runtime.sessions.tensorrt_build import (
     Target,
     build_engine,
 )
-from segan.runtime.sessions.tensorrt_engine import DeviceEngine
+from segan.runtime.sessions.tensorrt_engine import DeviceEngine, RefusedEngineError
 
 
 def why_not() -> str | None:
@@ -163,7 +163,8 @@ class TensorRTSession(Session):
         stored = get(False)
         try:
             self.engine = self._load(library, stored)
-        except BackendError:
+        except RefusedEngineError:
+            # Whatever else went wrong, another engine would not help.
             if stored.was_built:
                 raise
             self.engine = self._load(library, get(True))

@@ -15,9 +15,13 @@ from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files import write_atomic
 from segan.runtime.sessions.base import TensorSpec
 from segan.runtime.sessions.cuda_memory import Buffer, Device, PinnedBuffer, aligned
-from segan.runtime.sessions.tensorrt_api import Library, library_error
+from segan.runtime.sessions.tensorrt_api import DeviceMemoryError, Library, library_error
 
 Shape = tuple[int, ...]
+
+
+class RefusedEngineError(BackendError):
+    """The library does not take an engine, though memory suffices."""
 
 
 class GrowingBuffer:
@@ -93,7 +97,8 @@ class DeviceEngine:
         max_batch: the largest batch.
 
     Raises:
-        BackendError: the library does not take the engine, or memory runs out.
+        RefusedEngineError: the library does not take the engine.
+        DeviceMemoryError: memory runs out.
     """
 
     def __init__(
@@ -105,7 +110,8 @@ class DeviceEngine:
         self._runtime: Any = library.module.Runtime(library.log)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise library_error(library, f"{library.name} cannot load the {name} engine")
+            error = library_error(library, f"{library.name} cannot load the {name} engine")
+            raise error if isinstance(error, DeviceMemoryError) else RefusedEngineError(str(error))
         tensors = [self._describe(i) for i in range(self._engine.num_io_tensors)]
         self.inputs = tuple(spec for is_input, spec in tensors if is_input)
         self.outputs = tuple(spec for is_input, spec in tensors if not is_input)

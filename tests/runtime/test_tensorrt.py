@@ -6,7 +6,7 @@ import importlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from segan.runtime.graphs import GraphInputs
 from segan.runtime.sessions import cuda_memory, tensorrt, tensorrt_api
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.choose import candidates
+from segan.runtime.sessions.tensorrt_build import EngineSettings, Target, _configure
 from segan.runtime.tensorrt_graphs import TensorRTGraphs
 
 if TYPE_CHECKING:
@@ -437,6 +438,17 @@ def test_an_engine_that_the_library_refuses_is_built_again(
     assert card.trt.builds == ["mapping", "offsets", "synthesis", "offsets"]
 
 
+def test_memory_that_ran_out_while_loading_is_no_reason_to_build(
+    card: Any, toy_bundle: Path
+) -> None:
+    with load(toy_bundle, "tensorrt"):
+        pass
+    card.trt.refuse, card.trt.reason = b'{"name": "offsets"', "OutOfMemory (no room for 9 bytes)"
+    with pytest.raises(BackendError, match="cannot load the offsets engine: the GPU's memory"):
+        load(toy_bundle, "tensorrt")
+    assert card.trt.builds == ["mapping", "offsets", "synthesis"]
+
+
 def test_a_new_engine_that_the_library_refuses(card: Any, toy_bundle: Path) -> None:
     card.trt.refuse = b'{"name": "offsets"'
     with pytest.raises(BackendError, match="cannot load the offsets engine: it is of another"):
@@ -465,6 +477,20 @@ def test_engines_that_have_no_place(
     with load(toy_bundle_zip) as other:
         assert other.backend != "tensorrt"
         assert "have no place" in other.passed_over["tensorrt"]
+
+
+def test_a_library_without_strict_nans_builds_without(fake_gpu: ModuleType) -> None:
+    flags: list[tuple[str, str]] = []
+    config = SimpleNamespace(
+        clear_flag=lambda flag: flags.append(("clear", flag)),
+        set_flag=lambda flag: flags.append(("set", flag)),
+    )
+    target = Target(capabilities=("8.9",), gpu="NVIDIA Fake", driver="13.0")
+    library = fake_gpu.Card("tensorrt").library
+    for kinds in ({"TF32": "tf32"}, {"TF32": "tf32", "STRICT_NANS": "nans"}):
+        library.module.BuilderFlag = SimpleNamespace(**kinds)
+        _configure(library, config, EngineSettings(), target)
+    assert flags == [("clear", "tf32"), ("clear", "tf32"), ("set", "nans")]
 
 
 # Whether it can work.
