@@ -255,7 +255,8 @@ class DeviceEngine:
     def close(self) -> None:
         """Keeps what was compiled, and gives everything back."""
         if self._compiled is not None and self._kernels is not None:
-            with contextlib.suppress(OutputError):
+            # None is given where nothing can be serialized.
+            with contextlib.suppress(OutputError, TypeError):
                 write_atomic(self._kernels, bytes(memoryview(self._compiled.serialize())))
         with contextlib.suppress(BackendError):
             self._device.finish()
