@@ -274,7 +274,20 @@ def test_what_was_not_built_here_is_never_loaded(
 
 @pytest.mark.parametrize(
     "seal",
-    ['"é"', '"\\u0000"', '"😀"', '"\\ud800"', '""', '"0"', "0", "1e999", "null", "true", "[]", "{}"],
+    [
+        '"é"',
+        '"\\u0000"',
+        '"😀"',
+        '"\\ud800"',
+        '""',
+        '"0"',
+        "0",
+        "1e999",
+        "null",
+        "true",
+        "[]",
+        "{}",
+    ],
 )
 def test_a_seal_of_any_kind_that_is_not_ours(
     folder: Path, builder: Builder, caplog: pytest.LogCaptureFixture, seal: str
