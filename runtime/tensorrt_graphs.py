@@ -212,7 +212,7 @@ class TensorRTGraphs(BundleGraphs):
         return Begun(slot, key.batch, ends_batch)
 
     def _compute(self, key: BatchKey, plan: Plan) -> None:
-        """Puts the three engines on the stream, as a captured graph from the third time on."""
+        """Puts the three engines on the stream, as a captured graph from the second time on."""
         captures = self._engines["synthesis"].captures
         plan.runs += 1
         if plan.graph:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segan.runtime.bundle import open_bundle
 from segan.runtime.errors import BackendError, ConfigError
 from segan.runtime.generator import Generator, load
-from segan.runtime.graphs import GraphInputs
+from segan.runtime.graphs import GraphInputs, open_graphs
 from segan.runtime.sessions import cuda_memory, tensorrt, tensorrt_api
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.choose import candidates
@@ -464,6 +465,28 @@ def test_engines_are_loaded_the_second_time(card: Any, toy_bundle: Path, tmp_pat
     with load(toy_bundle, "tensorrt", cache=tmp_path / "mine"):
         pass
     assert len(list((tmp_path / "mine").glob("*.engine"))) == 3
+
+
+def test_other_settings_are_had_a_level_below(
+    card: Any, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EngineSettings] = []
+
+    def build(*args: Any, settings: EngineSettings, **rest: Any) -> Any:
+        asked.append(settings)
+        return card.trt.build(*args, **rest)
+
+    monkeypatch.setattr(tensorrt, "build_engine", build)
+    with load(toy_bundle, "tensorrt"):
+        pass
+    settings = EngineSettings(optimum_batch=16, maximum_batch=64)
+    bundle = open_bundle(toy_bundle)
+    for _ in range(2):
+        graphs = open_graphs(bundle, "tensorrt", config=SessionConfig(engines=settings))
+        with Generator(bundle, graphs) as toy:
+            assert toy.generate([1]).shape == (1, 16, 16, 3)
+    assert asked == [EngineSettings()] * 3 + [settings] * 3
+    assert len(list((toy_bundle / "engines").glob("*.engine"))) == 6
 
 
 def test_engines_that_have_no_place(
