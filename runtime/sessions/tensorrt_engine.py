@@ -52,7 +52,7 @@ class GrowingBuffer:
         """Gives the memory back, once nothing on a stream uses it."""
         if self._buffer is not None:
             buffer, self._buffer = self._buffer, None
-            # Here and not after allocating: that may fail, and the old address is gone all the same.
+            # Not after allocating: that may fail, and the old address is gone all the same.
             self.moves += 1
             try:
                 self._device.finish()
