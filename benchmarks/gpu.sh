@@ -6,16 +6,32 @@
 #
 # Each section runs for itself: what fails or is missing is noted and the others go on. Bundles
 # (paper64.segan, big1024.segan) are built with random weights unless BUNDLES holds them.
-# Exit status: 0 when a backend was measured on the GPU, 1 when none was.
+# Exit status: 0 when a backend was measured on the GPU, 1 when none was, 2 when OUT cannot be used.
+#
+# Relative folders are the caller's. OUT must be new, empty or of an earlier run, which has left the
+# file gpu-benchmark there: that run's results are removed.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+here=$PWD
+# place PATH: the path, from the caller's folder.
+place() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$here/$1" ;; esac; }
+OUT=$(place "${OUT:-gpu-out}")
+if [ -n "${BUNDLES:-}" ]; then BUNDLES=$(place "$BUNDLES"); fi
+if [ -n "${SEGAN_CACHE:-}" ]; then SEGAN_CACHE=$(place "$SEGAN_CACHE"); fi
+case ${PYTHON:-} in */*) PYTHON=$(place "$PYTHON") ;; esac
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
-OUT=${OUT:-gpu-out}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 LIMIT=${LIMIT:-570}  # seconds for everything
-mkdir -p "$OUT"
-OUT=$(cd "$OUT" && pwd)
-rm -f "$OUT"/*.log "$OUT"/*.json "$OUT"/summary.txt
+mkdir -p "$OUT" || exit 2
+if [ ! -f "$OUT/gpu-benchmark" ] && [ -n "$(ls -A "$OUT")" ]; then
+  echo "$OUT holds files that are not of this benchmark; name a new or empty folder in OUT." >&2
+  exit 2
+fi
+: >"$OUT/gpu-benchmark" || exit 2
+for name in nvidia-smi doctor gpu ceilings {bundle,engines,benchmark,torch}{64,1024} summary; do
+  rm -f "$OUT/$name.log" "$OUT/$name.json"
+done
+rm -f "$OUT/summary.txt"
 BUNDLES=${BUNDLES:-$OUT/bundles}
 export PYTHONUNBUFFERED=1 SEGAN_CACHE=${SEGAN_CACHE:-$OUT/cache}
 # From a checkout that is not installed, .src shows the rooms as the package segan.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from segan.train.generator import Generator
 
 #: What engines are built for ahead of time, of what the library accepts. Older GPUs than these
-#: multiply no fp32 matrices there; newer ones run engines of the last.
+#: multiply no fp32 matrices there; for any other one, engines are built where it is.
 DEFAULT_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 
 #: Precisions of graphs that TensorRT reads; those of the fp32 graph are the other two graphs' too.

@@ -66,11 +66,17 @@ class Slot:
         self.computed, self.done = device.event(), device.event()
 
     def reach(self, upload: int, download: int) -> None:
-        """Makes room. The slot is idle, so that nothing reads or writes its memory."""
+        """Makes room. The slot is idle, so that nothing reads or writes its memory.
+
+        Raises:
+            BackendError: memory runs out; the slot may be used again.
+        """
         if self.up is None or self.up.size < upload:
-            self.up = self._replace(self.up, upload)
+            old, self.up = self.up, None
+            self.up = self._replace(old, upload)
         if self.down is None or self.down.size < download:
-            self.down = self._replace(self.down, download)
+            old, self.down = self.down, None
+            self.down = self._replace(old, download)
         self.results.reach(download)
 
     def _replace(self, old: PinnedBuffer | None, size: int) -> PinnedBuffer:

@@ -97,7 +97,8 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def is_genuine(self, secret: bytes) -> bool:
         """Whether the seal was made with this secret, and nothing was changed since."""
-        return hmac.compare_digest(self.seal, self.sealed(secret).seal)
+        # As bytes: of strings only ASCII can be compared, and a stranger writes what they like.
+        return hmac.compare_digest(self.seal.encode(), self.sealed(secret).seal.encode())
 
 
 @dataclass(frozen=True, kw_only=True)

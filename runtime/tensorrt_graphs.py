@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
+import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, cast
@@ -25,7 +28,7 @@ from segan.runtime.graphs import Array, BundleGraphs, GraphInputs, Images, offse
 from segan.runtime.pixels import not_finite
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.choose import Choice
-from segan.runtime.sessions.cuda_memory import open_device
+from segan.runtime.sessions.cuda_memory import Device, open_device
 from segan.runtime.sessions.tensorrt import TensorRTSession
 from segan.runtime.sessions.tensorrt_build import IMAGE, PIXELS, UNFINITE
 from segan.runtime.sessions.tensorrt_engine import GrowingBuffer, Shape, arrange
@@ -44,7 +47,8 @@ class TensorRTGraphs(BundleGraphs):
     """Mapping, offsets and synthesis on TensorRT. Safe to share by threads.
 
     Engines lie in the bundle's ``engines`` folder, or in the user's cache where that cannot be
-    written. Batches larger than the engines' are split.
+    written. Batches larger than the engines' are split. Memory is given back when it is closed or
+    dropped, or the process ends.
 
     Attributes:
         device: the GPU.
@@ -66,7 +70,14 @@ class TensorRTGraphs(BundleGraphs):
         self._constant = GrowingBuffer(self.device)
         self._plans: collections.OrderedDict[BatchKey, Plan] = collections.OrderedDict()
         self._idle: list[Slot] = []
-        self._is_open = True
+        buffers = (self._uploads, self._between, self._constant)
+        # Nothing of it knows this object, which can therefore be dropped without being closed.
+        release = functools.partial(_free, self.device, self._plans, self._idle, buffers)
+        self._release = weakref.finalize(self, self.device.drop, release)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._release.alive
 
     def _session(self, name: str) -> TensorRTSession:
         return cast(TensorRTSession, self._sessions[name])
@@ -201,7 +212,7 @@ class TensorRTGraphs(BundleGraphs):
         return Begun(slot, key.batch, ends_batch)
 
     def _compute(self, key: BatchKey, plan: Plan) -> None:
-        """Puts the three engines on the stream, as a captured graph from the third time on."""
+        """Puts the three engines on the stream, as a captured graph from the second time on."""
         captures = self._engines["synthesis"].captures
         plan.runs += 1
         if plan.graph:
@@ -314,13 +325,21 @@ class TensorRTGraphs(BundleGraphs):
         """The address of the bundle's noise on the GPU, copied there once."""
         assert self.noise is not None
         if not self._constant.size:
-            address = self._constant.reach(self.noise.nbytes)
             pinned = self.device.pin(self.noise.nbytes)
-            pinned.view(0, self.noise.shape, _F32)[...] = self.noise
-            stream = self.device.compute
-            self.device.copy(address, pinned.address, self.noise.nbytes, "HostToDevice", stream)
-            self.device.finish()
-            pinned.free()
+            try:
+                pinned.view(0, self.noise.shape, _F32)[...] = self.noise
+                address = self._constant.reach(self.noise.nbytes)
+                stream = self.device.compute
+                self.device.copy(address, pinned.address, self.noise.nbytes, "HostToDevice", stream)
+                self.device.finish()
+            except BaseException:
+                # Memory that is there counts as filled.
+                self._settle()
+                with contextlib.suppress(BackendError):
+                    self._constant.free()
+                raise
+            finally:
+                pinned.free()
         return self._constant.reach(self.noise.nbytes)
 
     # What comes down.
@@ -350,6 +369,8 @@ class TensorRTGraphs(BundleGraphs):
             self.device.finish()
 
     def _abandon(self, begun: Begun) -> None:
+        if sys.is_finalizing():
+            return  # The process ends, and CUDA may have gone before.
         with contextlib.suppress(BackendError):
             self.device.wait(begun.slot.done)
         self._return(begun.slot)
@@ -364,17 +385,30 @@ class TensorRTGraphs(BundleGraphs):
     def close(self) -> None:
         """Gives the GPU's memory back."""
         with self.device.lock:
-            if self._is_open:
-                self._is_open = False
-                self._settle()
-                for key in list(self._plans):
-                    self._forget(key)
-                for slot in self._idle:
-                    slot.free()
-                self._idle.clear()
-                for buffer in (self._uploads, self._between, self._constant):
-                    buffer.free()
+            self._release()
         super().close()
+
+
+def _free(
+    device: Device,
+    plans: dict[BatchKey, Plan],
+    idle: list[Slot],
+    buffers: tuple[GrowingBuffer, ...],
+) -> None:
+    """Gives back what graphs held; errors are left aside, since nothing can be done any more."""
+    with contextlib.suppress(BackendError):
+        device.finish()
+    for plan in plans.values():
+        while plan.graph:
+            plan.graph.pop().free()
+    plans.clear()
+    for slot in idle:
+        with contextlib.suppress(BackendError):
+            slot.free()
+    idle.clear()
+    for buffer in buffers:
+        with contextlib.suppress(BackendError):
+            buffer.free()
 
 
 def _array(value: ArrayLike | None) -> Array:

@@ -70,6 +70,7 @@ class FakeCuda:
 
     Attributes:
         limit: bytes of GPU memory that there are.
+        pins: how often host memory is still given before it runs out once; None for always.
         fail: function → the error that it gives.
         eager: what is computed happens at once, and downloads as late as ever.
         log: what happened, in the order in which it happened.
@@ -83,6 +84,7 @@ class FakeCuda:
 
     def __init__(self) -> None:
         self.limit = 1 << 30
+        self.pins: int | None = None
         self.fail: dict[str, int] = {}
         self.eager = False
         self.log: list[str] = []
@@ -126,6 +128,11 @@ class FakeCuda:
         return 0, self._new(size, True)
 
     def cudaHostAlloc(self, size: int, _flags: int) -> tuple[int, int]:
+        if self.pins is not None:
+            self.pins -= 1
+            if self.pins < 0:
+                self.pins = None
+                return 2, 0
         return 0, self._new(size, False)
 
     def _free(self, address: int) -> tuple[int]:
@@ -401,6 +408,7 @@ class FakeTensorRT:
         engines: what was loaded.
         builds: graphs that were built.
         refuse: plans that are not loaded, by their beginning.
+        reason: that it gives for it.
     """
 
     ILogger = Logger
@@ -413,6 +421,7 @@ class FakeTensorRT:
         self.engines: dict[str, Engine] = {}
         self.builds: list[str] = []
         self.refuse: bytes | None = None
+        self.reason = "it is of another version"
         self.__version__ = "1.7.1" if is_rtx else "10.13.3"
 
     @staticmethod
@@ -422,7 +431,7 @@ class FakeTensorRT:
     def Runtime(self, log: Any) -> Any:
         def load(plan: bytes) -> Engine | None:
             if self.refuse is not None and plan.startswith(self.refuse):
-                log.log("error", "IRuntime::load: Error Code 6: it is of another version")
+                log.log("error", f"IRuntime::load: Error Code 6: {self.reason}")
                 return None
             engine = Engine(self.cuda, self.is_rtx, plan)
             self.engines[engine.name] = engine

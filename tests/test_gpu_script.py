@@ -29,19 +29,43 @@ def gpu() -> ModuleType:
     return module
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-@pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
-def test_without_a_gpu_it_ends_soon_and_says_so(tmp_path: Path) -> None:
-    out = tmp_path / "with space"
-    done = subprocess.run(
+def _run_in(folder: Path, out: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ["bash", str(ROOT / "benchmarks" / "gpu.sh")],
-        env={**os.environ, "OUT": str(out), "PYTHON": sys.executable},
-        cwd=tmp_path,
+        env={**os.environ, "OUT": out, "PYTHON": sys.executable},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    for name in ("notes.json", "summary.txt", "run.log"):
+        (out / name).write_text("mine")
+    done = _run_in(tmp_path, "mine")
+    assert done.returncode == 2
+    assert f"{out} holds files that are not of this benchmark" in done.stderr
+    assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(
+        ("notes.json", "summary.txt", "run.log"), "mine"
+    )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
+def test_without_a_gpu_it_ends_soon_and_says_so(tmp_path: Path) -> None:
+    # From the caller's folder, where a run has been before and left more than is found now.
+    out = tmp_path / "with space"
+    out.mkdir()
+    for name in ("gpu-benchmark", "torch64.json", "mine.log"):
+        (out / name).write_text("{}")
+    done = _run_in(tmp_path, "with space")
+    assert not (out / "torch64.json").exists()
+    assert (out / "mine.log").read_text() == "{}"
     assert done.returncode == 1, done.stderr
     assert "No backend was measured on the GPU." in done.stdout
     assert "cuda: backend 'cuda' needs an NVIDIA GPU" in done.stdout

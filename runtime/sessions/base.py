@@ -120,9 +120,13 @@ class Session(abc.ABC):
 
     def _begin(self, feeds: Mapping[str, Any]) -> int:
         """The batch size, after checking all inputs; what has dtype and shape will do as input."""
+        self._check_open()
+        return self.check(feeds)
+
+    def _check_open(self) -> None:
+        """Raises BackendError once it is closed. Where ``_close`` takes a lock, ask under it."""
         if self._closed:
             raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
-        return self.check(feeds)
 
     def check(self, feeds: Mapping[str, Any]) -> int:
         """The batch size N, after checking all inputs.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import importlib
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -19,6 +21,10 @@ from segan.runtime.sessions.tensorrt_api import out_of_memory
 
 #: cudaErrorMemoryAllocation.
 _OUT_OF_MEMORY = 2
+
+#: Seconds that memory which nobody names any more waits for the lock: a thread that hangs must not
+#: keep the process from ending.
+_PATIENCE = 10
 
 #: Addresses of tensors within a buffer are multiples of this, as TensorRT asks.
 ALIGNMENT = 256
@@ -78,6 +84,9 @@ class Device:
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
+        self._process = os.getpid()
+        self._begun = 0
+        self._dropped: collections.deque[Callable[[], None]] = collections.deque()
         self.lock = threading.RLock()
         self.batch: int | None = None
         self.call("cudaSetDevice", 0)
@@ -105,10 +114,37 @@ class Device:
         """Holds the lock while a batch of so many images is put on the streams."""
         with self.lock:
             outer, self.batch = self.batch, batch
+            self._begun += 1
             try:
                 yield
             finally:
                 self.batch = outer
+                self._begun -= 1
+                self._release_dropped()
+
+    def drop(self, release: Callable[[], None]) -> None:
+        """Gives back what nobody names any more, now or when the batch that is being begun has.
+
+        Python may find that out at any point of any thread, also within a batch of this one, where
+        waiting for the streams would spoil a graph that is being captured. In a forked process
+        nothing is given back, for it is the parent's.
+
+        Args:
+            release: gives it back; called once, under ``lock``.
+        """
+        if os.getpid() != self._process:
+            return
+        self._dropped.append(release)
+        if self.lock.acquire(timeout=_PATIENCE):
+            try:
+                self._release_dropped()
+            finally:
+                self.lock.release()
+
+    def _release_dropped(self) -> None:
+        """The caller holds the lock."""
+        while self._dropped and not self._begun:
+            self._dropped.popleft()()
 
     def allocate(self, size: int) -> Buffer:
         """Memory of the GPU. Raises: BackendError, when it runs out."""

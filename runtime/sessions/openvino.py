@@ -152,6 +152,8 @@ class OpenVinoSession(Session):
         shapes = tuple(whole[spec.name].shape for spec in self.inputs)
         with self._failing("failed in", advice):
             with self._lock:
+                # Another thread may have closed it since.
+                self._check_open()
                 compiled = self._compiled(shapes)
             with compiled.request() as request:
                 results = request.infer(whole, share_inputs=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from segan.runtime.sessions.tensorrt_build import (
     Target,
     build_engine,
 )
-from segan.runtime.sessions.tensorrt_engine import DeviceEngine
+from segan.runtime.sessions.tensorrt_engine import DeviceEngine, RefusedEngineError
 
 
 def why_not() -> str | None:
@@ -122,6 +123,8 @@ def _timing_file(library: Library, target: Target) -> Path | None:
 class TensorRTSession(Session):
     """One graph on TensorRT. Larger batches than the engine's are split.
 
+    What it holds is given back when it is closed, dropped, or the process ends.
+
     Args:
         model_bytes: the serialized ONNX model, with its weights inside.
         name: what the graph is, for messages and files.
@@ -163,10 +166,14 @@ class TensorRTSession(Session):
         stored = get(False)
         try:
             self.engine = self._load(library, stored)
-        except BackendError:
+        except RefusedEngineError:
+            # Whatever else went wrong, another engine would not help.
             if stored.was_built:
                 raise
             self.engine = self._load(library, get(True))
+        # Also when nobody closes it: with TensorRT for RTX the compiled kernels would be lost. The
+        # engine does not know this session, which can therefore be dropped.
+        self._release = weakref.finalize(self, self._device.drop, self.engine.close)
         self.inputs = self.engine.inputs
         self.outputs = tuple(
             spec for spec in self.engine.outputs if spec.name not in (PIXELS, UNFINITE)
@@ -194,6 +201,8 @@ class TensorRTSession(Session):
             }
             rows = max(len(array) for array in part.values())
             with self._device.begin(rows):
+                # Another thread may have closed it since.
+                self._check_open()
                 parts.append(self.engine.run(part, wanted))
         if len(parts) == 1:
             return parts[0]
@@ -201,7 +210,7 @@ class TensorRTSession(Session):
 
     def _close(self) -> None:
         with self._device.lock:
-            self.engine.close()
+            self._release()
 
 
 def _cache() -> Path:

@@ -32,6 +32,10 @@ INSTALL = (
 )
 
 
+class DeviceMemoryError(BackendError):
+    """The GPU's memory ran out."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Library:
     """One of the two libraries.
@@ -141,7 +145,7 @@ def library_error(library: Library, what: str, batch: int | None = None) -> Back
     return BackendError(f"{what}: {reason}")
 
 
-def out_of_memory(what: str, batch: int | None = None) -> BackendError:
+def out_of_memory(what: str, batch: int | None = None) -> DeviceMemoryError:
     """The GPU's memory ran out.
 
     Args:
@@ -153,4 +157,4 @@ def out_of_memory(what: str, batch: int | None = None) -> BackendError:
     else:
         hint = f"Use a smaller one, such as --batch-size {max(1, batch // 2)}"
     many = "" if batch is None else f" for a batch of {batch}"
-    return BackendError(f"{what}: the GPU's memory does not suffice{many}. {hint}.")
+    return DeviceMemoryError(f"{what}: the GPU's memory does not suffice{many}. {hint}.")

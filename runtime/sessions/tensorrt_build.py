@@ -209,7 +209,9 @@ def _configure(library: Library, config: Any, settings: EngineSettings, target: 
     # On by default, it would round fp32's mantissas to 10 bits.
     config.clear_flag(trt.BuilderFlag.TF32)
     # Otherwise 0 · x may be taken for 0, and a NaN be hidden.
-    config.set_flag(trt.BuilderFlag.STRICT_NANS)
+    strict = getattr(trt.BuilderFlag, "STRICT_NANS", None)
+    if strict is not None:  # Not in every TensorRT 10.
+        config.set_flag(strict)
     config.builder_optimization_level = settings.level
     if settings.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)

@@ -15,16 +15,20 @@ from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files import write_atomic
 from segan.runtime.sessions.base import TensorSpec
 from segan.runtime.sessions.cuda_memory import Buffer, Device, PinnedBuffer, aligned
-from segan.runtime.sessions.tensorrt_api import Library, library_error
+from segan.runtime.sessions.tensorrt_api import DeviceMemoryError, Library, library_error
 
 Shape = tuple[int, ...]
+
+
+class RefusedEngineError(BackendError):
+    """The library does not take an engine, though memory suffices."""
 
 
 class GrowingBuffer:
     """Memory of the GPU that is allocated anew when more is needed.
 
     Attributes:
-        moves: how often its address has changed; whoever kept an address compares.
+        moves: how often an address became invalid; whoever kept an address compares.
     """
 
     def __init__(self, device: Device) -> None:
@@ -37,7 +41,6 @@ class GrowingBuffer:
         if self._buffer is None or self._buffer.size < size:
             self.free()
             self._buffer = self._device.allocate(size)
-            self.moves += 1
         return self._buffer.address
 
     @property
@@ -48,9 +51,13 @@ class GrowingBuffer:
     def free(self) -> None:
         """Gives the memory back, once nothing on a stream uses it."""
         if self._buffer is not None:
-            self._device.finish()
-            self._buffer.free()
-            self._buffer = None
+            buffer, self._buffer = self._buffer, None
+            # Not after allocating: that may fail, and the old address is gone all the same.
+            self.moves += 1
+            try:
+                self._device.finish()
+            finally:
+                buffer.free()
 
 
 def arrange(tensors: Mapping[str, tuple[Shape, Any]]) -> tuple[dict[str, int], int]:
@@ -90,7 +97,8 @@ class DeviceEngine:
         max_batch: the largest batch.
 
     Raises:
-        BackendError: the library does not take the engine, or memory runs out.
+        RefusedEngineError: the library does not take the engine.
+        DeviceMemoryError: memory runs out.
     """
 
     def __init__(
@@ -102,7 +110,8 @@ class DeviceEngine:
         self._runtime: Any = library.module.Runtime(library.log)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise library_error(library, f"{library.name} cannot load the {name} engine")
+            error = library_error(library, f"{library.name} cannot load the {name} engine")
+            raise error if isinstance(error, DeviceMemoryError) else RefusedEngineError(str(error))
         tensors = [self._describe(i) for i in range(self._engine.num_io_tensors)]
         self.inputs = tuple(spec for is_input, spec in tensors if is_input)
         self.outputs = tuple(spec for is_input, spec in tensors if not is_input)
@@ -227,8 +236,9 @@ class DeviceEngine:
         addresses |= {name: target + offset for name, offset in outputs.items()}
         self.bind(self._plain, shapes, addresses)
         if self._staging is None or self._staging.size < feed_size + fetched:
-            if self._staging is not None:
-                self._staging.free()
+            old, self._staging = self._staging, None
+            if old is not None:
+                old.free()
             self._staging = device.pin(feed_size + fetched)
         for name, x in feeds.items():
             self._staging.view(inputs[name], x.shape, x.dtype)[...] = x
@@ -245,7 +255,8 @@ class DeviceEngine:
     def close(self) -> None:
         """Keeps what was compiled, and gives everything back."""
         if self._compiled is not None and self._kernels is not None:
-            with contextlib.suppress(OutputError):
+            # None is given where nothing can be serialized.
+            with contextlib.suppress(OutputError, TypeError):
                 write_atomic(self._kernels, bytes(memoryview(self._compiled.serialize())))
         with contextlib.suppress(BackendError):
             self._device.finish()
@@ -255,4 +266,5 @@ class DeviceEngine:
                 buffer.free()
         if self._staging is not None:
             self._staging.free()
+            self._staging = None
         self._engine = self._runtime = None

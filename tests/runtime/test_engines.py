@@ -272,6 +272,38 @@ def test_what_was_not_built_here_is_never_loaded(
     assert not _obtain(folder, builder).was_built
 
 
+@pytest.mark.parametrize(
+    "seal",
+    [
+        '"é"',
+        '"\\u0000"',
+        '"😀"',
+        '"\\ud800"',
+        '""',
+        '"0"',
+        "0",
+        "1e999",
+        "null",
+        "true",
+        "[]",
+        "{}",
+    ],
+)
+def test_a_seal_of_any_kind_that_is_not_ours(
+    folder: Path, builder: Builder, caplog: pytest.LogCaptureFixture, seal: str
+) -> None:
+    path = _obtain(folder, builder).path
+    assert path is not None
+    stated = json.loads(_side(path).read_text())
+    stated["seal"] = "HERE"
+    _side(path).write_text(json.dumps(stated).replace('"HERE"', seal), encoding="utf-8")
+    assert list(stored_records(folder)) == []
+    caplog.clear()
+    found = _obtain(folder, builder)
+    assert (found.was_built, found.plan) == (True, b"engine 2")
+    assert "was not built here" in caplog.text or "cannot be read" in caplog.text
+
+
 def test_an_engine_of_another_user_is_not_loaded(
     folder: Path, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,22 @@ def test_a_graph(mapping: bytes) -> None:
         session.run({"z": _z(5)})
 
 
+def test_a_session_that_another_thread_closes(
+    mapping: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = _session(mapping)
+    check = OpenVinoSession.check
+
+    def then_close(self: OpenVinoSession, feeds: Any) -> int:
+        batch = check(self, feeds)
+        self.close()
+        return batch
+
+    monkeypatch.setattr(OpenVinoSession, "check", then_close)
+    with pytest.raises(BackendError, match=r"the mapping session is closed\. Load the bundle"):
+        session.run({"z": _z(5)})
+
+
 def test_every_batch_size_also_beyond_those_kept_compiled(mapping: bytes) -> None:
     with _session(mapping) as session:
         for rows in [*range(1, _MOST_SIZES + 4), 1, 3]:

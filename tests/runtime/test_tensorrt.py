@@ -6,19 +6,21 @@ import importlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segan.runtime.bundle import open_bundle
 from segan.runtime.errors import BackendError, ConfigError
 from segan.runtime.generator import Generator, load
-from segan.runtime.graphs import GraphInputs
+from segan.runtime.graphs import GraphInputs, open_graphs
 from segan.runtime.sessions import cuda_memory, tensorrt, tensorrt_api
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.sessions.choose import candidates
+from segan.runtime.sessions.tensorrt_build import EngineSettings, Target, _configure
 from segan.runtime.tensorrt_graphs import TensorRTGraphs
 
 if TYPE_CHECKING:
@@ -316,6 +318,76 @@ def test_a_single_image_that_does_not_fit(card: Any, toy: Generator) -> None:
         toy.generate([1])
 
 
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("room", [0, 3000, 9000, 12_000])
+def test_a_smaller_batch_after_memory_ran_out(
+    any_card: Any, toy_bundle: Path, oracle: Oracle, same_images: Same, before: int, room: int
+) -> None:
+    image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
+    with load(toy_bundle, "tensorrt") as toy:
+        for _ in range(before):
+            same_images(toy.generate(SEEDS[:1]), image[:1])
+        any_card.cuda.limit = any_card.cuda.used() + room
+        with pytest.raises(BackendError, match="does not suffice for a batch of 4"):
+            toy.generate(SEEDS[:4])
+        for count in (1, 1, 1):
+            same_images(toy.generate(SEEDS[:count]), image[:count])
+        any_card.cuda.limit = 1 << 30
+        for count in (4, 1, 4, 2, 1):
+            same_images(toy.generate(SEEDS[:count]), image[:count])
+    assert any_card.cuda.blocks == {}
+
+
+@pytest.mark.parametrize("pins", [0, 1, 2])
+@pytest.mark.parametrize("before", [0, 1])
+def test_host_memory_runs_out_once(
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same, before: int, pins: int
+) -> None:
+    image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
+    for _ in range(before):
+        same_images(toy.generate(SEEDS[:1]), image[:1])
+    card.cuda.pins = pins
+    # The first batch pins the noise, and every batch that grows pins what goes up and comes down.
+    failed: list[str] = []
+    for _ in range(3):
+        try:
+            same_images(toy.generate(SEEDS[:4]), image[:4])
+        except BackendError as error:
+            failed.append(str(error))
+        same_images(toy.generate(SEEDS[:1]), image[:1])
+    assert len(failed) == (card.cuda.pins is None)
+    assert all("does not suffice for a batch of 4" in text for text in failed)
+    assert failed or pins == 2
+    same_images(toy.generate(SEEDS[:4]), image[:4])
+    toy.close()
+    assert card.cuda.blocks == {}
+
+
+def test_host_memory_of_a_single_graph_runs_out_once(
+    card: Any, toy: Generator, oracle: Oracle
+) -> None:
+    w = oracle.w(oracle.z(SEEDS))
+    ws = np.concatenate([toy.style(w[n : n + 1])[0] for n in range(4)])
+    card.cuda.pins = 0
+    with pytest.raises(BackendError, match="does not suffice"):
+        toy.style(w[:4])
+    for count in (1, 4):
+        np.testing.assert_allclose(toy.style(w[:count])[0], ws[:count], atol=1e-6)
+
+
+@pytest.mark.parametrize("function", ["cudaMemcpyAsync", "cudaMalloc"])
+def test_noise_that_did_not_get_there_is_copied_again(
+    card: Any, toy: Generator, oracle: Oracle, same_images: Same, function: str
+) -> None:
+    image = oracle.image(oracle.w(oracle.z(SEEDS)), coords=oracle.coords(SEEDS))
+    card.cuda.fail[function] = 2
+    with pytest.raises(BackendError):
+        toy.generate(SEEDS[:2])
+    card.cuda.fail.clear()
+    for _ in range(3):
+        same_images(toy.generate(SEEDS[:2]), image[:2])
+
+
 def test_an_error_of_cuda_is_named(card: Any, toy: Generator) -> None:
     card.cuda.fail["cudaEventSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaEventSynchronize failed with 700. .*nvidia-smi"):
@@ -367,6 +439,17 @@ def test_an_engine_that_the_library_refuses_is_built_again(
     assert card.trt.builds == ["mapping", "offsets", "synthesis", "offsets"]
 
 
+def test_memory_that_ran_out_while_loading_is_no_reason_to_build(
+    card: Any, toy_bundle: Path
+) -> None:
+    with load(toy_bundle, "tensorrt"):
+        pass
+    card.trt.refuse, card.trt.reason = b'{"name": "offsets"', "OutOfMemory (no room for 9 bytes)"
+    with pytest.raises(BackendError, match="cannot load the offsets engine: the GPU's memory"):
+        load(toy_bundle, "tensorrt")
+    assert card.trt.builds == ["mapping", "offsets", "synthesis"]
+
+
 def test_a_new_engine_that_the_library_refuses(card: Any, toy_bundle: Path) -> None:
     card.trt.refuse = b'{"name": "offsets"'
     with pytest.raises(BackendError, match="cannot load the offsets engine: it is of another"):
@@ -384,6 +467,28 @@ def test_engines_are_loaded_the_second_time(card: Any, toy_bundle: Path, tmp_pat
     assert len(list((tmp_path / "mine").glob("*.engine"))) == 3
 
 
+def test_other_settings_are_had_a_level_below(
+    card: Any, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EngineSettings] = []
+
+    def build(*args: Any, settings: EngineSettings, **rest: Any) -> Any:
+        asked.append(settings)
+        return card.trt.build(*args, **rest)
+
+    monkeypatch.setattr(tensorrt, "build_engine", build)
+    with load(toy_bundle, "tensorrt"):
+        pass
+    settings = EngineSettings(optimum_batch=16, maximum_batch=64)
+    bundle = open_bundle(toy_bundle)
+    for _ in range(2):
+        graphs = open_graphs(bundle, "tensorrt", config=SessionConfig(engines=settings))
+        with Generator(bundle, graphs) as toy:
+            assert toy.generate([1]).shape == (1, 16, 16, 3)
+    assert asked == [EngineSettings()] * 3 + [settings] * 3
+    assert len(list((toy_bundle / "engines").glob("*.engine"))) == 6
+
+
 def test_engines_that_have_no_place(
     card: Any, toy_bundle_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +500,20 @@ def test_engines_that_have_no_place(
     with load(toy_bundle_zip) as other:
         assert other.backend != "tensorrt"
         assert "have no place" in other.passed_over["tensorrt"]
+
+
+def test_a_library_without_strict_nans_builds_without(fake_gpu: ModuleType) -> None:
+    flags: list[tuple[str, str]] = []
+    config = SimpleNamespace(
+        clear_flag=lambda flag: flags.append(("clear", flag)),
+        set_flag=lambda flag: flags.append(("set", flag)),
+    )
+    target = Target(capabilities=("8.9",), gpu="NVIDIA Fake", driver="13.0")
+    library = fake_gpu.Card("tensorrt").library
+    for kinds in ({"TF32": "tf32"}, {"TF32": "tf32", "STRICT_NANS": "nans"}):
+        library.module.BuilderFlag = SimpleNamespace(**kinds)
+        _configure(library, config, EngineSettings(), target)
+    assert flags == [("clear", "tf32"), ("clear", "tf32"), ("set", "nans")]
 
 
 # Whether it can work.
