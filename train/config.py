@@ -178,6 +178,50 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         return tuple(rows)
 
 
+class AugmentConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Augmentation of what the discriminator sees, real and generated (Karras et al. 2020a).
+
+    Attributes:
+        mode: ``off``, ``fixed`` probability, or ``ada``: it follows how far D overfits.
+        probability: p of each transformation and image; with ``ada`` the value to start from.
+        target: mean sign of D on real images that ``ada`` steers to.
+        speed_kimg: kimg in which ``ada`` takes p from 0 to 1 at the fastest.
+        interval: steps between adjustments of p.
+        pixel: mirroring, quarter turns and translation by whole pixels.
+        geometric: scale, rotation, anisotropic scale and translation.
+        color: brightness, contrast, luma flip, hue and saturation.
+    """
+
+    mode: Literal["off", "fixed", "ada"] = "off"
+    probability: float = 0.0
+    target: float = 0.6
+    speed_kimg: float = 500.0
+    interval: int = 4
+    pixel: bool = True
+    geometric: bool = True
+    color: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        p = self.probability
+        _require(0 <= p <= 1, f"probability is {p}; expected 0 to 1.")
+        _require(-1 < self.target < 1, f"target is {self.target}; expected between -1 and 1.")
+        speed = self.speed_kimg
+        _require(
+            math.isfinite(speed) and speed > 0, f"speed_kimg is {speed}; expected more than 0."
+        )
+        _require(self.interval >= 1, f"interval is {self.interval}; expected 1 or more.")
+        if self.mode == "off":
+            _require(p == 0, f"probability is {p} with augmentation off; give mode fixed or ada.")
+            return
+        if self.mode == "fixed":
+            _require(p > 0, "probability is 0 with mode fixed; give 0.2, for example, or mode off.")
+        _require(
+            self.pixel or self.geometric or self.color,
+            f"mode is {self.mode} without pixel, geometric or color; give one, or mode off.",
+        )
+
+
 class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that the result of a run depends on, but the data itself.
 
@@ -185,6 +229,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
         preset: name of the preset that the values started from.
         network: shapes.
         subspace: subspaces.
+        augment: augmentation of the discriminator's input.
         seed: of weights, latents, noise and data order.
         total_kimg: length of the run, in thousand real images shown.
         batch_size: images per step.
@@ -212,6 +257,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     preset: str = "paper"
     network: NetworkConfig = NetworkConfig()
     subspace: SubspaceConfig = SubspaceConfig()
+    augment: AugmentConfig = AugmentConfig()
     seed: int = 0
     total_kimg: float = 25000.0
     batch_size: int = 16
@@ -334,6 +380,7 @@ def preset(
                 mbstd_group=min(batch_size, 4),
             ),
             subspace=subspace,
+            augment=AugmentConfig(mode="ada"),
             batch_size=batch_size,
             learning_rate=0.002 if resolution >= 1024 else 0.0025,
             r1_gamma=0.0002 * resolution**2 / batch_size,

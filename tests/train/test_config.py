@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from segan.runtime.errors import ConfigError
 from segan.train.config import (
     PRESETS,
+    AugmentConfig,
     NetworkConfig,
     SubspaceConfig,
     TrainConfig,
@@ -49,6 +50,7 @@ floats = st.floats(min_value=1e-300, max_value=1e300)
     dims=st.integers(1, 64),
     prior=st.sampled_from(["uniform", "normal"]),
     mirror=st.booleans(),
+    probability=st.floats(min_value=0, max_value=1),
 )
 def test_any_valid_configuration_survives_json(
     learning_rate: float,
@@ -58,6 +60,7 @@ def test_any_valid_configuration_survives_json(
     dims: int,
     prior: Any,
     mirror: bool,
+    probability: float,
 ) -> None:
     config = TrainConfig(
         learning_rate=learning_rate,
@@ -66,6 +69,7 @@ def test_any_valid_configuration_survives_json(
         seed=seed,
         mirror=mirror,
         subspace=SubspaceConfig(dims=dims, prior=prior),
+        augment=AugmentConfig(mode="ada", probability=probability),
     )
     data = encode_config(config)
     assert decode_config(data) == config
@@ -78,6 +82,16 @@ def test_json_names_every_field() -> None:
     assert set(data) == set(TrainConfig.__struct_fields__)
     assert set(data["network"]) == set(NetworkConfig.__struct_fields__)
     assert set(data["subspace"]) == set(SubspaceConfig.__struct_fields__)
+    assert set(data["augment"]) == set(AugmentConfig.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_file_from_before_augmentation_means_off(name: str) -> None:
+    data = json.loads(encode_config(preset(name, resolution=64)))
+    del data["augment"]
+    config = decode_config(json.dumps(data).encode())
+    assert config.augment == AugmentConfig()
+    assert config.augment.mode == "off"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +107,9 @@ def test_json_names_every_field() -> None:
         ('{"mirror": 1}', "mirror"),
         ('{"subspace": {"mode": 4}}', r"4.*subspace\.mode"),
         ('{"subspace": {"kind": "eigne"}}', r"eigne.*subspace\.kind"),
+        ('{"augment": {"mode": "adda"}}', r"adda.*augment\.mode"),
+        ('{"augment": {"p": 0.2}}', r"p.*augment"),
+        ('{"augment": {"mode": "ada", "probability": 1.5}}', r"probability is 1.5.*0 to 1"),
         ('{"network": {"resolution": 48}}', r"resolution is 48.*8 to 1024"),
         ('{"batch_size": 0}', "batch_size is 0; expected 1 or more"),
         ('{"learning_rate": NaN}', "cannot be read"),
@@ -194,6 +211,32 @@ def test_subspace_values_out_of_range(fields: dict[str, Any], message: str) -> N
         SubspaceConfig(**fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mode": "on"}, "mode is 'on'; expected one of off, fixed, ada"),
+        ({"mode": "ada", "probability": -0.1}, "probability is -0.1; expected 0 to 1"),
+        ({"mode": "ada", "probability": 1.1}, "probability is 1.1; expected 0 to 1"),
+        ({"mode": "ada", "probability": NAN}, "probability is nan; expected 0 to 1"),
+        ({"probability": 0.2}, "probability is 0.2 with augmentation off; give mode fixed or ada"),
+        ({"mode": "fixed"}, "probability is 0 with mode fixed; give 0.2"),
+        ({"target": 1.0}, "target is 1.0; expected between -1 and 1"),
+        ({"target": NAN}, "target is nan; expected between -1 and 1"),
+        ({"speed_kimg": 0.0}, "speed_kimg is 0.0; expected more than 0"),
+        ({"speed_kimg": INF}, "speed_kimg is inf; expected more than 0"),
+        ({"interval": 0}, "interval is 0; expected 1 or more"),
+        ({"pixel": 1}, "pixel is 1; expected type bool"),
+        (
+            {"mode": "ada", "pixel": False, "geometric": False, "color": False},
+            "mode is ada without pixel, geometric or color; give one, or mode off",
+        ),
+    ],
+)
+def test_augment_values_out_of_range(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AugmentConfig(**fields)
+
+
 def test_more_coordinates_than_the_style_has_dimensions() -> None:
     with pytest.raises(ConfigError, match="dims is 65; expected at most w_dim, 64"):
         TrainConfig(subspace=SubspaceConfig(dims=65))
@@ -237,6 +280,12 @@ def test_preset_auto_scales_as_stylegan2_ada_does_on_one_gpu(
     assert (config.network.z_dim, config.network.w_dim) == (512, 512)
     assert config.network.mapping_layers == 2
     assert config.network.mbstd_group == 4
+    augment = config.augment
+    assert (augment.mode, augment.probability, augment.target) == ("ada", 0.0, 0.6)
+    assert (augment.speed_kimg, augment.interval) == (500.0, 4)
+    assert augment.pixel
+    assert augment.geometric
+    assert augment.color
 
 
 def test_preset_tiny_is_small_and_short() -> None:
@@ -244,6 +293,7 @@ def test_preset_tiny_is_small_and_short() -> None:
     assert tiny.network.channels(32) < paper.network.channels(32)
     assert tiny.total_kimg <= 100
     assert tiny.batch_size == 8
+    assert tiny.augment.mode == paper.augment.mode == "off"
 
 
 def test_unknown_preset_lists_the_known() -> None:
@@ -266,8 +316,10 @@ def test_differences_name_what_changed() -> None:
         learning_rate=0.001,
         subspace=SubspaceConfig(dims=4, kind="diagonal"),
         network=NetworkConfig(c_dim=2),
+        augment=AugmentConfig(mode="ada"),
     )
     assert sorted(config_differences(old, new)) == [
+        "augment.mode: off, now ada",
         "learning_rate: 0.002, now 0.001",
         "network.c_dim: 0, now 2",
         "subspace.dims: 6, now 4",
