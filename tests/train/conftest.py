@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
+from segan.train.augment_draws import GatedDraws
 from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
 from segan.train.dataset import ImageDataset, build_dataset
 
@@ -47,3 +49,31 @@ def small_config() -> Callable[..., TrainConfig]:
         return TrainConfig(**settings | changes)
 
     return build
+
+
+class ScriptedDraws(GatedDraws):
+    """Gives each call its values, the same for every image; they come in the order of the draws."""
+
+    def __init__(self, n: int, values: Sequence[float | tuple[float, float]]) -> None:
+        super().__init__(n, torch.Generator())
+        self.values = list(values)
+
+    def _next(self, size: int) -> torch.Tensor:
+        value = torch.tensor(self.values.pop(0), dtype=torch.float32).reshape(1, -1)
+        assert value.shape[1] == size
+        return value.repeat(self.n, 1)
+
+    def uniform(self, p: torch.Tensor, end: float, size: int = 1) -> torch.Tensor:
+        return self._next(size)
+
+    def normal(self, p: torch.Tensor, std: float, size: int = 1) -> torch.Tensor:
+        return self._next(size)
+
+    def choice(self, p: torch.Tensor, count: int) -> torch.Tensor:
+        return self._next(1)[:, 0].long()
+
+
+@pytest.fixture
+def scripted_draws() -> type[ScriptedDraws]:
+    """Augmentation parameters that the test chooses."""
+    return ScriptedDraws
