@@ -17,7 +17,7 @@ import torch
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, sha256_file, write_atomic
 from segan.runtime.json_record import decode_record, encode_record
-from segan.train.metrics.attributes import READINGS, AttributeNetwork
+from segan.train.metrics.attributes import READINGS, AttributeNetwork, Resolution
 from segan.train.tensors import matching_state, read_tensors, write_tensors
 from segan.train.versions import versions
 
@@ -43,7 +43,7 @@ class AttributeRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     format: Literal["segan.attributes/1"] = FORMAT
-    resolution: Literal[16, 32, 64]
+    resolution: Resolution
     attributes: tuple[str, ...]
     faces: int
     seed: int

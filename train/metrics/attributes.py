@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,12 @@ from segan.train.faces import FACE_ATTRIBUTES, FaceAttribute
 CIRCULAR = frozenset({"background_hue", "shirt_hue"})
 #: Standard deviation of a uniform distribution on an interval of length 1.
 UNIFORM_SD = 1 / math.sqrt(12.0)
-#: Channels of a flat image, the network's features.
+#: Width of the layer before the last, the features that images are compared by.
 FEATURES = 128
 
 ReadingKind = Literal["continuous", "circular", "categorical"]
+#: Resolutions at which a network can see images.
+Resolution = Literal[16, 32, 64]
 
 
 class Reading(NamedTuple):
@@ -117,6 +119,7 @@ class AttributeNetwork(nn.Module):
         reference_covariance: their covariance, [FEATURES, FEATURES].
     """
 
+    resolution: Resolution
     reference_mean: torch.Tensor
     reference_covariance: torch.Tensor
 
@@ -124,7 +127,7 @@ class AttributeNetwork(nn.Module):
         super().__init__()
         if resolution not in (16, 32, 64):
             raise ConfigError(f"resolution is {resolution}; expected 16, 32 or 64.")
-        self.resolution = resolution
+        self.resolution = cast(Resolution, resolution)
         # Halving by taking pixels apart loses nothing and saves the costliest convolution.
         layers: list[nn.Module] = [nn.PixelUnshuffle(2), _Block(12, 32)]
         if resolution == 64:

@@ -116,8 +116,8 @@ def _circular(vectors: Array) -> tuple[float, float, float, float]:
     path = np.concatenate([np.zeros_like(angle[:1]), np.cumsum(steps, axis=0)])
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
     inside = vectors / np.maximum(length, 1)  # an unsure reading stays short
-    chord = np.linalg.norm((inside[-1] - inside[0]).mean(0))
-    turned = path[-1].mean()
+    chord = float(np.linalg.norm((inside[-1] - inside[0]).mean(0)))
+    turned = float(path[-1].mean())
     mean = max(abs(turned), 2 * math.asin(min(1.0, chord / 2)))
     shifts = inside - inside[0]
     along = shifts @ shifts[-1].mean(0)
