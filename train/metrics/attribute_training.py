@@ -1,0 +1,141 @@
+"""Training an ``AttributeNetwork`` on freshly drawn faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from segan.runtime.errors import ConfigError
+from segan.train.faces import sample_attributes
+from segan.train.faces_draw import draw_faces
+from segan.train.metrics.attributes import (
+    AttributeNetwork,
+    attribute_loss,
+    attribute_scores,
+    encode_attributes,
+    read_attributes,
+)
+
+#: Added to the seed of the training faces for those that are held out.
+HELD_OUT = 1
+
+
+class DrawnFaces(NamedTuple):
+    """Faces with their attributes.
+
+    Attributes:
+        images: [N, R, R, 3] uint8.
+        targets: [N, OUTPUTS], see ``encode_attributes``.
+    """
+
+    images: npt.NDArray[np.uint8]
+    targets: npt.NDArray[np.float32]
+
+
+def draw_set(resolution: int, seed: int, count: int) -> DrawnFaces:
+    """The first ``count`` faces of a set."""
+    attributes = sample_attributes(seed, 0, count)
+    return DrawnFaces(draw_faces(attributes, resolution), encode_attributes(attributes))
+
+
+def as_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 [N, R, R, 3] → float32 [N, 3, R, R] in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def degrade(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Blurs each image by a random amount and adds noise, as generated images have both.
+
+    The blur mixes the image with its binomial 3 × 3 blur by a factor in [-0.2, 1] (negative
+    sharpens) in half of the images; the noise has a standard deviation in [0, 0.08].
+    """
+    n = len(images)
+    row = torch.tensor([0.25, 0.5, 0.25])
+    kernel = (row[:, None] * row).expand(3, 1, 3, 3)
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    soft = F.conv2d(padded, kernel, groups=3)
+    mix = torch.rand(n, 1, 1, 1, generator=random) * 1.2 - 0.2
+    mix *= torch.rand(n, 1, 1, 1, generator=random) < 0.5
+    sigma = torch.rand(n, 1, 1, 1, generator=random) * 0.08
+    sigma *= torch.rand(n, 1, 1, 1, generator=random) < 0.5
+    noise = torch.randn(images.shape, generator=random)
+    return images + mix * (soft - images) + sigma * noise
+
+
+def train_attribute_network(
+    resolution: int,
+    count: int,
+    seed: int = 90001,
+    *,
+    epochs: float = 6.0,
+    batch_size: int = 128,
+    learning_rate: float = 0.004,
+    faces: DrawnFaces | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> AttributeNetwork:
+    """Trains a network with AdamW and a one-cycle schedule (Smith & Topin 2018).
+
+    Args:
+        resolution: of the network, 16, 32 or 64.
+        count: training faces.
+        seed: of the faces, the weights and the order.
+        epochs: passes over the faces.
+        batch_size: faces in a step.
+        learning_rate: the largest.
+        faces: the training faces, when they are already drawn; else they are drawn from ``seed``.
+        report: called after each step with its number and loss.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        ConfigError: bad resolution, or fewer faces than a batch.
+    """
+    if count < batch_size:
+        raise ConfigError(f"count is {count}; expected at least one batch, {batch_size}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = AttributeNetwork(resolution)
+    if faces is None:
+        faces = draw_set(resolution, seed, count)
+    targets = torch.from_numpy(faces.targets)
+    random = torch.Generator().manual_seed(seed)
+    steps = max(1, round(epochs * count / batch_size))
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=steps + 1, pct_start=0.2
+    )
+    network.train()
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(steps):
+        if len(order) < batch_size:
+            order = torch.randperm(count, generator=random)
+        rows, order = order[:batch_size], order[batch_size:]
+        images = degrade(as_tensor(faces.images[rows.numpy()]), random)
+        loss = attribute_loss(network(images), targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if report is not None:
+            report(step, float(loss.detach()))
+    return network.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def finish(network: AttributeNetwork, held_out: DrawnFaces) -> dict[str, float]:
+    """Scores the network on faces it has not seen, and keeps their features' mean and covariance.
+
+    Returns:
+        R² or accuracy of each attribute.
+    """
+    images = as_tensor(held_out.images)
+    features = torch.cat([network.features(part) for part in images.split(250)]).double()
+    network.reference_mean.copy_(features.mean(0))
+    network.reference_covariance.copy_(torch.cov(features.T))
+    return attribute_scores(read_attributes(network, images), held_out.targets)

@@ -1,0 +1,220 @@
+"""A network that reads the built-in faces' attributes from an image.
+
+The faces come with their true attributes, so the network can be trained without limit and its
+error is known. It measures what a generator's sliders do, and its features give a Fréchet
+distance (``fd_faces``). Continuous attributes are read in standard deviations of the data, hues
+as cosine and sine, categorical ones as probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segan.runtime.errors import ConfigError
+from segan.train.faces import FACE_ATTRIBUTES, FaceAttribute
+
+#: Hues: 0 and 1 are the same colour.
+CIRCULAR = frozenset({"background_hue", "shirt_hue"})
+#: Standard deviation of a uniform distribution on an interval of length 1.
+UNIFORM_SD = 1 / math.sqrt(12.0)
+#: Width of the layer before the last, the features that images are compared by.
+FEATURES = 128
+
+ReadingKind = Literal["continuous", "circular", "categorical"]
+#: Resolutions at which a network can see images.
+Resolution = Literal[16, 32, 64]
+
+
+class Reading(NamedTuple):
+    """Where the network's output holds an attribute.
+
+    Attributes:
+        attribute: which one.
+        kind: how it is read: one standardised number, (cos, sin), or one logit for each value.
+        start: first of its outputs.
+        width: how many outputs it has.
+    """
+
+    attribute: FaceAttribute
+    kind: ReadingKind
+    start: int
+    width: int
+
+    @property
+    def name(self) -> str:
+        """The attribute's name."""
+        return self.attribute.name
+
+    def of(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Its columns of outputs [N, OUTPUTS]: [N, width]."""
+        return outputs[:, self.start : self.start + self.width]
+
+
+def _layout() -> tuple[Reading, ...]:
+    readings: list[Reading] = []
+    start = 0
+    for attribute in FACE_ATTRIBUTES:
+        kind: ReadingKind = "circular" if attribute.name in CIRCULAR else attribute.kind
+        width = {"continuous": 1, "circular": 2, "categorical": len(attribute.values)}[kind]
+        readings.append(Reading(attribute, kind, start, width))
+        start += width
+    return tuple(readings)
+
+
+#: All attributes in the order of ``FACE_ATTRIBUTES``.
+READINGS = _layout()
+#: Width of the network's output.
+OUTPUTS = READINGS[-1].start + READINGS[-1].width
+
+
+def encode_attributes(attributes: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """True attributes as the network should give them: [N, OUTPUTS].
+
+    A continuous attribute becomes (value - middle) / standard deviation of its uniform
+    distribution, a hue its cosine and sine, a categorical attribute a one-hot vector.
+    """
+    count = len(attributes[READINGS[0].name])
+    encoded = np.zeros((count, OUTPUTS), np.float32)
+    for reading in READINGS:
+        attribute, values = reading.attribute, attributes[reading.name]
+        part = encoded[:, reading.start : reading.start + reading.width]
+        if reading.kind == "categorical":
+            part[np.arange(count), values] = 1
+        elif reading.kind == "circular":
+            angle = 2 * np.pi * values
+            part[:, 0], part[:, 1] = np.cos(angle), np.sin(angle)
+        else:
+            spread = (attribute.high - attribute.low) * UNIFORM_SD
+            part[:, 0] = (values - attribute.default) / spread
+    return encoded
+
+
+class _Block(nn.Sequential):
+    """3 × 3 convolution, batch norm, ReLU."""
+
+    def __init__(self, into: int, out: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(into, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+        )
+
+
+class AttributeNetwork(nn.Module):
+    """Images [N, 3, R, R] in [-1, 1] → attributes.
+
+    Args:
+        resolution: at which it sees images, 16, 32 or 64; larger ones are averaged down, as the
+            faces are drawn.
+
+    Attributes:
+        resolution: see above.
+        reference_mean: mean of the features over built-in faces, [FEATURES].
+        reference_covariance: their covariance, [FEATURES, FEATURES].
+    """
+
+    resolution: Resolution
+    reference_mean: torch.Tensor
+    reference_covariance: torch.Tensor
+
+    def __init__(self, resolution: int) -> None:
+        super().__init__()
+        if resolution not in (16, 32, 64):
+            raise ConfigError(f"resolution is {resolution}; expected 16, 32 or 64.")
+        self.resolution = cast(Resolution, resolution)
+        # Halving by taking pixels apart loses nothing and saves the costliest convolution.
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), _Block(12, 32)]
+        if resolution == 64:
+            layers.append(_Block(32, 40, 2))
+        else:
+            layers.append(_Block(32, 40))
+        layers.append(_Block(40, 64, 2) if resolution > 16 else _Block(40, 64))
+        layers += [_Block(64, 80), _Block(80, 80, 2), nn.Conv2d(80, 48, 1), nn.Flatten()]
+        self.trunk = nn.Sequential(*layers)
+        self.hidden = nn.Sequential(
+            nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
+        )
+        self.head = nn.Linear(FEATURES, OUTPUTS)
+        self.register_buffer("reference_mean", torch.zeros(FEATURES))
+        self.register_buffer("reference_covariance", torch.zeros(FEATURES, FEATURES))
+
+    def fit(self, images: torch.Tensor) -> torch.Tensor:
+        """Averages larger images down to the network's resolution.
+
+        Raises:
+            ConfigError: not [N, 3, R, R], or R is no multiple of the network's resolution.
+        """
+        size = images.shape[-1]
+        if images.ndim != 4 or images.shape[1:] != (3, size, size) or size % self.resolution:
+            raise ConfigError(
+                f"images have the shape {list(images.shape)}; expected [N, 3, R, R] with R a "
+                f"multiple of {self.resolution}."
+            )
+        factor = size // self.resolution
+        return images if factor == 1 else F.avg_pool2d(images, factor)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """The layer before the last, [N, FEATURES]."""
+        found: torch.Tensor = self.hidden(self.trunk(self.fit(images)))
+        return found
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Raw outputs [N, OUTPUTS]: as ``encode_attributes``, but logits for categories."""
+        outputs: torch.Tensor = self.head(self.features(images))
+        return outputs
+
+
+def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean over attributes of the squared error, or of the cross-entropy."""
+    losses = []
+    for reading in READINGS:
+        found, wanted = reading.of(outputs), reading.of(targets)
+        if reading.kind == "categorical":
+            losses.append(F.cross_entropy(found, wanted))
+        else:
+            losses.append((found - wanted).square().sum(1).mean())
+    return torch.stack(losses).mean()
+
+
+@torch.no_grad()
+def read_attributes(
+    network: AttributeNetwork, images: torch.Tensor, batch: int = 250
+) -> npt.NDArray[np.float64]:
+    """Estimated attributes [N, OUTPUTS] of images [N, 3, R, R], as ``encode_attributes`` gives.
+
+    Categories are probabilities.
+    """
+    network.eval()
+    outputs = torch.cat([network(part) for part in images.split(batch)]).double()
+    for reading in READINGS:
+        if reading.kind == "categorical":
+            columns = slice(reading.start, reading.start + reading.width)
+            outputs[:, columns] = outputs[:, columns].softmax(1)
+    return outputs.numpy()
+
+
+def attribute_scores(
+    found: npt.NDArray[np.float64], truth: npt.NDArray[np.float32]
+) -> dict[str, float]:
+    """How well attributes are read: name → R² (of the vector for hues), or accuracy.
+
+    Args:
+        found: [N, OUTPUTS] as ``read_attributes`` gives.
+        truth: [N, OUTPUTS] as ``encode_attributes`` gives.
+    """
+    scores = {}
+    for reading in READINGS:
+        columns = slice(reading.start, reading.start + reading.width)
+        a, b = found[:, columns], truth[:, columns].astype(np.float64)
+        if reading.kind == "categorical":
+            scores[reading.name] = float((a.argmax(1) == b.argmax(1)).mean())
+        else:
+            rest = np.square(a - b).sum() / np.square(b - b.mean(0)).sum()
+            scores[reading.name] = float(1 - rest)
+    return scores

@@ -1,0 +1,81 @@
+"""The Fréchet distance between Gaussians, as FID uses it on features of images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segan.runtime.errors import ConfigError
+from segan.train.generator import Generator
+from segan.train.metrics.attributes import AttributeNetwork
+from segan.train.metrics.seeded_images import SeededImages
+
+Array = npt.NDArray[np.float64]
+
+
+class Gaussian(NamedTuple):
+    """Mean [D] and covariance [D, D] of features, float64."""
+
+    mean: Array
+    covariance: Array
+
+
+def fit_gaussian(features: npt.ArrayLike) -> Gaussian:
+    """Mean and covariance (divided by N - 1) of features [N, D].
+
+    Raises:
+        ConfigError: not [N, D] with N of 2 or more.
+    """
+    values = np.asarray(features, np.float64)
+    if values.ndim != 2 or len(values) < 2:
+        raise ConfigError(f"features have the shape {values.shape}; expected [2 or more, D].")
+    return Gaussian(values.mean(0), np.cov(values, rowvar=False).reshape(2 * values.shape[1:]))
+
+
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+    """‖m_a - m_b‖² + tr(C_a + C_b - 2 (C_a C_b)^½), at least 0.
+
+    Source: Dowson & Landau 1982; Heusel et al. 2017, Eq. 6. The trace of (C_a C_b)^½ is that of
+    (C_a^½ C_b C_a^½)^½, which is symmetric: the roots of its eigenvalues, without a general
+    matrix root.
+    """
+    values, vectors = np.linalg.eigh(a.covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    product = root @ b.covariance @ root
+    overlap = np.sqrt(np.maximum(np.linalg.eigvalsh((product + product.T) / 2), 0)).sum()
+    apart = np.square(a.mean - b.mean).sum()
+    spread = np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap
+    return float(max(apart + spread, 0.0))
+
+
+def reference(network: AttributeNetwork) -> Gaussian:
+    """The features of built-in faces, as kept with the network."""
+    return Gaussian(
+        network.reference_mean.double().numpy(), network.reference_covariance.double().numpy()
+    )
+
+
+@torch.no_grad()
+def fd_faces(
+    generator: Generator, network: AttributeNetwork, n: int = 5000, first_seed: int = 0
+) -> float:
+    """Fréchet distance of a generator's images from built-in faces the network has not seen.
+
+    Args:
+        generator: in evaluation mode, RGB.
+        network: its features are compared; it holds those of the faces.
+        n: images.
+        first_seed: of the images; they have seeds first_seed to first_seed + n - 1.
+
+    Raises:
+        ConfigError: images that do not fit the network, or fewer than 2.
+    """
+    images = SeededImages(generator)
+    parts = [
+        network.features(images.render(range(start, min(start + 250, first_seed + n))))
+        for start in range(first_seed, first_seed + n, 250)
+    ]
+    return frechet_distance(fit_gaussian(torch.cat(parts).double().numpy()), reference(network))
