@@ -28,7 +28,8 @@ def worker(preset_name: str, resolution: int, mode: int, kind: str) -> None:
     import msgspec
     import torch
 
-    from segan.train.config import TrainConfig, preset
+    from segan.train.config import TrainConfig
+    from segan.train.presets import preset
     from segan.train.step import TrainingState
 
     values = msgspec.to_builtins(preset(preset_name, resolution=resolution))

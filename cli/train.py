@@ -358,7 +358,8 @@ def _configure(
     """The preset for data of this shape, with what the user gave put in. Raises: ConfigError."""
     import msgspec
 
-    from segan.train.config import TrainConfig, preset
+    from segan.train.config import TrainConfig
+    from segan.train.presets import preset
 
     base = preset(preset_name, **shape)
     values = msgspec.to_builtins(base)

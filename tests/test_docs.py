@@ -111,7 +111,7 @@ def test_every_field_of_the_manifest_is_described() -> None:
 
 
 def test_the_table_of_presets_is_right() -> None:
-    from segan.train.config import preset
+    from segan.train.presets import preset
 
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     rows = {

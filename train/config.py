@@ -17,6 +17,7 @@ from segan.runtime.layout import Architecture, Prior, Site, Subspace, build_site
 
 Mode = Literal[0, 1, 2, 3]
 SubspaceKind = Literal["eigen", "diagonal"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 #: Most numbers in mode 1's bases: 4 GB of weights, four times that with Adam and gradients.
 MAX_FEATURE_BASES = 10**9
@@ -66,6 +67,8 @@ class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         channel_max: most channels of a layer.
         architecture: of the synthesis network: skip, residual or original.
         mbstd_group: group size of the minibatch standard deviation.
+        conv_clamp: bound on the magnitude of a convolution's output in both networks, so that fp16
+            cannot overflow; 0 = none.
     """
 
     resolution: int = 64
@@ -78,6 +81,7 @@ class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     channel_max: int = 128
     architecture: Architecture = "skip"
     mbstd_group: int = 4
+    conv_clamp: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +94,10 @@ class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             value = getattr(self, name)
             _require(value >= 1, f"{name} is {value}; expected 1 or more.")
         _require(self.c_dim >= 0, f"c_dim is {self.c_dim}; expected 0 or more.")
+        _require(
+            math.isfinite(self.conv_clamp) and self.conv_clamp >= 0,
+            f"conv_clamp is {self.conv_clamp}; expected 0 or more.",
+        )
         _require(self.mbstd_group >= 1, f"mbstd_group is {self.mbstd_group}; expected 1 or more.")
 
     @property
@@ -222,6 +230,31 @@ class AugmentConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
 
+class ComputeConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the arithmetic is done; the equations are the same whatever stands here.
+
+    Attributes:
+        precision: number format of the blocks from ``reduced_from`` up.
+        reduced_from: lowest resolution that computes in ``precision``; the rest is fp32.
+        tf32: whether CUDA may round the factors of fp32 products.
+        compile: whether torch.compile builds the phases without second derivatives.
+        micro_batch: images that one process computes at once; 0 = all of its share.
+    """
+
+    precision: Precision = "fp32"
+    reduced_from: int = 8
+    tf32: bool = False
+    compile: bool = False
+    micro_batch: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.reduced_from >= 8, f"reduced_from is {self.reduced_from}; expected 8 or more."
+        )
+        _require(self.micro_batch >= 0, f"micro_batch is {self.micro_batch}; expected 0 or more.")
+
+
 class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that the result of a run depends on, but the data itself.
 
@@ -258,6 +291,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     network: NetworkConfig = NetworkConfig()
     subspace: SubspaceConfig = SubspaceConfig()
     augment: AugmentConfig = AugmentConfig()
+    compute: ComputeConfig = ComputeConfig()
     seed: int = 0
     total_kimg: float = 25000.0
     batch_size: int = 16
@@ -327,70 +361,6 @@ def feature_basis_size(network: NetworkConfig, subspace: SubspaceConfig) -> int:
         channels = network.img_channels if is_rgb else network.channels(site.resolution)
         size += channels * site.resolution**2 * row.dims
     return size
-
-
-def preset(
-    name: str, *, resolution: int, img_channels: int = 3, c_dim: int = 0, mode: Mode = 2
-) -> TrainConfig:
-    """The configuration of a preset for data of the given shape.
-
-    ``tiny``: a laptop's two cores learn something visible within minutes at 32².
-    ``paper``: the published SEGAN's setting: 64 latent dimensions, at most 128 channels, batch 16.
-    ``auto``: scales with the resolution as StyleGAN2-ADA's "auto" does (Karras et al. 2020a,
-    train.py), for one device.
-
-    Raises:
-        ConfigError: unknown name, or a resolution outside 8 to 1024.
-    """
-    subspace = SubspaceConfig(mode=mode)
-    shape: dict[str, Any] = {
-        "resolution": resolution,
-        "img_channels": img_channels,
-        "c_dim": c_dim,
-    }
-    if name == "paper":
-        return TrainConfig(preset=name, network=NetworkConfig(**shape), subspace=subspace)
-    if name == "tiny":
-        return TrainConfig(
-            preset=name,
-            network=NetworkConfig(**shape, mapping_layers=4, channel_base=1024, channel_max=64),
-            subspace=subspace,
-            total_kimg=50.0,
-            # Of the same minutes, small batches learn more: twice the steps, a fifth fewer images.
-            batch_size=8,
-            learning_rate=0.004,
-            r1_gamma=2.0,
-            # In minutes, noise only stands in for detail that is not learned yet.
-            noise=False,
-            ema_kimg=5.0,
-            kimg_per_tick=1.0,
-            snapshot_kimg=10.0,
-        )
-    if name == "auto":
-        batch_size = max(min(min(4096 // resolution, 32), 64), 1)
-        return TrainConfig(
-            preset=name,
-            network=NetworkConfig(
-                **shape,
-                z_dim=512,
-                w_dim=512,
-                mapping_layers=2,
-                channel_base=32768 if resolution >= 512 else 16384,
-                channel_max=512,
-                mbstd_group=min(batch_size, 4),
-            ),
-            subspace=subspace,
-            augment=AugmentConfig(mode="ada"),
-            batch_size=batch_size,
-            learning_rate=0.002 if resolution >= 1024 else 0.0025,
-            r1_gamma=0.0002 * resolution**2 / batch_size,
-            ema_kimg=batch_size * 10 / 32,
-        )
-    raise ConfigError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}.")
-
-
-#: Names that ``preset`` knows.
-PRESETS = ("tiny", "paper", "auto")
 
 
 def encode_config(config: TrainConfig) -> bytes:

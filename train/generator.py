@@ -74,21 +74,25 @@ class SynthesisSite(nn.Module):
         resolution: of the output.
         w_dim: width of the style vector.
         up: whether the resolution doubles.
-
-    Attributes:
-        clamp: bound of the output's magnitude, before ``gain``; None = no bound. Networks that
-            were trained elsewhere may have one.
+        clamp: bound of the output's magnitude, before ``gain``; None = no bound. Kept as an
+            attribute: networks that were trained elsewhere may have one.
     """
 
     fir: torch.Tensor
     noise_const: torch.Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, resolution: int, w_dim: int, *, up: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        resolution: int,
+        w_dim: int,
+        *,
+        up: bool,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.up, self.resolution = up, resolution
-        self.clamp: float | None = None
+        self.up, self.resolution, self.clamp = up, resolution, clamp
         self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.weight_gain = 1 / math.sqrt(in_channels * 9)
@@ -108,8 +112,10 @@ class SynthesisSite(nn.Module):
             fir_up=self.fir if self.up else None,
         )
         if noise is not None:
-            x = torch.add(x, noise[:, None] * self.noise_strength, out=out_of(x))
-        x = lrelu(torch.add(x, self.bias[:, None, None], out=out_of(x)), gain)
+            strong = (noise[:, None] * self.noise_strength).to(x.dtype)
+            x = torch.add(x, strong, out=out_of(x))
+        bias = self.bias.to(x.dtype)
+        x = lrelu(torch.add(x, bias[:, None, None], out=out_of(x)), gain)
         if self.clamp is None:
             return x
         return torch.clamp(x, -self.clamp * gain, self.clamp * gain, out=out_of(x))
@@ -122,10 +128,12 @@ class ToRGB(nn.Module):
         clamp: see ``SynthesisSite``.
     """
 
-    def __init__(self, in_channels: int, img_channels: int, w_dim: int) -> None:
+    def __init__(
+        self, in_channels: int, img_channels: int, w_dim: int, clamp: float | None = None
+    ) -> None:
         super().__init__()
         self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
-        self.clamp: float | None = None
+        self.clamp = clamp
         self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
         self.weight_gain = 1 / math.sqrt(in_channels)
         self.bias = nn.Parameter(torch.zeros(img_channels))
@@ -133,7 +141,7 @@ class ToRGB(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [N, I, r, r] → [N, img_channels, r, r]."""
         x = modulated_conv2d(x, self.weight * self.weight_gain, self.affine(w), demodulate=False)
-        x = x + self.bias[:, None, None]
+        x = x + self.bias.to(x.dtype)[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -149,8 +157,11 @@ class SynthesisBlock(nn.Module):
     def __init__(self, config: NetworkConfig, resolution: int) -> None:
         super().__init__()
         self.resolution = resolution
+        #: Number format of this block's activations in training; None = that of its input.
+        self.reduced: torch.dtype | None = None
         self.architecture: Architecture = config.architecture
         out = config.channels(resolution)
+        clamp = config.conv_clamp or None
         self.is_first = resolution == 4
         self.conv0: SynthesisSite | None = None
         self.skip: Conv2d | None = None
@@ -158,12 +169,12 @@ class SynthesisBlock(nn.Module):
             self.const = nn.Parameter(torch.randn(out, 4, 4))
         else:
             below = config.channels(resolution // 2)
-            self.conv0 = SynthesisSite(below, out, resolution, config.w_dim, up=True)
+            self.conv0 = SynthesisSite(below, out, resolution, config.w_dim, up=True, clamp=clamp)
             if self.architecture == "residual":
                 self.skip = Conv2d(below, out, 1, resample="up", bias=False)
-        self.conv1 = SynthesisSite(out, out, resolution, config.w_dim, up=False)
+        self.conv1 = SynthesisSite(out, out, resolution, config.w_dim, up=False, clamp=clamp)
         has_rgb = self.architecture == "skip" or resolution == config.resolution
-        self.to_rgb = ToRGB(out, config.img_channels, config.w_dim) if has_rgb else None
+        self.to_rgb = ToRGB(out, config.img_channels, config.w_dim, clamp) if has_rgb else None
         self.register_buffer("fir", fir_kernel(), persistent=False)
 
     def site_modules(self) -> list[tuple[str, SynthesisSite | ToRGB]]:
@@ -255,6 +266,8 @@ class SynthesisNetwork(nn.Module):
             gain = math.sqrt(0.5) if block.skip is not None else 1.0
             if block.is_first:
                 x = block.const[None].expand(len(ws), -1, -1, -1)
+            if block.reduced is not None:
+                x = x.to(block.reduced)
             around = None if block.skip is None else block.skip(x, gain)
             if block.conv0 is not None:
                 x = convolve(block.conv0, x)
@@ -262,7 +275,7 @@ class SynthesisNetwork(nn.Module):
             if around is not None:
                 x = around + x
             if block.to_rgb is not None:
-                rgb = self._shifted(number, block.to_rgb(x, ws[:, number]), shifts)
+                rgb = self._shifted(number, block.to_rgb(x, ws[:, number]).to(ws.dtype), shifts)
                 image = rgb if image is None else upsample2d(image, block.fir) + rgb
                 number += 1
         assert image is not None

@@ -86,6 +86,7 @@ class Conv2d(nn.Module):
         activation: ``linear``, or ``lrelu`` with gain √2.
         resample: ``up`` doubles, ``down`` halves, ``none`` keeps the resolution.
         bias: whether there is a bias.
+        clamp: bound of the output's magnitude, before ``gain``; None = no bound.
     """
 
     fir: torch.Tensor
@@ -99,9 +100,10 @@ class Conv2d(nn.Module):
         activation: Literal["linear", "lrelu"] = "linear",
         resample: Literal["none", "up", "down"] = "none",
         bias: bool = True,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.activation, self.resample = activation, resample
+        self.activation, self.resample, self.clamp = activation, resample, clamp
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
@@ -109,7 +111,7 @@ class Conv2d(nn.Module):
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
         """Applies the layer; ``gain`` scales its output."""
-        weight = self.weight * self.weight_gain
+        weight = (self.weight * self.weight_gain).to(x.dtype)
         if self.resample == "up":
             x = conv2d_up(x, weight, self.fir)
         elif self.resample == "down":
@@ -117,10 +119,12 @@ class Conv2d(nn.Module):
         else:
             x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
         if self.bias is not None:
-            x = x + self.bias[:, None, None]
+            x = x + self.bias.to(x.dtype)[:, None, None]
         if self.activation == "lrelu":
-            return lrelu(x, gain)
-        return x if gain == 1.0 else x * gain
+            x = lrelu(x, gain)
+        elif gain != 1.0:
+            x = x * gain
+        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
 
 
 def modulated_conv2d(
@@ -148,15 +152,22 @@ def modulated_conv2d(
 
     Source: Karras et al. 2020b, Eq. 1 and 3.
     """
-    x = x * styles[:, :, None, None]
+    dtype = x.dtype
+    if dtype == torch.float16 and demodulate:
+        # Demodulation undoes any scale, so bounded factors cost nothing and cannot overflow.
+        weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
+        weight = weight / math.sqrt(weight[0].numel())
+        styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    x = x * styles.to(dtype)[:, :, None, None]
     if fir_up is None:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        x = F.conv2d(x, weight.to(dtype), padding=weight.shape[-1] // 2)
     else:
-        x = conv2d_up(x, weight, fir_up)
+        x = conv2d_up(x, weight.to(dtype), fir_up)
     if not demodulate:
         return x
     power = styles.square() @ weight.square().sum(dim=(2, 3)).t()  # [N, O]
-    return torch.mul(x, (power + DEMODULATION_EPS).rsqrt()[:, :, None, None], out=out_of(x))
+    factor = (power + DEMODULATION_EPS).rsqrt().to(dtype)
+    return torch.mul(x, factor[:, :, None, None], out=out_of(x))
 
 
 class MinibatchStd(nn.Module):

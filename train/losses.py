@@ -43,21 +43,12 @@ def path_lengths(image: torch.Tensor, ws: torch.Tensor, y: torch.Tensor) -> torc
     return (gradient.square().sum(dim=2).mean(dim=1) + 1e-16).sqrt()
 
 
-def path_length_penalty(
-    lengths: torch.Tensor, mean: torch.Tensor, decay: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """E(‖Jᵀy‖ - a)² with a the running mean of the lengths.
+def path_length_penalty(lengths: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """E(‖Jᵀy‖ - a)² for lengths [N] and their running mean a, a scalar that is held fixed.
 
-    Args:
-        lengths: [N].
-        mean: a before this step, a scalar.
-        decay: share of the new lengths in the mean.
-
-    Returns:
-        The penalty, and the updated mean without gradient.
+    a is the mean before this batch, so that the shares of a batch do not need each other's lengths.
     """
-    mean = mean.lerp(lengths.detach().mean(), decay)
-    return (lengths - mean).square().mean(), mean
+    return (lengths - mean).square().mean()
 
 
 def information_loss(predicted: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:

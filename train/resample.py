@@ -48,6 +48,10 @@ def upsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 def downsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Halves the resolution: ``kernel`` [4, 4], then every second pixel. [N, C, H/2, W/2]."""
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        # oneDNN has no fast gradient for a depthwise convolution of stride 2 in bf16: 1.3 ms
+        # this way, 22 ms with the stride, at 16 x 32 x 32².
+        return filter2d(x, kernel, padding=1)[:, :, ::2, ::2]
     return filter2d(x, kernel, padding=1, stride=2)
 
 

@@ -11,7 +11,7 @@ from segan.train.tensors import matching_state
 
 
 def training_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
-    """Everything but the moving average: G, D, both optimisers, the path length mean.
+    """Everything but the moving average: G, D, both optimisers, path length mean, augmentation.
 
     Names: ``generator.…``, ``discriminator.…``, ``optimizer_g.<parameter>.exp_avg`` and so on.
     """
@@ -22,6 +22,7 @@ def training_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
             for field, value in _moments(optimizer, parameter).items():
                 tensors[f"{prefix}.{name}.{field}"] = value
     tensors["pl_mean"] = state.pl_mean
+    tensors |= {f"augment.{k}": v for k, v in state.augment.tensors().items()}
     return tensors
 
 
@@ -44,11 +45,12 @@ def load_training_tensors(
         for name, parameter in module.named_parameters():
             fields = part(f"{prefix}.{name}.")
             optimizer.state[parameter] = {
-                "step": fields["step"].clone(),
-                "exp_avg": fields["exp_avg"].to(parameter.device, copy=True),
-                "exp_avg_sq": fields["exp_avg_sq"].to(parameter.device, copy=True),
+                "step": fields["step"].to(parameter.device if parameter.is_cuda else "cpu"),
+                "exp_avg": _laid_out_as(parameter, fields["exp_avg"]),
+                "exp_avg_sq": _laid_out_as(parameter, fields["exp_avg_sq"]),
             }
     state.pl_mean = tensors["pl_mean"].to(state.device, copy=True)
+    state.augment.load(part("augment."))
 
 
 def _optimizers(
@@ -58,6 +60,11 @@ def _optimizers(
         ("optimizer_g", state.generator, state.optimizer_g),
         ("optimizer_d", state.discriminator, state.optimizer_d),
     )
+
+
+def _laid_out_as(parameter: torch.nn.Parameter, value: torch.Tensor) -> torch.Tensor:
+    """A copy on the parameter's device and in its memory format, as a fused optimiser needs."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def _moments(optimizer: torch.optim.Adam, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:

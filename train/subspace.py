@@ -122,7 +122,7 @@ class FeatureBasis(nn.Module):
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """x [N, C, r, r] (or [1, C, r, r]) shifted by t [N, K]."""
         shift: torch.Tensor = (t @ self.basis.t()).unflatten(1, self.mean.shape)
-        return x + shift + self.mean
+        return x + (shift + self.mean).to(x.dtype)
 
 
 def build_style_subspaces(network: NetworkConfig, config: SubspaceConfig) -> nn.ModuleList:

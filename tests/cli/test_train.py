@@ -21,8 +21,9 @@ import torch
 from segan.cli.main import run
 from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints, read_meta
-from segan.train.config import encode_config, preset
+from segan.train.config import encode_config
 from segan.train.faces_dataset import render_faces
+from segan.train.presets import preset
 from segan.train.tensors import read_tensors
 
 #: A run of 60 steps at 8², with a checkpoint every 10.

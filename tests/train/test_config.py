@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from segan.runtime.errors import ConfigError
 from segan.train.config import (
-    PRESETS,
     AugmentConfig,
     NetworkConfig,
     SubspaceConfig,
@@ -21,8 +20,8 @@ from segan.train.config import (
     config_differences,
     decode_config,
     encode_config,
-    preset,
 )
+from segan.train.presets import PRESETS, preset
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)
 

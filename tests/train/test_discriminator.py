@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from segan.train.config import NetworkConfig, preset
+from segan.train.config import NetworkConfig
 from segan.train.discriminator import Discriminator
+from segan.train.presets import preset
 
 Array = NDArray[np.float64]
 FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64

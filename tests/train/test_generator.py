@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from segan.runtime.layout import Architecture, build_sites, noise_sizes
-from segan.train.config import Mode, NetworkConfig, SubspaceConfig, preset
+from segan.train.config import Mode, NetworkConfig, SubspaceConfig
 from segan.train.discriminator import Discriminator
 from segan.train.generator import Generator
+from segan.train.presets import preset
 
 Array = NDArray[np.float64]
 

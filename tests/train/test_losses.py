@@ -145,26 +145,13 @@ def test_expected_squared_path_length_of_a_linear_generator() -> None:
     assert abs(float(lengths.square().mean()) - expected) < 4 * deviation
 
 
-def test_path_length_penalty_and_running_mean() -> None:
+def test_path_length_penalty() -> None:
     lengths = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64, requires_grad=True)
-    old = torch.tensor(5.0, dtype=torch.float64)
-    penalty, mean = path_length_penalty(lengths, old, 0.25)
-    # The new mean is 0.75 · 5 + 0.25 · 3 = 4.5.
-    assert mean.item() == pytest.approx(4.5)
-    assert not mean.requires_grad
+    penalty = path_length_penalty(lengths, torch.tensor(4.5, dtype=torch.float64))
     assert penalty.item() == pytest.approx((3.5**2 + 2.5**2 + 1.5**2) / 3)
     # The mean is held fixed: d/dl = 2 (l - a) / N.
     (gradient,) = torch.autograd.grad(penalty, lengths)
     np.testing.assert_allclose(gradient.numpy(), np.array([-3.5, -2.5, 1.5]) * 2 / 3)
-    assert float(old) == 5.0
-
-
-def test_running_mean_converges_to_the_mean_length() -> None:
-    lengths = torch.tensor([2.0, 4.0], dtype=torch.float64)
-    mean = torch.zeros((), dtype=torch.float64)
-    for _ in range(2000):
-        _, mean = path_length_penalty(lengths, mean, 0.01)
-    assert mean.item() == pytest.approx(3.0 * (1 - 0.99**2000))
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
@@ -182,8 +169,7 @@ def test_gradient_of_the_path_length_penalty_reaches_the_generators_parameters(m
     def penalty() -> torch.Tensor:
         ws, shifts = generator.offsets(generator.broadcast(generator.mapping(z)), coords)
         image = generator.synthesis(ws, shifts, generator.synthesis.noise_const())
-        # A decay of next to nothing holds the mean still between the differences.
-        return path_length_penalty(path_lengths(image, ws, y), fixed, 1e-14)[0]
+        return path_length_penalty(path_lengths(image, ws, y), fixed)
 
     parameters = [p for p in generator.parameters() if p.requires_grad]
     check_directional_derivatives(penalty, parameters)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
 
-from segan.train.config import TrainConfig
+from segan.runtime.errors import ConfigError
+from segan.train.config import AugmentConfig, ComputeConfig, TrainConfig
 from segan.train.dataset import ImageDataset
 from segan.train.step import TrainingState
 
@@ -119,3 +121,74 @@ def test_without_noise_its_strengths_stay_0(small_config: Config, small_data: Im
     }
     assert len(strengths) == 3
     assert set(strengths.values()) == {0.0}
+
+
+@pytest.mark.parametrize("augment", ["off", "fixed"])
+def test_micro_batches_add_up_to_the_batch(
+    augment: Literal["off", "fixed"], small_config: Config, small_data: ImageDataset
+) -> None:
+    """Gradients of the last phases, G's path lengths and D's R1, and every figure."""
+    found, figures = [], []
+    chosen = AugmentConfig(mode=augment, probability=0.0 if augment == "off" else 0.5)
+    for micro in (0, 4):
+        config = small_config(
+            batch_size=16,
+            augment=chosen,
+            learning_rate=1e-9,
+            compute=ComputeConfig(micro_batch=micro),
+        )
+        state = TrainingState(config, CPU)
+        real = batch(small_data, 16)[state.share]
+        stats = state.train_step(real, None, None, state.step_random())
+        figures.append({name: float(value) for name, value in stats.items()})
+        parameters = [*state.generator.parameters(), *state.discriminator.parameters()]
+        found.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+        found[-1] = torch.cat([found[-1], state.generator.w_avg, state.pl_mean[None]])
+    assert (found[0] - found[1]).norm() < 1e-5 * found[0].norm()
+    assert figures[0] == pytest.approx(figures[1], rel=1e-4, abs=1e-6)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(small_config: Config) -> None:
+    with pytest.raises(ConfigError, match="whole groups of 4"):
+        TrainingState(small_config(batch_size=4, compute=ComputeConfig(micro_batch=2)), CPU)
+
+
+def test_augmentation_is_steered_by_the_discriminators_signs(
+    small_config: Config, small_data: ImageDataset
+) -> None:
+    config = small_config(augment=AugmentConfig(mode="ada", target=-0.99, speed_kimg=0.1))
+    state = TrainingState(config, CPU)
+    for _ in range(4):  # no mean of four signs is below the target but -1
+        stats = state.train_step(batch(small_data), None, None, state.step_random())
+    assert float(state.augment.p) == pytest.approx(4 * 4 / 100)
+    assert float(stats["augment/p"]) == pytest.approx(0.16)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_compiled_phases_give_the_same_gradients(
+    small_config: Config, small_data: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wiring alone, with a backend that needs no compiler."""
+    compile_with = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda f, **options: compile_with(f, backend="aot_eager", **options)
+    )
+    found = []
+    for compiled in (False, True):
+        config = small_config(learning_rate=1e-9, compute=ComputeConfig(compile=compiled))
+        state = TrainingState(config, CPU)
+        stats = state.train_step(batch(small_data), None, None, state.step_random())
+        found.append({name: float(value) for name, value in stats.items()})
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
+
+
+def test_seconds_of_every_phase_are_kept(small_config: Config, small_data: ImageDataset) -> None:
+    state = TrainingState(small_config(), CPU)
+    state.train_step(batch(small_data), None, None, state.step_random())
+    assert set(state.clock.take()) == {
+        "discriminator",
+        "r1",
+        "generator",
+        "path_length",
+        "average",
+    }

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from segan.runtime.errors import ConfigError
-from segan.train.config import SubspaceConfig, preset
+from segan.train.config import SubspaceConfig
 from segan.train.generator import Generator
 from segan.train.metrics.attributes import READINGS, AttributeNetwork
 from segan.train.metrics.control import concentration, control_scores, generator_effects
 from segan.train.metrics.frechet import fd_faces
 from segan.train.metrics.slider_effects import SliderEffect
+from segan.train.presets import preset
 
 NAMES = [reading.name for reading in READINGS]
 

@@ -8,9 +8,9 @@ import torch
 
 from segan.runtime.layout import Slider
 from segan.runtime.pixels import to_uint8
-from segan.train.config import preset
 from segan.train.generator import Generator
 from segan.train.metrics.seeded_images import SeededImages
+from segan.train.presets import preset
 from segan.train.sample_sheets import seed_images
 
 

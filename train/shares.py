@@ -1,0 +1,49 @@
+"""How a batch is divided among processes and micro-batches without changing its gradients.
+
+The only layer that looks across samples is the minibatch standard deviation: of n samples in
+groups of g, sample i belongs to group i mod (n / g). So a share is made of whole groups.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from segan.runtime.errors import ConfigError
+
+
+def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
+    """Indices of each part's samples, int64 [n / parts], in the order that keeps the groups.
+
+    Args:
+        n: samples in the batch.
+        parts: processes times micro-batches.
+        group: group size of the minibatch standard deviation.
+
+    Raises:
+        ConfigError: the groups cannot be divided evenly.
+    """
+    if parts == 1:
+        return [torch.arange(n)]
+    if n % (parts * group):
+        raise ConfigError(
+            f"a batch of {n} cannot be divided into {parts} shares of whole groups of {group} "
+            "(the minibatch standard deviation's); expected a batch size that is a multiple of "
+            f"{parts * group}. Change --batch-size, --batch-gpu or the number of processes."
+        )
+    columns = torch.arange(n).view(group, n // group).chunk(parts, dim=1)
+    return [part.flatten() for part in columns]
+
+
+def strided_shares(n: int, parts: int) -> list[torch.Tensor]:
+    """Indices of each part's samples where samples do not look at each other.
+
+    Raises:
+        ConfigError: n is not a multiple of parts.
+    """
+    if n % parts:
+        raise ConfigError(
+            f"the path length penalty's batch of {n} (batch_size / pl_batch_shrink) cannot be "
+            f"divided into {parts} equal shares. Change --batch-size, --batch-gpu or the number of "
+            "processes."
+        )
+    return [torch.arange(part, n, parts) for part in range(parts)]
