@@ -1,0 +1,118 @@
+"""The options of ``segan train`` that are settings of the run, and their places in its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segan.train.config import TrainConfig
+
+#: Option → field of TrainConfig. A new option that shapes the run belongs here: by this table it is
+#: put into the configuration, and compared when a run is resumed.
+SETTINGS = {
+    "mode": "subspace.mode",
+    "kind": "subspace.kind",
+    "dims": "subspace.dims",
+    "preset": "preset",
+    "resolution": "network.resolution",
+    "cond": "network.c_dim",
+    "architecture": "network.architecture",
+    "mirror": "mirror",
+    "batch_size": "batch_size",
+    "learning_rate": "learning_rate",
+    "r1_gamma": "r1_gamma",
+    "seed": "seed",
+    "kimg": "total_kimg",
+    "snapshot_kimg": "snapshot_kimg",
+    "keep_checkpoints": "keep_checkpoints",
+    "metric_images": "metric_images",
+}
+#: Those whose fields come with the preset and the shape of the data.
+_OF_THE_SHAPE = ("preset", "resolution", "cond")
+
+
+class Shape(TypedDict):
+    """What the networks must fit."""
+
+    resolution: int
+    img_channels: int
+    c_dim: int
+
+
+def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
+    """The preset for data of this shape, with what the user gave put in.
+
+    Args:
+        settings: values by option; None leaves the preset's.
+        shape: of the data.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+    import msgspec
+
+    from segan.train.config import TrainConfig, preset
+
+    values = msgspec.to_builtins(preset(settings["preset"], **shape))
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in given.keys() - set(_OF_THE_SHAPE):
+        record, field = values, SETTINGS[name]
+        while "." in field:
+            outer, _, field = field.partition(".")
+            record = record[outer]
+        record[field] = given[name]
+    try:
+        return msgspec.convert(values, TrainConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{error}") from None
+
+
+def reconfigure(given: Mapping[str, Any], config: TrainConfig, run: Path) -> TrainConfig:
+    """A resumed run's configuration, with those settings changed that may change.
+
+    Args:
+        given: values of the options that the user wrote.
+        config: the run's own.
+        run: its folder, for the message.
+
+    Raises:
+        ConfigError: an option says something else than the run, or a new value is out of range.
+    """
+    import msgspec
+
+    from segan.train.run_folder import MAY_CHANGE
+
+    changes = {}
+    for name, field in SETTINGS.items():
+        if name not in given:
+            continue
+        if field in MAY_CHANGE:
+            changes[field] = given[name]
+            continue
+        own: Any = config
+        for part in field.split("."):
+            own = getattr(own, part)
+        refuse_change(name, given[name], own > 0 if name == "cond" else own, run)
+    return msgspec.structs.replace(config, **changes)
+
+
+def refuse_change(name: str, given: object, own: object, run: Path) -> None:
+    """Raises ConfigError when the option ``name`` is not what the run was started with."""
+    if given != own:
+        from segan.train.run_folder import MAY_CHANGE
+
+        may = [option_name(name) for name, field in SETTINGS.items() if field in MAY_CHANGE]
+        raise ConfigError(
+            f"{option_name(name)} is {given}, but {run} was started with {own}; with --resume "
+            f"every setting but {' and '.join(may)} is the run's own. Leave it out, or start a "
+            "new run."
+        )
+
+
+def option_name(name: str) -> str:
+    """How the user writes an option: ``batch_size`` → ``--batch-size``."""
+    return "--subspace" if name == "kind" else f"--{name.replace('_', '-')}"
