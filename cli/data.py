@@ -43,19 +43,34 @@ def command() -> None:
     help="Of the set. Face i depends on the seed and i alone, so a longer set begins with the "
     "shorter one.",
 )
+@click.option(
+    "--labels",
+    type=click.Choice(["none", "glasses", "fringe"]),
+    default="none",
+    show_default=True,
+    help="The attribute whose values are the classes, for 'segan train --cond'.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def render(out: Path, count: int, resolution: int, seed: int, as_json: bool) -> None:
+def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_json: bool) -> None:
     """Draw the built-in cartoon faces into the training zip OUT.
 
     Each face has 18 independent attributes, such as skin tone, hair colour, eye size, smile and
     glasses. Their values are in the zip's dataset.json.
     """
-    from segan.train.faces import FACE_ATTRIBUTES
+    from segan.train.faces import FACE_ATTRIBUTES, label_names
     from segan.train.faces_dataset import render_faces
 
     start = time.perf_counter()
     with progress(count, "images", "drawing") as bar:
-        render_faces(out, count=count, resolution=resolution, seed=seed, on_progress=bar.update)
+        render_faces(
+            out,
+            count=count,
+            resolution=resolution,
+            seed=seed,
+            labels=None if labels == "none" else labels,
+            on_progress=bar.update,
+        )
+    class_names = () if labels == "none" else label_names(labels)
     seconds = time.perf_counter() - start
     if as_json:
         names = [attribute.name for attribute in FACE_ATTRIBUTES]
@@ -65,6 +80,7 @@ def render(out: Path, count: int, resolution: int, seed: int, as_json: bool) -> 
             "resolution": resolution,
             "img_channels": 3,
             "seed": seed,
+            "class_names": list(class_names),
             "attributes": names,
             "seconds": round(seconds, 3),
         }
@@ -72,7 +88,7 @@ def render(out: Path, count: int, resolution: int, seed: int, as_json: bool) -> 
     else:
         click.echo(
             f"{out}: {count} faces of {resolution} x {resolution}, {len(FACE_ATTRIBUTES)} "
-            "attributes."
+            f"attributes, {f'{len(class_names)} classes' if class_names else 'no labels'}."
         )
 
 

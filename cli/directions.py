@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segan.cli.options import BundleSource, bundle_options, json_option, parse_range
+from segan.cli.options import (
+    BundleSource,
+    bundle_options,
+    class_option,
+    json_option,
+    parse_range,
+)
+from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,14 +72,7 @@ if TYPE_CHECKING:
     metavar="LOW,HIGH",
     help="Range of the sliders, in standard deviations of w.",
 )
-@click.option(
-    "--class",
-    "class_index",
-    type=int,
-    default=None,
-    show_default="all in turn",
-    help="Class whose w are taken, of a conditional generator.",
-)
+@class_option("all in turn", "Class whose w are taken, of a conditional generator.")
 @click.option(
     "-o",
     "--out",
@@ -92,7 +92,7 @@ def command(
     vectors: Path | None,
     samples: int,
     limits: str,
-    class_index: int | None,
+    class_index: int | str | None,
     out: Path | None,
     in_place: bool,
     as_json: bool,
@@ -108,6 +108,7 @@ def command(
         raise ConfigError("-o and --in-place exclude each other; expected one of them.")
 
     generator = source.open()
+    manifest = generator.manifest
     path = generator.bundle.path
     name = path.name.removesuffix(".zip").removesuffix(".segan")
     target = path if in_place else out or path.with_name(f"{name}-{method}.segan")
@@ -120,7 +121,7 @@ def command(
         layers=layers,
         vectors=vectors,
         samples=samples,
-        class_index=class_index,
+        class_index=class_number(class_index, manifest.class_names, manifest.c_dim),
         low=low,
         high=high,
     )

@@ -30,6 +30,11 @@ LOWERINGS = ("transposed", "subpixel", "folded")
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option(
+    "--best",
+    is_flag=True,
+    help="Take the run's best checkpoint, by sliced Wasserstein distance, instead of its newest.",
+)
+@click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
@@ -106,6 +111,7 @@ LOWERINGS = ("transposed", "subpixel", "folded")
 @json_option
 def command(
     checkpoint: Path | None,
+    best: bool,
     out: Path | None,
     name: str | None,
     lowering: str | None,
@@ -150,7 +156,7 @@ def command(
     # Nothing here needs torch until the checkpoint is known to be there.
     from segan.train.checkpoint import load_generator, resolve_checkpoint
 
-    found = resolve_checkpoint(checkpoint)
+    found = resolve_checkpoint(checkpoint, best=best)
     click.echo(f"checkpoint: {_short(found)}", err=True)
 
     from segan.export.bundle_writer import bundle_name

@@ -31,7 +31,7 @@ class Style(TypedDict):
     coords: Literal["sampled", "zero"]
     sliders: Mapping[Slider | str, float]
     noise: Literal["const", "random", "none"]
-    class_index: int | None
+    class_index: int | str | None
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def style_options(function: _Function) -> _Function:
         coords: Literal["sampled", "zero"],
         sliders: tuple[str, ...],
         noise: Literal["const", "random", "none"],
-        class_index: int | None,
+        class_index: int | str | None,
         **rest: Any,
     ) -> Any:
         style = Style(
@@ -204,16 +204,32 @@ def style_options(function: _Function) -> _Function:
             show_default=True,
             help="Stochastic detail: the same for all, drawn from each seed, or none.",
         ),
-        click.option(
-            "--class",
-            "class_index",
-            type=int,
-            default=None,
-            show_default="none",
-            help="Class of a conditional generator, from 0.",
-        ),
+        class_option("none", "Class of a conditional generator, by name or number from 0."),
     )
     return decorated
+
+
+def class_option(shown: str, help_text: str) -> _Decorator[Any]:
+    """--class, passed as ``class_index: int | str | None``; ``shown`` describes the default."""
+    return click.option(
+        "--class",
+        "class_index",
+        default=None,
+        show_default=shown,
+        callback=_read_class,
+        metavar="NAME|NUMBER",
+        help=help_text,
+    )
+
+
+def _read_class(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> int | str | None:
+    """Numbers as numbers: a class whose name is a number is named by its position."""
+    try:
+        return None if value is None else int(value)
+    except ValueError:
+        return value
 
 
 def latents_option(function: _Function) -> _Function:

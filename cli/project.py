@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segan.cli.options import json_option
+from segan.cli.options import class_option, json_option
 from segan.cli.progress import progress
+from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -67,14 +68,7 @@ if TYPE_CHECKING:
     show_default="the checkpoint's own sliders",
     help="Bundle of the same generator whose sliders are swept, such as one with directions.",
 )
-@click.option(
-    "--class",
-    "class_index",
-    type=int,
-    default=None,
-    show_default="all",
-    help="Class to start from, of a conditional generator.",
-)
+@class_option("all", "Class to start from, of a conditional generator.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search's noise.")
 @click.option(
     "--device",
@@ -94,7 +88,7 @@ def command(
     crop: str,
     video: str,
     bundle: Path | None,
-    class_index: int | None,
+    class_index: int | str | None,
     seed: int,
     device: str,
     as_json: bool,
@@ -119,7 +113,7 @@ def command(
             f"{photo} cannot be read ({error.strerror}). Give a picture, such as photo.jpg."
         ) from None
 
-    generator, source = _load(checkpoint)
+    generator, source, class_names = _load(checkpoint)
 
     import numpy as np
     import torch
@@ -132,7 +126,7 @@ def command(
     config = ProjectionConfig(
         space=space,  # type: ignore[arg-type]  # click checked it
         steps=steps,
-        class_index=class_index,
+        class_index=class_number(class_index, class_names, generator.network.c_dim),
         seed=seed,
     )
     if device == "cuda" and not torch.cuda.is_available():
@@ -183,8 +177,8 @@ def command(
     click.echo(f"next: segan generate BUNDLE --latents {out / record['files']['latents']}")
 
 
-def _load(checkpoint: Path | None) -> tuple[Generator, str]:
-    """The generator and where it came from."""
+def _load(checkpoint: Path | None) -> tuple[Generator, str, tuple[str, ...]]:
+    """The generator, where it came from, and the names of its classes."""
     from segan.train.checkpoint import RECORD, load_generator, resolve_checkpoint
 
     is_foreign = (
@@ -196,11 +190,12 @@ def _load(checkpoint: Path | None) -> tuple[Generator, str]:
         assert checkpoint is not None
         from segan.export.importer import load_foreign
 
-        return load_foreign(checkpoint).generator, checkpoint.name
+        return load_foreign(checkpoint).generator, checkpoint.name, ()
     found = resolve_checkpoint(checkpoint)
     click.echo(f"checkpoint: {found}", err=True)
     loaded = load_generator(found)
-    return loaded.generator, f"{loaded.meta.name} {found.name} {loaded.meta.sha256[:12]}"
+    about = f"{loaded.meta.name} {found.name} {loaded.meta.sha256[:12]}"
+    return loaded.generator, about, loaded.meta.class_names
 
 
 def _open_bundle(path: Path | None, generator: Generator) -> Any:

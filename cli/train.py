@@ -6,16 +6,24 @@ import json
 import signal
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segan.cli.progress import progress
-from segan.runtime.errors import ConfigError, DataError
+from segan.cli.train_data import (
+    FACES_LABELS,
+    Faces,
+    faces_count,
+    open_images,
+    origin,
+    remembered_data,
+    shape_of,
+)
+from segan.cli.train_settings import configure, reconfigure, refuse_change
+from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segan.train.config import TrainConfig
-    from segan.train.dataset import ImageDataset
     from segan.train.loop import Trainer
 
 #: Resolution of the built-in faces for each preset, when none is given.
@@ -66,7 +74,12 @@ _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
 @click.option(
     "--faces", type=int, default=20_000, show_default=True, help="How many built-in faces to draw."
 )
-@click.option("--cond", is_flag=True, help="Train on the data's labels (class-conditional).")
+@click.option(
+    "--cond",
+    is_flag=True,
+    help="Train on the data's labels (class-conditional); those of the built-in faces are their "
+    "glasses: none, round, square.",
+)
 @click.option("--mirror", is_flag=True, help="Mirror real images at random.")
 @click.option("--dims", type=int, help="Coordinates of each subspace.  [default: 6]")
 @click.option(
@@ -82,6 +95,68 @@ _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and all draws.")
 @click.option("--snapshot-kimg", type=float, help="Between checkpoints.  [default: preset's]")
 @click.option(
+    "--keep-checkpoints",
+    type=int,
+    help="How many of the newest checkpoints stay, beside the best; 0 = all.  [default: 3]",
+)
+@click.option(
+    "--metric-images",
+    type=int,
+    help="Images that each checkpoint's sliced Wasserstein distance to the data is taken on, to "
+    "know the best; 0 = none.  [default: 1024]",
+)
+@click.option(
+    "--augment",
+    type=click.Choice(["off", "fixed", "ada"]),
+    help="What D sees is augmented: never, with probability --augment-p, or adaptively (for small "
+    "data).  [default: ada for preset auto, else off]",
+)
+@click.option(
+    "--augment-p", type=float, help="Probability of fixed; where ada starts.  [default: 0]"
+)
+@click.option(
+    "--augment-target",
+    type=float,
+    help="Mean sign of D on real images that ada steers to.  [default: 0.6]",
+)
+@click.option(
+    "--augment-kimg",
+    type=float,
+    help="kimg in which ada takes the probability from 0 to 1.  [default: 500]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Number format of the convolutions; auto: bf16 where the device computes in it.",
+)
+@click.option(
+    "--reduced-from",
+    type=int,
+    help="Lowest resolution that computes in --precision; below it fp32.  [default: 8]",
+)
+@click.option("--tf32", is_flag=True, help="Let CUDA round the factors of fp32 products.")
+@click.option(
+    "--compile",
+    is_flag=True,
+    help="Build the phases without second derivatives by torch.compile; on CPUs slower.",
+)
+@click.option(
+    "--batch-gpu",
+    type=int,
+    help="Images that one device computes at once; the batch is made of several such parts.  "
+    "[default: all of its share]",
+)
+@click.option(
+    "--data-cache",
+    type=click.Choice(["auto", "memory", "disk"]),
+    default="auto",
+    show_default=True,
+    help="Where decoded images of --data are kept; auto: on the disk when they would take more "
+    "than half of the free memory.",
+)
+@click.option(
     "--runs",
     type=click.Path(path_type=Path),
     default=Path("runs"),
@@ -92,78 +167,60 @@ _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each tick.")
 def command(
     data: Path | None,
-    mode: int,
-    kind: str,
-    preset: str,
-    kimg: float | None,
     resume: Path | None,
-    resolution: int | None,
     faces: int,
-    cond: bool,
-    mirror: bool,
-    dims: int | None,
-    architecture: str,
-    batch_size: int | None,
-    learning_rate: float | None,
-    r1_gamma: float | None,
-    seed: int,
-    snapshot_kimg: float | None,
+    data_cache: str,
     runs: Path,
     device: str,
     as_json: bool,
+    **settings: Any,
 ) -> int:
     """Train a generator and write it to runs/00000-….
 
     Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and says how
-    to go on. With --resume every setting is the run's own; --kimg may change its length.
+    to go on. With --resume every setting is the run's own; --kimg may change its length,
+    --keep-checkpoints what it keeps, and --batch-gpu how a batch is divided.
     """
-    import msgspec
-
     from segan.runtime.lock import locked
     from segan.train.checkpoint import remove_leftovers
     from segan.train.loop import Trainer, check_data_fits, resume_point
+    from segan.train.precision import fastest_precision
     from segan.train.run_folder import new_run_folder
 
     torch_device = _device(device)
     given = _given()
+    for values in (settings, given):
+        if values.get("precision") == "auto":
+            values["precision"] = fastest_precision(torch_device)
+    if data is None and "data_cache" in given and resume is None:
+        raise ConfigError(
+            "--data-cache is for --data; the built-in faces are drawn into memory. Leave it out."
+        )
     if resume is not None:
-        run, checkpoint, config = resume_point(resume)
-        _check_unchanged(given, run, config)
-        if kimg is not None:
-            config = msgspec.structs.replace(config, total_kimg=kimg)
-        dataset = _open(data, {}) if data is not None else _remembered_data(run)
-    else:
-        checkpoint = None
-        wanted = {
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "r1_gamma": r1_gamma,
-            "total_kimg": kimg,
-            "snapshot_kimg": snapshot_kimg,
-        }
-        if data is not None and resolution is not None:
+        if "runs" in given:
             raise ConfigError(
-                "--resolution is for the built-in faces; with --data the resolution follows the "
-                "data. Leave one of them out."
-            )
-        if data is not None and "faces" in given:
-            raise ConfigError(
-                "--faces is how many built-in faces to draw, and --data names other images. "
+                f"--runs is where a new run is made, and --resume goes on in {resume}. "
                 "Leave one of them out."
             )
-        source = {"faces": faces, "resolution": resolution or _FACES_RESOLUTION[preset]}
-        if data is None and cond:
-            raise ConfigError(
-                "--cond needs labels, and the built-in faces have no labels. Pass --data with "
-                "labelled images: segan data convert FOLDER OUT.zip --labels folders"
-            )
-        found = None if data is None else _open(data, source)
-        shape = _shape(found, source, cond)
-        config = _configure(shape, preset, mode, kind, architecture, dims, mirror, seed, wanted)
-        dataset = found or _open(None, source)  # drawn only once the settings are known good
+        run, checkpoint, config = resume_point(resume)
+        config = reconfigure(given, config, run)
+        if "faces" in given:
+            refuse_change("faces", faces, faces_count(run), run)
+        dataset = remembered_data(run, data, data_cache)
+    else:
+        checkpoint, cond = None, settings["cond"]
+        if data is not None:
+            _refuse_faces_options(given)
+            source: Faces | Path = data
+            dataset = open_images(data, data_cache)
+            config = configure(settings, shape_of(dataset, cond))
+        else:
+            resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
+            source = Faces(faces, resolution, FACES_LABELS if cond else None)
+            config = configure(settings, source.shape())
+            dataset = source.draw()  # only once the settings are known good
         check_data_fits(config, dataset)
-        origin = {"faces": source} if data is None else {"path": str(data.resolve())}
-        run = new_run_folder(runs, config, dataset.name, origin)
+        run = new_run_folder(runs, config, dataset.name, origin(source, dataset))
     with locked(run, "another process is training in"):
         remove_leftovers(run)
         trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
@@ -240,6 +297,20 @@ def _warn(entry: dict[str, Any] | None) -> None:
         )
 
 
+def _refuse_faces_options(given: dict[str, Any]) -> None:
+    """Raises ConfigError for what only the built-in faces have."""
+    if "resolution" in given:
+        raise ConfigError(
+            "--resolution is for the built-in faces; with --data the resolution follows the "
+            "data. Leave one of them out."
+        )
+    if "faces" in given:
+        raise ConfigError(
+            "--faces is how many built-in faces to draw, and --data names other images. "
+            "Leave one of them out."
+        )
+
+
 def _given() -> dict[str, Any]:
     """The options that the user wrote, by name: those that stand at a default are left out."""
     context = click.get_current_context()
@@ -249,43 +320,6 @@ def _given() -> dict[str, Any]:
         for name, value in context.params.items()
         if context.get_parameter_source(name) is written
     }
-
-
-def _check_unchanged(given: dict[str, Any], run: Path, config: TrainConfig) -> None:
-    """Raises ConfigError for an option that says something else than the run to be resumed."""
-    network, subspace = config.network, config.subspace
-    own: dict[str, Any] = {
-        "mode": subspace.mode,
-        "kind": subspace.kind,
-        "preset": config.preset,
-        "resolution": network.resolution,
-        "cond": network.c_dim > 0,
-        "mirror": config.mirror,
-        "dims": subspace.dims,
-        "architecture": network.architecture,
-        "batch_size": config.batch_size,
-        "learning_rate": config.learning_rate,
-        "r1_gamma": config.r1_gamma,
-        "seed": config.seed,
-        "snapshot_kimg": config.snapshot_kimg,
-    }
-    if "faces" in given:
-        own["faces"] = _faces_count(run)
-    for name, value in own.items():
-        if name in given and given[name] != value:
-            option = "--subspace" if name == "kind" else f"--{name.replace('_', '-')}"
-            raise ConfigError(
-                f"{option} is {given[name]}, but {run} was started with {value}; with --resume "
-                "every setting but --kimg is the run's own. Leave it out, or start a new run."
-            )
-
-
-def _faces_count(run: Path) -> int | None:
-    """How many built-in faces the run draws; None where it trains on other data."""
-    try:
-        return int(json.loads((run / "data.json").read_bytes())["faces"]["faces"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _device(name: str) -> Any:
@@ -306,86 +340,3 @@ def _device(name: str) -> Any:
             "Pass --device cpu."
         )
     return device
-
-
-def _open(data: Path | None, source: dict[str, int]) -> ImageDataset:
-    """The data set at ``data``, or the built-in faces."""
-    if data is None:
-        from segan.train.faces_dataset import faces_dataset
-
-        with progress(source["faces"], "faces", f"drawing faces of {source['resolution']}²") as bar:
-            return faces_dataset(source["faces"], source["resolution"], on_progress=bar.update)
-    from segan.train.dataset import open_dataset
-
-    return open_dataset(data)
-
-
-class Shape(TypedDict):
-    """What the networks must fit."""
-
-    resolution: int
-    img_channels: int
-    c_dim: int
-
-
-def _shape(dataset: ImageDataset | None, source: dict[str, int], cond: bool) -> Shape:
-    """The data's shape, or the shape of the faces that are to be drawn."""
-    if dataset is None:
-        return {"resolution": source["resolution"], "img_channels": 3, "c_dim": 0}
-    if cond and dataset.labels is None:
-        raise DataError(
-            f"--cond needs labels, and {dataset.name} has no labels. Convert a folder with one "
-            "sub-folder for each class: segan data convert FOLDER OUT.zip --labels folders"
-        )
-    return {
-        "resolution": dataset.resolution,
-        "img_channels": dataset.img_channels,
-        "c_dim": len(dataset.class_names) if cond else 0,
-    }
-
-
-def _configure(
-    shape: Shape,
-    preset_name: str,
-    mode: int,
-    kind: str,
-    architecture: str,
-    dims: int | None,
-    mirror: bool,
-    seed: int,
-    wanted: dict[str, float | None],
-) -> TrainConfig:
-    """The preset for data of this shape, with what the user gave put in. Raises: ConfigError."""
-    import msgspec
-
-    from segan.train.config import TrainConfig
-    from segan.train.presets import preset
-
-    base = preset(preset_name, **shape)
-    values = msgspec.to_builtins(base)
-    values |= {name: value for name, value in wanted.items() if value is not None}
-    values |= {"mirror": mirror, "seed": seed}
-    values["network"]["architecture"] = architecture
-    values["subspace"] |= {"mode": mode, "kind": kind}
-    if dims is not None:
-        values["subspace"]["dims"] = dims
-    try:
-        return msgspec.convert(values, TrainConfig)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{error}") from None
-
-
-def _remembered_data(run: Path) -> ImageDataset:
-    """The data that the run was started on. Raises: CheckpointError, DataError."""
-    from segan.runtime.errors import CheckpointError
-
-    try:
-        record = json.loads((run / "data.json").read_bytes())
-        if "path" in record:
-            return _open(Path(record["path"]), {})
-        source = {name: int(record["faces"][name]) for name in ("faces", "resolution")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{run / 'data.json'} does not say where the data is ({error}). Pass --data."
-        ) from None
-    return _open(None, source)

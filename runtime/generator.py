@@ -207,7 +207,7 @@ class Generator:
         coords: Coords = "sampled",
         sliders: Sliders | None = None,
         noise: Noise = "const",
-        class_index: int | None = None,
+        class_index: int | str | None = None,
         batch_size: int = 16,
         latents: Latents | None = None,
     ) -> Images:
@@ -221,7 +221,7 @@ class Generator:
             coords: ``sampled`` from each seed, or ``zero``.
             sliders: value to add by slider (``L3N0D5``); values beyond its range extrapolate.
             noise: ``const``, the bundle's own; ``random``, drawn from each seed; or ``none``.
-            class_index: the class, 0 to c_dim - 1; None for an unconditional bundle.
+            class_index: the class, by name or number from 0; None for an unconditional bundle.
             batch_size: images computed at once.
             latents: given ones, such as ``segan.runtime.latent_files.read_latents`` reads; seeds
                 are then positions in them. ψ scales their w, and not their coordinates.

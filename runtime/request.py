@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError
 from segan.runtime.images import IMAGE_FORMATS, ImageEncoding, ImageFormat
 from segan.runtime.layout import Slider
@@ -45,7 +46,7 @@ class BatchRequest:
         coords: ``sampled`` from each seed, or ``zero``.
         sliders: what to add to coordinates.
         noise: ``const``, ``random`` or ``none``.
-        class_index: class label of a conditional generator.
+        class_index: class of a conditional generator, by name or number from 0.
         latents: given ones; seeds are then positions in them.
         format: ``png``, ``webp``, ``jpeg``: a file an image; ``npz``, ``zip``, ``tar``: shards.
         quality: of webp and jpeg, 1 to 100.
@@ -62,7 +63,7 @@ class BatchRequest:
     coords: Literal["sampled", "zero"] = "sampled"
     sliders: Mapping[Slider | str, float] = field(default_factory=dict)
     noise: Literal["const", "random", "none"] = "const"
-    class_index: int | None = None
+    class_index: int | str | None = None
     latents: Latents | None = None
     format: BatchFormat = "png"
     quality: int = 95
@@ -145,7 +146,7 @@ class BatchPlan:
                 for key, value in request.sliders.items()
             },
             noise=request.noise,
-            class_index=request.class_index,
+            class_index=class_number(request.class_index, manifest.class_names, manifest.c_dim),
             latents=None if request.latents is None else request.latents.sha256(),
             files=request.format,
             quality=request.quality if has_quality else None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.classes import class_number, known_classes
 from segan.runtime.errors import ConfigError
 from segan.runtime.graphs import GraphInputs
 from segan.runtime.latents import psi_row, sample_coords, sample_noise, sample_z
@@ -33,7 +34,7 @@ class Options(TypedDict, total=False):
     coords: Coords
     sliders: Sliders | None
     noise: Noise
-    class_index: int | None
+    class_index: int | str | None
     batch_size: int
     latents: Latents | None
 
@@ -139,7 +140,7 @@ def resolve_settings(
     coords: Coords = "sampled",
     sliders: Sliders | None = None,
     noise: Noise = "const",
-    class_index: int | None = None,
+    class_index: int | str | None = None,
     batch_size: int = 16,
     latents: Latents | None = None,
 ) -> Settings:
@@ -183,22 +184,13 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     return count
 
 
-def _one_hot(manifest: Manifest, class_index: int | None) -> Array | None:
-    if not manifest.c_dim:
-        if class_index is not None:
-            raise ConfigError(
-                f"class is {class_index}, but this bundle has no classes; leave it out."
-            )
+def _one_hot(manifest: Manifest, given: int | str | None) -> Array | None:
+    names, count = manifest.class_names, manifest.c_dim
+    number = class_number(given, names, count)
+    if number is None:
+        if count:
+            raise ConfigError(f"this bundle needs a class; expected {known_classes(names, count)}.")
         return None
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(manifest.class_names[:20]))
-    known = f"0 to {manifest.c_dim - 1}" + (f" ({names})" if names else "")
-    if class_index is None:
-        raise ConfigError(f"this bundle needs a class; expected {known}.")
-    if isinstance(class_index, bool) or not isinstance(class_index, SupportsIndex):
-        raise ConfigError(f"class is {class_index!r}; expected {known}.")
-    index = operator.index(class_index)
-    if not 0 <= index < manifest.c_dim:
-        raise ConfigError(f"class is {index}; expected {known}.")
-    label = np.zeros(manifest.c_dim, np.float32)
-    label[index] = 1
+    label = np.zeros(count, np.float32)
+    label[number] = 1
     return label

@@ -3,7 +3,7 @@
     RUN/checkpoints/nimg00040000/
         generator.safetensors   the moving average: what is exported
         training.safetensors    both networks, both optimisers, the path length mean
-        checkpoint.json         format, counters, configuration, sha256 of the two
+        checkpoint.json         format, counters, configuration, scores, sha256 of the two
 
 All randomness of a step derives from the run's seed and the step's number, so these two numbers
 are the whole random state. A folder is written under a temporary name, synced and renamed.
@@ -11,6 +11,7 @@ are the whole random state. A folder is written under a temporary name, synced a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT: Literal["segan.checkpoint/1"] = "segan.checkpoint/1"
 GENERATOR, TRAINING, RECORD = "generator.safetensors", "training.safetensors", "checkpoint.json"
+#: The score by which checkpoints are compared; less is better.
+SCORE = "swd"
 _NAME = re.compile(r"nimg(\d{8,})")
 
 
@@ -47,6 +50,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         config: the run's configuration.
         versions: of segan and torch.
         files: sha256 of the two tensor files.
+        scores: measures of the exported weights, by name; ``swd``, less is better. Empty when none
+            was taken, and in checkpoints of older versions.
     """
 
     format: Literal["segan.checkpoint/1"] = FORMAT
@@ -58,6 +63,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     config: TrainConfig
     versions: dict[str, str]
     files: dict[str, str]
+    scores: dict[str, float] = {}
 
     @property
     def sha256(self) -> str:
@@ -90,6 +96,17 @@ def list_checkpoints(run: Path) -> list[Path]:
     )
 
 
+def best_checkpoint(run: Path) -> Path | None:
+    """The run's checkpoint with the lowest ``swd``; of equal ones the oldest. None without any."""
+    scored = []
+    for path in list_checkpoints(run):
+        with contextlib.suppress(CheckpointError):  # a damaged one is not the best
+            score = read_meta(path).scores.get(SCORE)
+            if score is not None:
+                scored.append((score, path))
+    return min(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
 def find_run(start: Path) -> Path | None:
     """The newest run folder under ``start`` or ``start/runs`` that has a checkpoint."""
     runs = [
@@ -102,15 +119,16 @@ def find_run(start: Path) -> Path | None:
     return max(runs, key=lambda path: (path / "checkpoints").stat().st_mtime, default=None)
 
 
-def resolve_checkpoint(path: Path | None) -> Path:
+def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
     """Finds the checkpoint folder that the user means.
 
     Args:
-        path: a run folder (its newest checkpoint is taken), a checkpoint folder, a file inside
+        path: a run folder (one of its checkpoints is taken), a checkpoint folder, a file inside
             one, or None for the newest run under the current folder.
+        best: take the run's checkpoint with the lowest ``swd`` instead of its newest one.
 
     Raises:
-        CheckpointError: nothing there, or no complete checkpoint.
+        CheckpointError: nothing there, no complete checkpoint, or ``best`` where none is scored.
     """
     if path is None:
         run = find_run(Path.cwd())
@@ -135,6 +153,11 @@ def resolve_checkpoint(path: Path | None) -> Path:
             f"{path} does not exist. Give a run folder (runs/00000-...) or a checkpoint folder."
         )
     if (path / RECORD).is_file():
+        if best:
+            raise CheckpointError(
+                f"{path} is one checkpoint, and --best chooses among those of a run. "
+                "Give the run's folder, or leave --best out."
+            )
         return path
     checkpoints = list_checkpoints(path)
     if not checkpoints:
@@ -142,7 +165,15 @@ def resolve_checkpoint(path: Path | None) -> Path:
             f"{path} holds no checkpoint ({RECORD} is missing). "
             "Give a run folder that segan train wrote."
         )
-    return checkpoints[-1]
+    if not best:
+        return checkpoints[-1]
+    found = best_checkpoint(path)
+    if found is None:
+        raise CheckpointError(
+            f"no checkpoint of {path} has a score ({SCORE}): it was trained with "
+            "--metric-images 0, or by an older segan. Leave --best out."
+        )
+    return found
 
 
 def read_meta(checkpoint: Path) -> Meta:
@@ -215,13 +246,13 @@ def save_checkpoint(
     keep: int = 0,
     **meta: Any,
 ) -> Path:
-    """Writes a checkpoint that appears whole or not at all, then removes the oldest ones.
+    """Writes a checkpoint that appears whole or not at all, then removes old ones.
 
     Args:
         run: the run's folder.
         generator: tensors of the moving average.
         training: tensors of everything else.
-        keep: how many of the newest checkpoints stay; 0 = all.
+        keep: how many of the newest checkpoints stay; 0 = all. The best stays whatever its age.
         **meta: fields of ``Meta`` but format and files.
 
     Returns:
@@ -245,25 +276,58 @@ def save_checkpoint(
         record = Meta(files=files, **meta)
         write_atomic(temporary / RECORD, encode_record(record))
         sync_folder(temporary)
-        # The same progress again, after a resume from an older checkpoint, replaces it: moved
-        # aside first, so that no half-removed folder ever bears a checkpoint's name.
-        if final.exists():
-            os.rename(final, aside)
-        os.rename(temporary, final)
+        _put_in_place(temporary, final, aside)
         sync_folder(folder)
     except OSError as error:
         raise output_error(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
     if keep:
+        best = best_checkpoint(run)
         for old in list_checkpoints(run)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            if old != best:
+                _remove(old)
     return final
 
 
+def _put_in_place(temporary: Path, final: Path, aside: Path) -> None:
+    """Gives a whole checkpoint its name.
+
+    The same progress again, after a resume from an older checkpoint, replaces it: moved aside
+    first, so that no half-removed folder ever bears a checkpoint's name.
+    """
+    if not final.exists():
+        os.rename(temporary, final)
+        return
+    os.rename(final, aside)
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        os.rename(aside, final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Removes a checkpoint so that a kill in between leaves none that looks whole."""
+    hidden = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.tmp")
+    try:
+        os.rename(checkpoint, hidden)
+    except OSError:  # it stays, whole
+        return
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
 def remove_leftovers(run: Path) -> None:
-    """Removes what a killed process left half written; call it while holding the run's lock."""
+    """Removes what a killed process left half written; call it while holding the run's lock.
+
+    A whole checkpoint that was just being replaced gets its name back.
+    """
+    for aside in (run / "checkpoints").glob(".nimg*.old.tmp"):
+        final = aside.with_name(aside.name.split(".")[1])
+        if not final.exists():
+            with contextlib.suppress(OSError):
+                os.rename(aside, final)
     for path in (run / "checkpoints").glob(".nimg*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -277,9 +341,13 @@ def describe(path: Path) -> dict[str, Any]:
     checkpoint = resolve_checkpoint(path)
     meta = read_meta(checkpoint)
     config = meta.config
+    run = checkpoint.resolve().parent.parent
+    best = best_checkpoint(run)
     return {
         "checkpoint": str(checkpoint),
-        "checkpoints": len(list_checkpoints(checkpoint.parent.parent)),
+        "checkpoints": len(list_checkpoints(run)),
+        "best": None if best is None else best.name,
+        "scores": {} if best is None else read_meta(best).scores,
         "data": meta.name,
         "kimg": meta.cur_nimg / 1000,
         "total_kimg": config.total_kimg,

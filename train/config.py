@@ -284,7 +284,9 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
         w_avg_beta: decay of the tracked mean of w.
         kimg_per_tick: kimg between lines of the log.
         snapshot_kimg: kimg between checkpoints and sample sheets.
-        keep_checkpoints: how many of the newest checkpoints stay; 0 = all.
+        keep_checkpoints: how many of the newest checkpoints stay, beside the best; 0 = all.
+        metric_images: images that every checkpoint's sliced Wasserstein distance is taken on, at
+            most those that there are; 0 = none.
     """
 
     preset: str = "paper"
@@ -313,6 +315,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     kimg_per_tick: float = 4.0
     snapshot_kimg: float = 200.0
     keep_checkpoints: int = 3
+    metric_images: int = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -346,6 +349,9 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
             f"mode 1 ({self.subspace.kind}) at {self.network.resolution}² needs {size:.2g} numbers "
             f"in its feature bases; expected at most {MAX_FEATURE_BASES:.0g}. Use mode 2, the "
             "eigen kind, fewer dims, or a lower resolution.",
+        )
+        _require(
+            self.metric_images >= 0, f"metric_images is {self.metric_images}; expected 0 or more."
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,14 @@ from PIL import Image
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.layout import MAX_RESOLUTION, MIN_RESOLUTION, check_resolution
 from segan.train.dataset_writer import MODES
+from segan.train.decoded_cache import (
+    DataCache,
+    belongs_on_disk,
+    cached_images,
+    check_data_cache,
+    encoded_key,
+    pixels_digest,
+)
 from segan.train.image_sources import ImageSource, open_source
 
 #: Pixels of the largest image that is decoded: Pillow's own line for a decompression bomb.
@@ -50,7 +57,7 @@ DECODING_ERRORS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageDataset:
-    """Images in memory.
+    """Images in memory, or in a memory map that looks the same.
 
     Attributes:
         name: of the file or folder, without its ending.
@@ -80,9 +87,8 @@ def build_dataset(
     labels: npt.NDArray[np.int64] | None = None,
     class_names: tuple[str, ...] = (),
 ) -> ImageDataset:
-    """Wraps images [n, C, H, W] uint8 that are in memory already, and takes their fingerprint."""
-    digest = hashlib.sha256(repr(images.shape).encode())
-    digest.update(np.ascontiguousarray(images).data)
+    """Wraps decoded images [n, C, H, W] uint8, and takes their fingerprint."""
+    digest = pixels_digest(images)
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, "<i8").data)
     return ImageDataset(
@@ -96,17 +102,23 @@ def build_dataset(
     )
 
 
-def open_dataset(path: str | os.PathLike[str]) -> ImageDataset:
-    """Reads all images and labels into memory.
+def open_dataset(path: str | os.PathLike[str], *, cache: str = "auto") -> ImageDataset:
+    """Reads and decodes all images and labels.
 
     Args:
         path: a training zip or a folder in its layout (see ``dataset_writer``), or any zip or
             folder whose images are all of one square power-of-two size and one mode.
+        cache: where the decoded images are kept: in ``memory``; on the ``disk``, in the user's
+            cache (see ``decoded_cache``); ``auto``: on the disk when they are larger than half of
+            the free memory.
 
     Raises:
         DataError: when something is missing, empty, damaged, or of another size or mode, or when
             the labels do not fit. The message names the image.
+        ConfigError: another ``cache``.
+        OutputError: the cache cannot be written, or has no room.
     """
+    where = check_data_cache(cache)
     with quiet_decoding(), open_source(path) as source:
         names = sorted(source.names)  # the order of StyleGAN2-ADA's reader
         first = _decode(source, names[0])
@@ -114,18 +126,39 @@ def open_dataset(path: str | os.PathLike[str]) -> ImageDataset:
         channels = _CHANNELS[mode]
         labels, class_names = read_labels(source, names)
         shape = (len(names), channels, resolution, resolution)
-        try:
-            images = np.empty(shape, np.uint8)
-        except MemoryError as error:
-            raise DataError(
-                f"{path} needs {np.prod(shape, dtype=float) / 2**30:.1f} GiB of memory. Convert it "
-                "to a smaller resolution with 'segan data convert'."
-            ) from error
-        for position, name in enumerate(names):
-            image = first if position == 0 else _decode(source, name, (resolution, mode))
-            pixels = np.asarray(image).reshape(resolution, resolution, channels)
-            images[position] = pixels.transpose(2, 0, 1)
+
+        def decoded() -> Iterator[npt.NDArray[np.uint8]]:
+            for position, name in enumerate(names):
+                image = first if position == 0 else _decode(source, name, (resolution, mode))
+                pixels = np.asarray(image).reshape(resolution, resolution, channels)
+                yield pixels.transpose(2, 0, 1)
+
+        images = _keep(source, names, shape, decoded, where)
         return build_dataset(Path(path).stem, images, labels, class_names)
+
+
+def _keep(
+    source: ImageSource,
+    names: list[str],
+    shape: tuple[int, int, int, int],
+    decoded: Callable[[], Iterator[npt.NDArray[np.uint8]]],
+    where: DataCache,
+) -> npt.NDArray[np.uint8]:
+    """All images [n, C, R, R], in memory or as a memory map."""
+    size = int(np.prod(shape, dtype=np.int64))
+    if belongs_on_disk(size, where):
+        key = encoded_key((name, source.read(name)) for name in names)
+        return cached_images(key, shape, decoded)
+    try:
+        images = np.empty(shape, np.uint8)
+    except MemoryError as error:
+        raise DataError(
+            f"{source.path} needs {size / 2**30:.1f} GiB of memory. Keep it on the disk with "
+            "--data-cache disk, or convert it to a smaller resolution with 'segan data convert'."
+        ) from error
+    for position, pixels in enumerate(decoded()):
+        images[position] = pixels
+    return images
 
 
 def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:

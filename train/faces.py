@@ -140,6 +140,18 @@ def sample_attributes(seed: int, start: int, count: int) -> dict[str, npt.NDArra
     return columns
 
 
+def label_names(attribute: str) -> tuple[str, ...]:
+    """The classes that a categorical attribute labels faces by: its values, in their order.
+
+    Raises:
+        ConfigError: there is no such attribute, or it is continuous.
+    """
+    known = {entry.name: entry.values for entry in FACE_ATTRIBUTES if entry.kind == "categorical"}
+    if attribute not in known:
+        raise ConfigError(f"faces have no labels {attribute!r}; expected {' or '.join(known)}.")
+    return known[attribute]
+
+
 def complete_attributes(attributes: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     """Checks attributes given by hand and fills in the others with their defaults.
 

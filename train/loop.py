@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import shlex
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from segan.runtime.errors import CheckpointError, ConfigError, DataError, TrainingError
+from segan.runtime.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    OutputError,
+    TrainingError,
+)
 from segan.runtime.files import make_folder
+from segan.train.board import Board
 from segan.train.checkpoint import (
     GENERATOR,
+    SCORE,
     TRAINING,
     check_file,
     list_checkpoints,
@@ -21,12 +30,15 @@ from segan.train.checkpoint import (
     resolve_checkpoint,
     save_checkpoint,
 )
-from segan.train.config import TrainConfig, config_differences
+from segan.train.config import TrainConfig
 from segan.train.curves import write_curves
+from segan.train.data_feed import Batch, DataFeed
 from segan.train.dataset import ImageDataset
+from segan.train.loss_guard import LossGuard, check_finite
 from segan.train.monitor import DEAD_BELOW, coordinate_effects, mean_importance, variance_shares
-from segan.train.run_folder import CONFIG, RunLog, read_config, read_log
+from segan.train.run_folder import CONFIG, RunLog, changed_settings, read_config, read_log
 from segan.train.sample_sheets import write_sample_sheet, write_slider_sheet
+from segan.train.scoring import CheckpointScore
 from segan.train.state_tensors import load_training_tensors, training_tensors
 from segan.train.step import TrainingState
 from segan.train.streams import MONITOR, DataOrder, torch_random
@@ -81,14 +93,23 @@ class Trainer:
         self.state = TrainingState(config, device)
         if checkpoint is not None:
             self._restore(checkpoint)
-        self._order = DataOrder(len(dataset), config.seed)
-        self._images = torch.from_numpy(dataset.images)
+        self._feed = DataFeed(
+            dataset,
+            DataOrder(len(dataset), config.seed),
+            batch_size=config.batch_size,
+            start=self.state.cur_nimg,
+            device=device,
+        )
         self._labels = None
         if config.network.c_dim:
             assert dataset.labels is not None
-            self._labels = torch.from_numpy(dataset.labels)
+            self._labels = torch.from_numpy(dataset.labels).to(device)
+        self._guard = LossGuard(device)
+        self._score = CheckpointScore(config, dataset, device) if config.metric_images else None
+        self._scores: dict[str, float] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
         self._log = RunLog(run, self.state.cur_nimg)
-        self._board = self._open_board() if tensorboard else None
+        self._board = Board(run, self.state.cur_nimg) if tensorboard else None
         self._pictures = pictures
         self._stop = False
 
@@ -105,9 +126,19 @@ class Trainer:
         """Trains until ``total_kimg`` or ``request_stop``; yields after every step.
 
         Raises:
-            TrainingError: the losses are no longer finite.
+            TrainingError: the losses exploded or are no longer finite.
             OutputError: a checkpoint, sheet or log cannot be written.
         """
+        try:
+            yield from self._steps()
+            if self._board is not None:
+                self._board.close()
+        except (TrainingError, OutputError) as error:
+            self._say_how_to_go_on(error)
+        finally:
+            self._feed.close()
+
+    def _steps(self) -> Iterator[Progress]:
         config, state = self.config, self.state
         tick_nimg, snapshot_nimg = config.kimg_per_tick * 1000, config.snapshot_kimg * 1000
         if state.cur_nimg == 0 and self._pictures:
@@ -116,14 +147,17 @@ class Trainer:
         tick_start, tick_first = time.monotonic(), state.cur_nimg
         while state.cur_nimg < self.total_nimg and not self._stop:
             before = state.cur_nimg
-            for name, value in self._step().items():
+            stats = self._step()
+            self._guard.add(state.step, stats)
+            for name, value in stats.items():
                 sums.setdefault(name, []).append(value)
             done = state.cur_nimg >= self.total_nimg or self._stop
             entry, checkpoint = None, None
             snapshot = done or state.cur_nimg // snapshot_nimg > before // snapshot_nimg
             if snapshot or state.cur_nimg // tick_nimg > before // tick_nimg:
-                seconds = time.monotonic() - tick_start
-                entry = self._tick(sums, state.cur_nimg - tick_first, seconds, snapshot)
+                self._guard.check()
+                self._seconds["tick"] = time.monotonic() - tick_start
+                entry = self._tick(sums, state.cur_nimg - tick_first, snapshot)
                 sums = {}
             if snapshot:
                 checkpoint = self.save()
@@ -131,18 +165,27 @@ class Trainer:
                 tick_start, tick_first = time.monotonic(), state.cur_nimg
             yield Progress(state.cur_nimg - before, entry, checkpoint)
             if self._stop and checkpoint is None:  # asked between two steps
+                self._guard.check()
                 yield Progress(0, None, self.save())
-        if self._board is not None:
-            self._board.close()
 
     def save(self) -> Path:
-        """Writes sheets, curves and a checkpoint; returns the checkpoint's folder."""
+        """Writes sheets, curves and a checkpoint; returns the checkpoint's folder.
+
+        Raises:
+            TrainingError: the state holds a NaN or infinite number; nothing was written.
+            OutputError: something cannot be written.
+        """
+        ema, training = self.state.ema.state_dict(), training_tensors(self.state)
+        check_finite(
+            training | {f"ema.{name}": value for name, value in ema.items()}, self.state.step
+        )
         if self._pictures:
             self._draw()
+        scores, self._scores = self._scores, {}
         return save_checkpoint(
             self.run_folder,
-            self.state.ema.state_dict(),
-            training_tensors(self.state),
+            ema,
+            training,
             keep=self.config.keep_checkpoints,
             name=self.dataset.name,
             cur_nimg=self.state.cur_nimg,
@@ -151,61 +194,62 @@ class Trainer:
             data_fingerprint=self.dataset.fingerprint,
             config=self.config,
             versions=versions(),
+            scores=scores,
         )
 
     def _step(self) -> dict[str, torch.Tensor]:
-        config, state = self.config, self.state
-        random = state.step_random()
-        index = torch.from_numpy(self._order.indices(state.cur_nimg, config.batch_size))
-        real = self._images[index].to(self.device).float() / 127.5 - 1
+        """Feeds a batch to the networks, and takes the time of both."""
+        random = self.state.step_random()
+        start = time.perf_counter()
+        real, real_labels, fake_labels = self._prepare(self._feed.next(), random)
+        ready = time.perf_counter()
+        stats = self.state.train_step(real, real_labels, fake_labels, random)
+        self._seconds["data"] += ready - start
+        self._seconds["step"] += time.perf_counter() - ready
+        return stats
+
+    def _prepare(
+        self, batch: Batch, random: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """What ``train_step`` takes: real images, their labels, and labels for the fakes."""
+        config = self.config
+        real = batch.images.float() / 127.5 - 1
         if config.mirror:
             flip = torch.rand(len(real), generator=random, device=self.device) < 0.5
             real = torch.where(flip[:, None, None, None], real.flip(3), real)
-        real_labels = fake_labels = None
-        if self._labels is not None:
-            drawn = torch.randint(
-                len(self.dataset), (config.batch_size,), generator=random, device=self.device
-            )
-            real_labels = self._one_hot(self._labels[index])
-            fake_labels = self._one_hot(self._labels[drawn.cpu()])
-        return state.train_step(real, real_labels, fake_labels, random)
+        if self._labels is None or batch.labels is None:
+            return real, None, None
+        drawn = torch.randint(
+            len(self.dataset), (config.batch_size,), generator=random, device=self.device
+        )
+        return real, self._one_hot(batch.labels), self._one_hot(self._labels[drawn])
 
     def _one_hot(self, labels: torch.Tensor) -> torch.Tensor:
-        one_hot = torch.nn.functional.one_hot(labels, self.config.network.c_dim)
-        return one_hot.float().to(self.device)
+        return torch.nn.functional.one_hot(labels, self.config.network.c_dim).float()
 
     def _tick(
-        self, sums: dict[str, list[torch.Tensor]], images: int, seconds: float, measure: bool
+        self, sums: dict[str, list[torch.Tensor]], images: int, measure: bool
     ) -> dict[str, Any]:
-        """Averages the tick, adds the alarms, and logs all of it."""
+        """Averages the tick, adds the alarms and the score, and logs all of it."""
         state = self.state
         entry: dict[str, Any] = {
             "nimg": state.cur_nimg,
             "step": state.step,
             "kimg": state.cur_nimg / 1000,
-            "kimg_per_s": images / 1000 / max(seconds, 1e-9),
+            "kimg_per_s": images / 1000 / max(self._seconds["tick"], 1e-9),
         }
         entry |= {name: float(torch.stack(values).mean()) for name, values in sums.items()}
-        broken = [name for name, value in entry.items() if not math.isfinite(value)]
-        if broken:
-            raise TrainingError(
-                f"{', '.join(broken)} became infinite or NaN by kimg {entry['kimg']:g}; "
-                "the last checkpoint is kept. Resume from it with a lower learning rate or a "
-                "higher r1_gamma in a new run."
-            )
         importance = mean_importance(state.ema)
         if importance:
             entry["importance"] = importance
         if measure:
             entry |= self._measure()
+        seconds = self._seconds | state.clock.take()
+        entry |= {f"seconds/{name}": value for name, value in seconds.items()}
+        self._seconds.clear()
         self._log.write(entry)
         if self._board is not None:
-            for name, value in entry.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(name, value, state.cur_nimg)
-            for row, value in enumerate(importance):
-                self._board.add_scalar(f"importance/subspace{row}", value, state.cur_nimg)
-            self._board.flush()
+            self._board.write(entry)
         return entry
 
     def _measure(self) -> dict[str, Any]:
@@ -223,7 +267,30 @@ class Trainer:
         shares = variance_shares(self.state.ema, random)
         if shares is not None:
             found["share_coords"], found["share_z"] = shares.coords, shares.z
+        if self._score is not None and not self._stop:  # who stops the run does not want to wait
+            start = time.perf_counter()
+            found[SCORE] = self._scores[SCORE] = self._score.measure(self.state.ema)
+            self._seconds[SCORE] = time.perf_counter() - start
         return found
+
+    def _say_how_to_go_on(self, error: TrainingError | OutputError) -> NoReturn:
+        """Raises the error with the newest whole checkpoint, and the command that takes it up."""
+        checkpoints = list_checkpoints(self.run_folder)
+        text = f"{error} "
+        if isinstance(error, TrainingError):
+            text += (
+                "Start a new run with a lower --learning-rate or a higher --r1-gamma: with the "
+                "same settings the same happens again. "
+            )
+        if not checkpoints:
+            text += "No checkpoint was written before that."
+        else:
+            last = checkpoints[-1]
+            text += (
+                f"The last good checkpoint is {last}; go on from it: "
+                f"segan train --resume {shlex.quote(str(self.run_folder))}"
+            )
+        raise type(error)(text) from error
 
     def _draw(self) -> None:
         folder = make_folder(self.run_folder / "samples")
@@ -234,11 +301,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Path) -> None:
         meta = read_meta(checkpoint)
-        changed = [
-            text
-            for text in config_differences(meta.config, self.config)
-            if not text.startswith(_MAY_CHANGE)
-        ]
+        changed = changed_settings(meta.config, self.config)
         if changed:
             raise CheckpointError(
                 f"{checkpoint} was trained with other settings ({'; '.join(changed)}). "
@@ -256,17 +319,6 @@ class Trainer:
         training = check_file(checkpoint, meta, TRAINING)
         load_training_tensors(self.state, read_tensors(training), training)
         self.state.cur_nimg, self.state.step = meta.cur_nimg, meta.step
-
-    def _open_board(self) -> Any:
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(
-            str(self.run_folder / "tensorboard"), purge_step=self.state.cur_nimg + 1
-        )
-
-
-#: Settings that a resumed run may change: they decide when it ends and what it keeps.
-_MAY_CHANGE = ("total_kimg:", "keep_checkpoints:")
 
 
 def check_data_fits(config: TrainConfig, dataset: ImageDataset) -> None:
@@ -313,10 +365,24 @@ def resume_point(path: Path) -> ResumePoint:
     """Finds where a run or checkpoint can go on.
 
     Raises:
-        CheckpointError: it is neither, or damaged.
+        CheckpointError: it is neither, damaged, away from its run, or of other settings than it.
         ConfigError: its configuration cannot be understood.
     """
     if (path / CONFIG).is_file() and not list_checkpoints(path):
         return ResumePoint(path, None, read_config(path))
     checkpoint = resolve_checkpoint(path)
-    return ResumePoint(checkpoint.parent.parent, checkpoint, read_meta(checkpoint).config)
+    named = checkpoint != path and checkpoint.parent.parent == path
+    run = path if named else checkpoint.resolve().parent.parent
+    if not (run / CONFIG).is_file():
+        raise CheckpointError(
+            f"{checkpoint} is not inside a run's folder, where training goes on. Put it back to "
+            "RUN/checkpoints/."
+        )
+    config = read_meta(checkpoint).config
+    changed = changed_settings(config, read_config(run))
+    if changed:
+        raise CheckpointError(
+            f"{checkpoint} and {run / CONFIG} are of different settings ({'; '.join(changed)}). "
+            "Use a checkpoint of this run, restore its configuration, or start a new run."
+        )
+    return ResumePoint(run, checkpoint, config)

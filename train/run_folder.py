@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, output_error, write_atomic
-from segan.train.config import TrainConfig, decode_config, encode_config
+from segan.train.config import TrainConfig, config_differences, decode_config, encode_config
 
 CONFIG, DATA, LOG = "config.json", "data.json", "log.jsonl"
+#: Settings that a resumed run may change: when it ends, what it keeps, and how a batch is divided.
+MAY_CHANGE = ("total_kimg", "keep_checkpoints", "compute.micro_batch")
 
 
 def new_run_folder(
@@ -68,6 +72,12 @@ def read_config(run: Path) -> TrainConfig:
         ) from None
 
 
+def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Settings that differ and may not, as ``subspace.dims: 6, now 4``."""
+    allowed = tuple(f"{name}:" for name in MAY_CHANGE)
+    return [text for text in config_differences(old, new) if not text.startswith(allowed)]
+
+
 class RunLog:
     """``log.jsonl``: one JSON object for each tick.
 
@@ -82,11 +92,16 @@ class RunLog:
         write_atomic(self.path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Appends a line. Raises: OutputError."""
+        """Appends a line, whole or not at all. Raises: OutputError."""
+        size = None
         try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+            with open(self.path, "ab") as file:
+                size = file.tell()
+                file.write(json.dumps(entry).encode() + b"\n")
         except OSError as error:
+            if size is not None:
+                with contextlib.suppress(OSError):
+                    os.truncate(self.path, size)
             raise output_error(self.path, error) from error
 
 

@@ -10,6 +10,7 @@ import torch
 
 #: What a stream is for; the numbers are part of what a seed means.
 WEIGHTS, STEP, ORDER, MONITOR = 0, 1, 2, 3
+METRIC = 16
 
 
 def torch_random(seed: int, stream: int, number: int, device: torch.device) -> torch.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
@@ -19,17 +20,20 @@ pytest.importorskip("torch", reason="training needs torch; the bare environment 
 import torch
 
 from segan.cli.main import run
+from segan.cli.train import command as command_of_train
+from segan.cli.train_settings import SETTINGS, option_name
 from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints, read_meta
 from segan.train.config import encode_config
 from segan.train.faces_dataset import render_faces
 from segan.train.presets import preset
+from segan.train.run_folder import MAY_CHANGE
 from segan.train.tensors import read_tensors
 
 #: A run of 60 steps at 8², with a checkpoint every 10.
 ARGS = [
     *("train", "--faces", "64", "--resolution", "8", "--batch-size", "4"),
-    *("--kimg", "0.24", "--snapshot-kimg", "0.04", "--seed", "3"),
+    *("--kimg", "0.24", "--snapshot-kimg", "0.04", "--seed", "3", "--metric-images", "32"),
 ]
 
 
@@ -143,7 +147,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --faces 4", "batch_size is 8, but faces has 4 images"),
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ("train --data x.zip --resolution 64", "--resolution is for the built-in faces"),
-        ("train --faces 32 --cond", "the built-in faces have no labels"),
+        ("train --keep-checkpoints -1", "keep_checkpoints is -1; expected 0 or more"),
+        ("train --metric-images -1", "metric_images is -1; expected 0 or more"),
+        ("train --data-cache disk", "--data-cache is for --data"),
+        ("train --data-cache ram", "'ram' is not one of 'auto', 'memory', 'disk'"),
         ("train --data x.zip --faces 32", "--faces is how many built-in faces to draw"),
     ],
 )
@@ -160,33 +167,115 @@ def test_wrong_use(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--mode 1", "--mode is 1, but run was started with 2"),
-        ("--subspace diagonal", "--subspace is diagonal, but run was started with eigen"),
-        ("--batch-size 4", "--batch-size is 4, but run was started with 8"),
-        ("--cond", "--cond is True, but run was started with False"),
-        ("--faces 33", "--faces is 33, but run was started with 32"),
-    ],
-)
+#: Options of ``segan train`` that are no settings of the run.
+NO_SETTINGS = {"data", "resume", "faces", "data_cache", "runs", "device", "as_json"}
+#: For each setting a value that no run of the preset tiny has.
+OTHER_VALUES = {
+    "mode": "1",
+    "kind": "diagonal",
+    "dims": "5",
+    "preset": "paper",
+    "resolution": "16",
+    "cond": None,
+    "architecture": "residual",
+    "mirror": None,
+    "batch_size": "4",
+    "learning_rate": "0.1",
+    "r1_gamma": "7.0",
+    "seed": "9",
+    "snapshot_kimg": "3.0",
+    "metric_images": "5",
+    "augment": "ada",
+    "augment_p": "0.5",
+    "augment_target": "0.5",
+    "augment_kimg": "100.0",
+    "precision": "fp16",
+    "reduced_from": "16",
+    "tf32": None,
+    "compile": None,
+}
+
+
+def write_run(folder: Path) -> Path:
+    """A run that was killed before its first checkpoint."""
+    folder.mkdir()
+    (folder / "config.json").write_bytes(encode_config(preset("tiny", resolution=8)))
+    (folder / "data.json").write_text('{"faces": {"faces": 32, "resolution": 8}}')
+    return folder
+
+
+def test_every_option_is_a_setting_or_known_to_be_none() -> None:
+    """A new option that shapes the run has to enter the table, or resuming would ignore it."""
+    options = {param.name for param in command_of_train.params}
+    assert options == SETTINGS.keys() | NO_SETTINGS
+    assert not SETTINGS.keys() & NO_SETTINGS
+    may_change = {name for name, field in SETTINGS.items() if field in MAY_CHANGE}
+    assert may_change == {"kimg", "keep_checkpoints", "batch_gpu"}
+    assert SETTINGS.keys() - may_change == OTHER_VALUES.keys()
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
 def test_a_resumed_run_ignores_no_option(
-    option: str,
-    message: str,
+    name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("run").mkdir()
-    Path("run/config.json").write_bytes(encode_config(preset("tiny", resolution=8)))
-    Path("run/data.json").write_text('{"faces": {"faces": 32, "resolution": 8}}')
-    assert run(f"train --resume run {option}".split()) == 2
-    assert message in capsys.readouterr().err
-    # What says the same as the run is allowed; here it is the images that are missing.
+    write_run(Path("run"))
+    option = option_name(name)
+    value = OTHER_VALUES[name]
+    args = [option] if value is None else [option, value]
+    assert run(["train", "--resume", "run", *args]) == 2
+    found = capsys.readouterr().err
+    assert f"{option} is {value or True}, but run was started with" in found
+    assert "every setting but --kimg, --keep-checkpoints and --batch-gpu is the run's own" in found
+
+
+def test_what_says_the_same_as_the_run_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"))
+    assert run(["train", "--resume", "run", "--faces", "33"]) == 2
+    assert "--faces is 33, but run was started with 32" in capsys.readouterr().err
+    assert run(["train", "--resume", "run", "--runs", "elsewhere"]) == 2
+    assert "--runs is where a new run is made" in capsys.readouterr().err
+    assert run(["train", "--resume", "run", "--kimg", "0.001"]) == 2
+    assert "total_kimg is 0.001; expected at least one batch" in capsys.readouterr().err
+    # Here it is the images that are missing.
     Path("run/data.json").write_text('{"path": "absent.zip"}')
-    assert run(["train", "--resume", "run", "--mode", "2", "--batch-size", "8"]) == 1
+    assert (
+        run(
+            [
+                "train",
+                "--resume",
+                "run",
+                "--mode",
+                "2",
+                "--batch-size",
+                "8",
+                "--keep-checkpoints",
+                "0",
+            ]
+        )
+        == 1
+    )
     assert "absent.zip" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_images_that_it_was_started_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also before there is a checkpoint to compare them with."""
+    monkeypatch.chdir(tmp_path)
+    write_faces(tmp_path / "a.zip")
+    write_run(Path("run"))
+    record = {"path": str(tmp_path / "a.zip"), "fingerprint": "0" * 64}
+    Path("run/data.json").write_text(json.dumps(record))
+    for args in ("", " --data a.zip"):
+        assert run(f"train --resume run{args}".split()) == 1
+        assert "a holds other images or labels than when run" in capsys.readouterr().err
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(
@@ -200,6 +289,116 @@ def test_a_run_is_trained_by_one_process_at_a_time(
         assert run(["train", "--resume", "run"]) == 2
     assert "another process is training in run right now" in capsys.readouterr().err
     assert not Path("run/log.jsonl").exists()
+
+
+def test_a_second_process_is_turned_away_and_the_first_goes_on(tmp_path: Path) -> None:
+    process = start(*ARGS, "--kimg", "500", cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/*/log.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        second = segan("train", "--resume", only_run(tmp_path), cwd=tmp_path)
+        assert second.returncode == 2
+        assert "another process is training in" in second.stderr
+        assert "Wait for it, or choose another folder" in second.stderr
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+#: Runs segan with files that may not grow beyond so many bytes: a disk that fills up.
+LIMITED = """
+import resource, sys
+from segan.cli.main import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits there")
+def test_files_that_cannot_grow_end_the_run_cleanly(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    shutil.copytree(whole, folder)
+    path = only_run(folder)
+    before = {file: file.read_bytes() for file in list_checkpoints(path)[-1].iterdir()}
+    weights = list_checkpoints(path)[-1] / "training.safetensors"
+    code = [sys.executable, "-c", LIMITED, str(weights.stat().st_size // 2)]
+    words = ["train", "--resume", str(path.relative_to(folder)), "--kimg", "0.36"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*code, *words], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "training.safetensors: the file is larger than this system allows" in done.stderr
+    assert "nimg00000240; go on from it: segan train --resume runs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {file: file.read_bytes() for file in list_checkpoints(path)[-1].iterdir()} == before
+    assert list((path / "checkpoints").glob(".*")) == []
+
+
+def without_special_rights() -> list[str]:
+    """What a command begins with so that even root may only write where the modes allow it."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("there are no such modes there")
+    if os.geteuid() != 0:
+        return []
+    program = shutil.which("setpriv")
+    if program is None:
+        pytest.skip("root may write everywhere")
+    return [program, "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+
+
+def test_a_folder_that_may_not_be_written_to(whole: Path, tmp_path: Path) -> None:
+    prefix = without_special_rights()
+    folder = tmp_path / "home"
+    shutil.copytree(whole, folder)
+    path = only_run(folder)
+    words = command("train", "--resume", path.relative_to(folder), "--kimg", "0.36")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    entries = [path, *path.rglob("*")]
+    for entry in entries:
+        entry.chmod(0o555 if entry.is_dir() else 0o444)
+    try:
+        done = subprocess.run(
+            [*prefix, *words], cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+    finally:
+        for entry in entries:
+            entry.chmod(0o755)
+    assert done.returncode == 1, done.stderr
+    assert "permission was denied. Choose a folder that you may write to" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list_checkpoints(path)[-1].name == "nimg00000240"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="export needs onnx")
+def test_labels_from_the_faces_through_the_bundle_to_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = "train --faces 24 --resolution 8 --batch-size 4 --kimg 0.008 --cond --metric-images 8"
+    assert run(args.split()) == 0
+    assert run(["export", "-o", "faces.segan", "--best"]) == 0
+    assert run(["info", "faces.segan"]) == 0
+    assert "0 to 2: none, round, square" in capsys.readouterr().out
+    for name, text in (("named", "round"), ("numbered", "1"), ("other", "square")):
+        words = ["generate", "faces.segan", "--seeds", "0-1", "-o", name, "--class", text]
+        assert run(words) == 0, capsys.readouterr().err
+    named, numbered, other = (
+        Path(name, "seed000001.png").read_bytes() for name in ("named", "numbered", "other")
+    )
+    assert named == numbered != other
+    capsys.readouterr()
+    assert run(["generate", "faces.segan", "--seeds", "0", "-o", "out", "--class", "oval"]) == 2
+    assert "class is 'oval'; expected 0 to 2 (0 none, 1 round, 2 square)" in capsys.readouterr().err
+    # The run goes on with the same labels, and says that it is conditional.
+    path = only_run(tmp_path)
+    assert json.loads((path / "data.json").read_text())["faces"]["labels"] == "glasses"
+    assert run(["train", "--resume", str(path), "--cond", "--kimg", "0.012"]) == 0
+    assert run(["info", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "best            nimg0000" in shown
+    assert "scores          swd " in shown
 
 
 @pytest.mark.parametrize(

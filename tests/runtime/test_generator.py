@@ -345,7 +345,7 @@ def test_a_closed_generator(toy: Generator) -> None:
         ({"cutoff": 32}, r"cutoff is 32; expected a resolution \(4, 8, 16\)"),
         ({"coords": "mean"}, "coords is 'mean'; expected sampled or zero"),
         ({"noise": "off"}, "noise is 'off'; expected const, random or none"),
-        ({"class_index": 0}, "this bundle has no classes"),
+        ({"class_index": 0}, "has no classes"),
         ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
         ({"batch_size": 2.5}, r"batch_size is 2\.5"),
         ({"sliders": {"L9N0D0": 1}}, "layer is 9; expected 0 to 2"),

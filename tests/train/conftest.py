@@ -45,6 +45,7 @@ def small_config() -> Callable[..., TrainConfig]:
             "kimg_per_tick": 0.02,
             "snapshot_kimg": 0.04,
             "keep_checkpoints": 0,
+            "metric_images": 16,
         }
         return TrainConfig(**settings | changes)
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import builtins
+import errno
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from safetensors.torch import save_file
 
 from segan.runtime.errors import CheckpointError, OutputError
 from segan.train.checkpoint import (
+    best_checkpoint,
     describe,
     find_run,
     list_checkpoints,
@@ -29,7 +34,9 @@ CPU = torch.device("cpu")
 Config = Callable[..., TrainConfig]
 
 
-def save(run: Path, config: TrainConfig, cur_nimg: int = 40, keep: int = 0) -> Path:
+def save(
+    run: Path, config: TrainConfig, cur_nimg: int = 40, keep: int = 0, swd: float | None = None
+) -> Path:
     state = TrainingState(config, CPU)
     return save_checkpoint(
         run,
@@ -43,6 +50,7 @@ def save(run: Path, config: TrainConfig, cur_nimg: int = 40, keep: int = 0) -> P
         data_fingerprint="0" * 64,
         config=config,
         versions={"segan": "0"},
+        scores={} if swd is None else {"swd": swd},
     )
 
 
@@ -250,3 +258,124 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path, small_config: 
     (torn / "generator.safetensors").write_bytes(b"torn")
     remove_leftovers(run)
     assert list((run / "checkpoints").iterdir()) == [whole]
+
+
+def test_the_best_stays_beside_the_newest(tmp_path: Path, small_config: Config) -> None:
+    run, config = tmp_path / "run", small_config()
+    for cur_nimg, swd in [(40, 0.5), (80, 0.2), (120, None), (160, 0.2), (200, 0.6)]:
+        save(run, config, cur_nimg, keep=2, swd=swd)
+    names = [path.name for path in list_checkpoints(run)]
+    assert names == ["nimg00000080", "nimg00000160", "nimg00000200"]  # of equal ones the older
+    best = run / "checkpoints" / "nimg00000080"
+    assert best_checkpoint(run) == best
+    assert resolve_checkpoint(run, best=True) == best
+    assert resolve_checkpoint(run) == run / "checkpoints" / "nimg00000200"
+    found = describe(run)
+    assert (found["best"], found["scores"]) == ("nimg00000080", {"swd": 0.2})
+    save(run, config, 240, keep=1, swd=0.1)  # it is dethroned
+    assert [path.name for path in list_checkpoints(run)] == ["nimg00000240"]
+
+
+def test_no_best(tmp_path: Path, small_config: Config) -> None:
+    run = tmp_path / "run"
+    checkpoint = save(run, small_config())
+    assert best_checkpoint(run) is None
+    assert describe(run)["best"] is None
+    with pytest.raises(CheckpointError, match=r"no checkpoint of .* has a score \(swd\)"):
+        resolve_checkpoint(run, best=True)
+    with pytest.raises(CheckpointError, match="is one checkpoint, and --best chooses"):
+        resolve_checkpoint(checkpoint, best=True)
+    (checkpoint / "checkpoint.json").write_text("{")  # damaged: not the best, and no obstacle
+    save(run, small_config(), 80, swd=1.0)
+    assert best_checkpoint(run) == run / "checkpoints" / "nimg00000080"
+
+
+def test_a_checkpoint_of_before_there_were_scores(tmp_path: Path, small_config: Config) -> None:
+    checkpoint = save(tmp_path / "run", small_config())
+    path = checkpoint / "checkpoint.json"
+    record = json.loads(path.read_text())
+    del record["scores"], record["config"]["metric_images"]
+    path.write_text(json.dumps(record))
+    assert read_meta(checkpoint).scores == {}
+    assert read_meta(checkpoint).config.metric_images == TrainConfig().metric_images
+
+
+FILES = ("generator.safetensors", "training.safetensors", "checkpoint.json")
+
+
+class FullDisk:
+    """A file on which only the first bytes have room."""
+
+    def __init__(self, file: IO[Any]) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_disk_that_fills_up_within_a_file(
+    tmp_path: Path, small_config: Config, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run = tmp_path / "run"
+    old = save(run, small_config())
+    real_open = builtins.open
+
+    def filling(path: Any, mode: str = "r", *args: Any, **rest: Any) -> Any:
+        file = real_open(path, mode, *args, **rest)
+        return FullDisk(file) if name in str(path) and "x" in mode else file
+
+    monkeypatch.setattr(builtins, "open", filling)
+    with pytest.raises(OutputError, match=rf"cannot write .*{name}: the disk is full"):
+        save(run, small_config(), 80, keep=1)
+    monkeypatch.undo()
+    assert [path.name for path in (run / "checkpoints").iterdir()] == [old.name]
+    load_generator(old)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rename_that_fails_leaves_the_old_checkpoint(
+    tmp_path: Path, small_config: Config, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """The same progress again: the old one is moved aside (1), then the new one in place (2)."""
+    run = tmp_path / "run"
+    old = save(run, small_config())
+    real_rename, calls = os.rename, 0
+
+    def rename(source: Path, target: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(errno.EROFS, "Read-only file system")
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(OutputError, match="the file system is read-only"):
+        save(run, small_config())
+    assert [path.name for path in (run / "checkpoints").iterdir()] == [old.name]
+    load_generator(old)
+
+
+def test_a_kill_while_the_only_checkpoint_is_replaced_loses_nothing(
+    tmp_path: Path, small_config: Config
+) -> None:
+    run = tmp_path / "run"
+    only = save(run, small_config())
+    only.rename(only.with_name(".nimg00000040.123.old.tmp"))
+    assert list_checkpoints(run) == []
+    remove_leftovers(run)
+    assert list_checkpoints(run) == [only]
+    load_generator(only)
+    shutil.copytree(only, only.with_name(".nimg00000040.123.old.tmp"))  # killed a moment later
+    remove_leftovers(run)
+    assert list((run / "checkpoints").iterdir()) == [only]

@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 
 from segan.runtime.errors import ConfigError, DataError, OutputError
+from segan.train import faces_dataset as faces_dataset_module
 from segan.train.dataset import describe_dataset, open_dataset
 from segan.train.dataset_writer import encode_png, image_name, write_training_zip
 from segan.train.faces import FACE_ATTRIBUTES, sample_attributes
@@ -212,6 +213,37 @@ def test_rendered_faces_carry_their_attributes(tmp_path: Path) -> None:
         name: column.tolist() for name, column in sampled.items()
     }
     assert faces_dataset(7, 32, 3).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize("attribute", ["glasses", "fringe"])
+def test_faces_are_labelled_by_an_attribute(tmp_path: Path, attribute: str) -> None:
+    render_faces(tmp_path / "a.zip", count=9, resolution=8, seed=4, labels=attribute)
+    found, drawn = open_dataset(tmp_path / "a.zip"), faces_dataset(9, 8, 4, labels=attribute)
+    values = {entry.name: entry.values for entry in FACE_ATTRIBUTES}[attribute]
+    for dataset in (found, drawn):
+        assert dataset.class_names == values
+        assert dataset.labels is not None
+        assert dataset.labels.tolist() == sample_attributes(4, 0, 9)[attribute].tolist()
+    assert found.fingerprint == drawn.fingerprint
+    plain = faces_dataset(9, 8, 4)
+    assert plain.fingerprint != found.fingerprint
+    np.testing.assert_array_equal(plain.images, found.images)
+
+
+def test_faces_have_few_labels(tmp_path: Path) -> None:
+    for make in (
+        lambda: faces_dataset(2, 8, labels="smile"),
+        lambda: render_faces(tmp_path / "a.zip", count=2, resolution=8, labels="smile"),
+    ):
+        with pytest.raises(ConfigError, match="no labels 'smile'; expected fringe or glasses"):
+            make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faces_that_do_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces_dataset_module, "free_memory", lambda: 1 << 20)
+    with pytest.raises(DataError, match=r"6000 faces of 8² need .*segan data render .*6000"):
+        faces_dataset(6000, 8)
 
 
 def test_rendering_again_gives_the_same_bytes_and_longer_sets_agree(tmp_path: Path) -> None:

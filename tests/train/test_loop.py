@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +13,20 @@ import torch
 from PIL import Image
 
 from segan.runtime.errors import CheckpointError, ConfigError, DataError, TrainingError
-from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
+from segan.train.checkpoint import (
+    best_checkpoint,
+    list_checkpoints,
+    load_generator,
+    read_meta,
+)
 from segan.train.config import TrainConfig
 from segan.train.dataset import ImageDataset, build_dataset
 from segan.train.loop import Trainer, resume_point
 from segan.train.run_folder import new_run_folder, read_config, read_log
 from segan.train.sample_sheets import seed_images
+from segan.train.scoring import CheckpointScore
+from segan.train.step import TrainingState
+from segan.train.streams import DataOrder
 from segan.train.tensors import read_tensors
 
 CPU = torch.device("cpu")
@@ -147,7 +158,7 @@ def test_learning_shows(tmp_path: Path, small_config: Config) -> None:
 def test_only_the_newest_checkpoints_stay(
     tmp_path: Path, small_config: Config, small_data: ImageDataset
 ) -> None:
-    config = small_config(snapshot_kimg=0.02, keep_checkpoints=2)
+    config = small_config(snapshot_kimg=0.02, keep_checkpoints=2, metric_images=0)
     run = train(tmp_path, config, small_data)
     assert [path.name for path in list_checkpoints(run)] == ["nimg00000060", "nimg00000080"]
 
@@ -195,11 +206,160 @@ def test_losses_that_explode_end_the_run(
 ) -> None:
     config = small_config(learning_rate=1e30)
     run = new_run_folder(tmp_path, config, "squares")
-    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False)
-    with pytest.raises(TrainingError, match="infinite or NaN"):
+    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False, pictures=False)
+    with pytest.raises(
+        TrainingError, match=r"(?s)at step 1 loss/.* is .*lower --learning-rate.*No checkpoint was"
+    ):
         for _ in trainer.steps():
             pass
     assert list_checkpoints(run) == []
+
+
+def poisoned_after(trainer: Trainer, steps: int) -> None:
+    """Trains; after so many steps one weight of G is NaN."""
+    for number, _ in enumerate(trainer.steps(), 1):
+        if number == steps:
+            next(trainer.state.generator.parameters()).data.view(-1)[0] = math.nan
+
+
+@pytest.mark.parametrize("steps", [11, 12])
+def test_a_poisoned_weight_stops_the_run_at_the_next_step(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset, steps: int
+) -> None:
+    """Snapshots are at steps 10 and 20: the one before is kept and named."""
+    config = small_config()
+    run = new_run_folder(tmp_path, config, "squares")
+    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False, pictures=False)
+    good = run / "checkpoints" / "nimg00000040"
+    with pytest.raises(
+        TrainingError,
+        match=rf"at step {steps + 1} loss/\S+ is nan.*good checkpoint is {good}.*--resume {run}$",
+    ):
+        poisoned_after(trainer, steps)
+    assert list_checkpoints(run) == [good]
+    load_generator(good)
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator", "ema", "optimizer"])
+def test_a_state_that_is_not_finite_is_never_saved(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset, part: str
+) -> None:
+    config = small_config()
+    run = new_run_folder(tmp_path, config, "squares")
+    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False, pictures=True)
+    next(trainer.steps())
+    if part == "optimizer":
+        state = trainer.state.optimizer_d.state
+        next(iter(state.values()))["exp_avg"].view(-1)[0] = math.inf
+    else:
+        next(getattr(trainer.state, part).parameters()).data.view(-1)[0] = math.nan
+    shown = sorted((run / "samples").iterdir())
+    with pytest.raises(TrainingError, match=rf"after step 1 {part}\S+ held NaN or infinite"):
+        trainer.save()
+    assert list_checkpoints(run) == []
+    assert sorted((run / "samples").iterdir()) == shown
+
+
+def test_every_checkpoint_is_scored_and_the_best_stays(
+    tmp_path: Path,
+    small_config: Config,
+    small_data: ImageDataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = iter([0.5, 0.2, 0.9, 0.3])
+    monkeypatch.setattr(CheckpointScore, "measure", lambda *_: next(scores))
+    config = small_config(snapshot_kimg=0.02, keep_checkpoints=1)
+    run = train(tmp_path, config, small_data)
+    kept = list_checkpoints(run)
+    assert [path.name for path in kept] == ["nimg00000040", "nimg00000080"]
+    assert [read_meta(path).scores for path in kept] == [{"swd": 0.2}, {"swd": 0.3}]
+    assert best_checkpoint(run) == kept[0]
+    log = read_log(run)
+    assert [entry["swd"] for entry in log] == [0.5, 0.2, 0.9, 0.3]
+    assert all({"seconds/swd", "seconds/data", "seconds/step"} <= set(entry) for entry in log)
+
+
+def test_scores_depend_on_the_weights_alone_and_leave_training_alone(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    measured = train(tmp_path / "a", small_config(), small_data)
+    bare = train(tmp_path / "b", small_config(metric_images=0), small_data)
+    assert_same_weights(measured, bare)
+    assert "swd" not in read_log(bare)[-1]
+    assert read_meta(list_checkpoints(bare)[-1]).scores == {}
+    last = list_checkpoints(measured)[-1]
+    score = CheckpointScore(small_config(), small_data, CPU)
+    again = score.measure(load_generator(last).generator)
+    assert read_meta(last).scores["swd"] == again == read_log(measured)[-1]["swd"]
+
+
+@pytest.mark.parametrize("changes", [{"mirror": True}, {"c_dim": 2}, {"mode": 0, "noise": False}])
+def test_scores_of_all_kinds_of_runs(
+    small_config: Config, small_data: ImageDataset, changes: dict[str, Any]
+) -> None:
+    config = small_config(metric_images=32, **changes)
+    score = CheckpointScore(config, small_data, CPU)
+    generator = TrainingState(config, CPU).ema
+    assert math.isfinite(score.measure(generator))
+    assert score.measure(generator) == score.measure(generator)
+
+
+def test_the_phases_that_a_step_reports_are_logged_by_the_tick(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    config = small_config(total_kimg=0.04, metric_images=0)
+    run = new_run_folder(tmp_path, config, "squares")
+    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False, pictures=False)
+    for _ in trainer.steps():
+        pass
+    for entry in read_log(run):
+        phases = {name for name in entry if name.startswith("seconds/")}
+        assert phases >= {f"seconds/{name}" for name in ("data", "discriminator", "generator")}
+        spent = entry["seconds/discriminator"] + entry["seconds/generator"]
+        assert 0 < spent <= entry["seconds/step"]
+    for entry in read_log(run):
+        assert entry["seconds/data"] + entry["seconds/step"] <= entry["seconds/tick"]
+
+
+def test_a_step_takes_the_images_in_the_order_of_the_run(
+    tmp_path: Path,
+    small_config: Config,
+    small_data: ImageDataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same numbers as from indexing the set by the run's order, epoch after epoch."""
+    config = small_config()
+    trainer = Trainer(tmp_path, config, small_data, device=CPU, tensorboard=False, pictures=False)
+    seen = []
+    original = trainer.state.train_step
+
+    def spy(real: torch.Tensor, *rest: Any) -> dict[str, torch.Tensor]:
+        seen.append(real.clone())
+        return original(real, *rest)
+
+    monkeypatch.setattr(trainer.state, "train_step", spy)
+    for _ in trainer.steps():
+        pass
+    order = DataOrder(len(small_data), config.seed)
+    expected = torch.from_numpy(small_data.images[order.indices(0, 80)]).float() / 127.5 - 1
+    assert torch.equal(torch.cat(seen), expected)
+
+
+def test_resuming_from_what_does_not_belong_to_the_run(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    run = train(tmp_path / "a", small_config(metric_images=0), small_data)
+    other = train(tmp_path / "b", small_config(mode=3, metric_images=0), small_data)
+    checkpoint = list_checkpoints(run)[-1]
+    shutil.rmtree(other / "checkpoints")
+    shutil.copytree(run / "checkpoints", other / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"different settings \(subspace.mode: 2, now 3\)"):
+        resume_point(other)
+    alone = shutil.copytree(checkpoint, tmp_path / "alone")
+    with pytest.raises(CheckpointError, match="alone is not inside a run's folder"):
+        resume_point(alone)
+    assert resume_point(checkpoint) == (run, checkpoint, read_config(run))
+    assert resume_point(checkpoint / "checkpoint.json").run == run
 
 
 def test_log_drops_what_a_crash_cut_short(tmp_path: Path) -> None:

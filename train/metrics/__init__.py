@@ -1,1 +1,1 @@
-"""Measures of a generator: image quality, and what its sliders control."""
+"""Measures of a generator."""
