@@ -126,6 +126,7 @@ class TrainingState:
         augment: probability of the discriminator's augmentation.
         pl_mean: running mean path length, a scalar.
         clock: seconds by phase.
+        memory_format: of the images that enter.
         step: steps done.
         cur_nimg: real images shown.
     """
@@ -163,6 +164,7 @@ class TrainingState:
         self.augment = AdaptiveProbability(config.augment, device)
         self.pl_mean = torch.zeros((), device=device)
         self.clock = PhaseClock(device)
+        self.memory_format = torch.channels_last
         self.step, self.cur_nimg = 0, 0
         self._divide()
 
@@ -207,7 +209,7 @@ class TrainingState:
         config, stats = self.config, dict[str, torch.Tensor]()
         latents = self._draw(config.batch_size, fake_labels, random)
         augmentations = self._draw_augmentations(random)
-        real = real.contiguous(memory_format=torch.channels_last)
+        real = real.contiguous(memory_format=self.memory_format)
         sizes = [len(part) for part in self._micros]
         images = real.split(sizes)
         labels = [None] * len(sizes) if real_labels is None else list(real_labels.split(sizes))

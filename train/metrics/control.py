@@ -176,8 +176,16 @@ def generator_effects(
     network: AttributeNetwork,
     seeds: Sequence[int] = range(64),
     steps: int = 5,
+    sliders: Sequence[Slider] | None = None,
 ) -> dict[str, SliderEffect]:
-    """Moves each slider of a generator over its range: name (L3N0D5) → effect; empty in mode 0.
+    """Moves sliders of a generator over their ranges: name (L3N0D5) → effect; empty in mode 0.
+
+    Args:
+        generator: in evaluation mode.
+        network: reads the attributes.
+        seeds: that each slider is moved for.
+        steps: values over a slider's range.
+        sliders: which; None = all.
 
     Raises:
         ConfigError: images that do not fit the network, or too few seeds or steps.
@@ -188,5 +196,7 @@ def generator_effects(
         values = np.linspace(entry.low, entry.high, steps).tolist()
         for dim in range(entry.dims):
             slider = Slider(entry.layer, entry.index, dim)
+            if sliders is not None and slider not in sliders:
+                continue
             effects[str(slider)] = measure_slider(images.slider(slider), network, seeds, values)
     return effects
