@@ -87,7 +87,7 @@ def test_a_run_says_what_it_does_and_what_comes_next(tmp_path: Path) -> None:
 def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     """The script for larger numbers of kills, and for several processes."""
     script = Path(__file__).parents[2] / "benchmarks" / "kill_and_resume.py"
-    words = [sys.executable, str(script), "--kills", "3", "--json"]
+    words = [sys.executable, str(script), "--kills", "3", "--json", "--", "--kimg", "0.1"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
