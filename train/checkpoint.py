@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from segan.runtime.errors import CheckpointError
+from segan.runtime.errors import CheckpointError, OutputError
 from segan.runtime.files import make_folder, output_error, sha256_file, sync_folder, write_atomic
 from segan.runtime.json_record import decode_record, encode_record
 from segan.train.config import TrainConfig
@@ -280,6 +280,8 @@ def save_checkpoint(
         sync_folder(folder)
     except OSError as error:
         raise output_error(final, error) from error
+    except OutputError as error:  # the temporary folder is gone when the user looks
+        raise OutputError(str(error).replace(str(temporary), str(final))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if keep:

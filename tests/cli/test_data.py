@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from segan.cli.main import run
-from segan.train.dataset import open_dataset
+from segan.train.dataset import describe_dataset, open_dataset
 
 
 def test_faces_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +32,18 @@ def write_photos(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True)
         PIL.Image.new("RGB", (40, 30), color).save(folder / name)
     return folder
+
+
+def test_faces_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "faces.zip"
+    words = ["data", "render", str(out), "--count", "5", "--resolution", "8", "--labels", "glasses"]
+    assert run([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class_names"] == ["none", "round", "square"]
+    assert describe_dataset(out)["class_names"] == ["none", "round", "square"]
+    assert run(words) == 0
+    assert "5 faces of 8 x 8, 18 attributes, 3 classes." in capsys.readouterr().out
+    assert run([*words[:-1], "smile"]) == 2
+    assert "'smile' is not one of 'none', 'glasses', 'fringe'" in capsys.readouterr().err
 
 
 def test_photos_are_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

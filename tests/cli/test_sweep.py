@@ -53,7 +53,7 @@ def test_all_dims_of_a_layer(segan_here: Segan, toy_bundle: Path, tmp_path: Path
 
 
 def test_every_subspace(segan_here: Segan, toy_bundle_zip: Path, tmp_path: Path) -> None:
-    done = segan_here("sweep", "--all", "--steps", 2, "--class", 1, "-o", "sheets")
+    done = segan_here("sweep", "--all", "--steps", 2, "--class", "square", "-o", "sheets")
     assert done.returncode == 0, done.stderr
     with load(toy_bundle_zip) as generator:
         places = [(s.layer, s.index) for s in generator.manifest.subspaces]

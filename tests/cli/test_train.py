@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from segan.cli.main import run
 from segan.cli.train import command as command_of_train
 from segan.cli.train_settings import SETTINGS, option_name
 from segan.runtime.lock import locked
-from segan.train.checkpoint import list_checkpoints, read_meta
+from segan.train.checkpoint import list_checkpoints
 from segan.train.config import encode_config
 from segan.train.faces_dataset import render_faces
 from segan.train.presets import preset
@@ -86,30 +85,15 @@ def test_a_run_says_what_it_does_and_what_comes_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
-    whole: Path, tmp_path: Path
-) -> None:
-    moments = random.Random()
-    kills = 0
-    process = start(*ARGS, cwd=tmp_path)
-    for _ in range(4):
-        while process.poll() is None and not list(tmp_path.glob("runs/*")):
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0.0, 2.5))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        process.communicate()
-        if (only_run(tmp_path) / "config.json").is_file():
-            process = start("train", "--resume", only_run(tmp_path), cwd=tmp_path)
-        else:  # killed before the run's folder was whole: the user starts again
-            shutil.rmtree(only_run(tmp_path))
-            process = start(*ARGS, cwd=tmp_path)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert kills > 0
-    assert read_meta(list_checkpoints(only_run(tmp_path))[-1]).cur_nimg == 240
-    assert_same_weights(whole, tmp_path)
+def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """The script for larger numbers of kills, and for several processes."""
+    script = Path(__file__).parents[2] / "benchmarks" / "kill_and_resume.py"
+    words = [sys.executable, str(script), "--kills", "3", "--json", "--", "--kimg", "0.1"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["kills"] == 3
+    assert found["differences"] == []
 
 
 @pytest.mark.slow

@@ -345,6 +345,18 @@ def test_a_step_takes_the_images_in_the_order_of_the_run(
     assert torch.equal(torch.cat(seen), expected)
 
 
+def test_a_memory_map_trains_to_the_same_bits(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    np.save(tmp_path / "images.npy", small_data.images)
+    images = np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)
+    mapped = build_dataset("squares", images, small_data.labels, small_data.class_names)
+    config = small_config(mirror=True, c_dim=2, total_kimg=0.04)
+    assert_same_weights(
+        train(tmp_path / "a", config, small_data), train(tmp_path / "b", config, mapped)
+    )
+
+
 def test_resuming_from_what_does_not_belong_to_the_run(
     tmp_path: Path, small_config: Config, small_data: ImageDataset
 ) -> None:

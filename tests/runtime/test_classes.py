@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segan.runtime.classes import class_number, known_classes
+from segan.runtime.errors import ConfigError
+
+NAMES = ("none", "round", "7")
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [(None, None), (0, 0), (2, 2), (np.int64(1), 1), ("round", 1), ("7", 2)]
+)
+def test_names_and_numbers(given: Any, number: int | None) -> None:
+    assert class_number(given, NAMES, 3) == number
+
+
+@pytest.mark.parametrize("given", [3, -1, True, 1.0, "oval", "Round", "", "0"])
+def test_what_is_no_class(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected 0 to 2 \(0 none, 1 round, 2 7\)"):
+        class_number(given, NAMES, 3)
+
+
+def test_classes_without_names() -> None:
+    assert class_number(1, (), 2) == 1
+    with pytest.raises(ConfigError, match=r"class is 'round'; expected 0 to 1\."):
+        class_number("round", (), 2)
+    with pytest.raises(ConfigError, match="class is 0, but this generator has no classes"):
+        class_number(0, (), 0)
+    assert class_number(None, (), 0) is None
+
+
+def test_a_long_list_is_cut() -> None:
+    assert known_classes([str(n) for n in range(50)], 50).endswith("19 19, …)")
