@@ -17,6 +17,7 @@ from segan.cli.options import (
 )
 from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError
+from segan.runtime.shipped import is_shipped
 
 if TYPE_CHECKING:
     from segan.export.directions import DirectionsResult
@@ -111,7 +112,13 @@ def command(
     manifest = generator.manifest
     path = generator.bundle.path
     name = path.name.removesuffix(".zip").removesuffix(".segan")
-    target = path if in_place else out or path.with_name(f"{name}-{method}.segan")
+    shipped = is_shipped(path)
+    if shipped and in_place:
+        raise ConfigError(
+            f"{path.name} ships with segan, and is not changed; expected -o {name}-{method}.segan."
+        )
+    beside = Path.cwd() if shipped else path.parent
+    target = path if in_place else out or beside / f"{name}-{method}.segan"
 
     from segan.export.directions import DirectionsConfig, write_directions
 

@@ -158,7 +158,10 @@ def _show(found: dict[str, Any]) -> None:
     click.echo()
     bundle = found["bundle"]
     if bundle is None:
-        click.echo("No bundle under this folder. Write one with: segan export")
+        click.echo(
+            "No bundle under this folder: commands take the one that ships with segan. "
+            "Write one with: segan export"
+        )
     else:
         click.echo(f"Newest bundle under this folder: {bundle}")
 

@@ -109,6 +109,8 @@ def command(
 ) -> None:
     """Generate an image of each seed, from BUNDLE or the newest bundle under this folder.
 
+    Where there is none, the one that ships with segan is taken.
+
     Files are OUT/seed000017.png, beyond 10,000 seeds OUT/0001/seed012345.png; shards are
     OUT/shard-000000.tar. OUT/generation.json records the request. An interrupted batch is
     finished by the same command: what is there is kept.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
     """Show what PATH holds: a bundle, a training run or checkpoint, or a data set.
 
     Of a bundle it lists the subspaces, whose layer, index and dim are what 'segan sweep' takes.
-    Without PATH the newest bundle under this folder is shown.
+    Its named sliders are what --attr takes. Without PATH the newest bundle under this folder is
+    shown, or where there is none, the one that ships with segan.
     """
     path = newest_bundle() if path is None else path
     kind = recognise(path)
@@ -94,6 +96,8 @@ def describe_bundle(bundle: Bundle, *, checked: bool) -> dict[str, Any]:
     """The bundle's manifest as plain values, with the table of subspaces."""
     import msgspec
 
+    from segan.runtime.attributes import read_attributes
+
     manifest = bundle.manifest
     subspaces = [
         {
@@ -129,6 +133,17 @@ def describe_bundle(bundle: Bundle, *, checked: bool) -> dict[str, Any]:
         "opset": manifest.opset,
         "lowering": manifest.lowering,
         "attributes": bundle.attributes,
+        "names": [
+            {
+                "name": attribute.name,
+                "slider": str(attribute.slider),
+                "low": attribute.range[0],
+                "high": attribute.range[1],
+                "sign": attribute.sign,
+                "hidden": attribute.hidden,
+            }
+            for attribute in read_attributes(bundle)
+        ],
         "provenance": manifest.provenance,
         "verification": msgspec.to_builtins(manifest.verification),
         "files": len(manifest.files),
@@ -178,8 +193,25 @@ def _show_bundle(found: dict[str, Any]) -> None:
         for row in found["subspaces"]
     ]
     show_table(header, rows)
+    _show_names(found["names"])
     first = found["subspaces"][-1]
     click.echo(f"\nSweep one: segan sweep --layer {first['layer']} --dim 0")
+
+
+def _show_names(names: list[dict[str, Any]]) -> None:
+    """The table of named sliders; hidden ones are counted."""
+    shown = [row for row in names if not row["hidden"]]
+    if shown:
+        click.echo()
+        rows = [
+            (row["name"], row["slider"], f"{row['low']:.3g} to {row['high']:.3g}", f"{row['sign']}")
+            for row in shown
+        ]
+        show_table(("name", "slider", "range", "sign"), rows)
+        first = shlex.quote(shown[0]["name"])
+        click.echo(f"\nBy name: segan sweep --attr {first}; segan generate --attr {first}=1")
+    if len(shown) < len(names):
+        click.echo(f"\nHidden names: {len(names) - len(shown)}; --json lists them.")
 
 
 def _classes(found: dict[str, Any]) -> str:

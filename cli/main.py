@@ -25,6 +25,7 @@ COMMANDS = {
     "import": ("segan.cli.import_", "Write another project's StyleGAN2 as a bundle."),
     "generate": ("segan.cli.generate", "Generate images in batches."),
     "sweep": ("segan.cli.sweep", "Sweep one attribute over its range."),
+    "name": ("segan.cli.name", "Name a slider, so that --attr finds it."),
     "mix": ("segan.cli.mix", "Mix the styles of two sets of seeds."),
     "interpolate": ("segan.cli.interpolate", "Walk between latents: frames, gif or mp4."),
     "project": ("segan.cli.project", "Find the latent of a photo."),
@@ -85,7 +86,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start: segan train --mode 2, then segan export, then segan sweep --layer 3 --dim 5.",
+    epilog="Look: segan sweep --layer 3 --dim 5. Your own: segan train --mode 2, segan export.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(

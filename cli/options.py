@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
 
-from segan.runtime.errors import BundleError, ConfigError
+from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider
 from segan.runtime.seeds import SeedList, parse_seeds
 
@@ -39,7 +39,7 @@ class BundleSource:
     """Which bundle to open, and how.
 
     Attributes:
-        path: as given; None is the newest under the current folder.
+        path: as given; None is the newest under the current folder, or the one that ships.
         backend: ``auto``, or a backend's name.
         precision: ``auto``, fp32, fp16, bf16 or int8.
         threads: of the backend; None lets it choose.
@@ -85,16 +85,24 @@ class BundleSource:
 
 
 def newest_bundle() -> Path:
-    """The newest bundle under the current folder, named on stderr. Raises: BundleError."""
-    from segan.runtime.bundle import find_bundle
+    """The newest bundle under the current folder, else the one that ships with segan.
 
-    path = find_bundle(Path("."))
-    if path is None:
-        raise BundleError(
-            "there is no bundle (NAME.segan) under this folder. Write one with 'segan export', or "
-            "name one that lies elsewhere."
+    Says on stderr which it is.
+
+    Raises:
+        BundleError: there is neither.
+    """
+    from segan.runtime.shipped import is_shipped, newest_or_shipped
+
+    path = newest_or_shipped(Path("."))
+    if is_shipped(path):
+        click.echo(
+            f"bundle: {path.stem}, which ships with segan (train and export your own to replace "
+            "it)",
+            err=True,
         )
-    click.echo(f"bundle: {path}", err=True)
+    else:
+        click.echo(f"bundle: {path}", err=True)
     return path
 
 
@@ -144,8 +152,33 @@ def bundle_options(function: _Function) -> _Function:
 
 
 def style_options(function: _Function) -> _Function:
-    """Adds --psi, --cutoff, --coords, --set, --noise and --class; passes ``style: Style``."""
+    """Adds --psi, --cutoff, --coords, --set, --attr, --noise, --class; passes ``style: Style``."""
 
+    @functools.wraps(function)
+    def collected(*args: Any, swept: tuple[str, ...], **rest: Any) -> Any:
+        if swept:
+            raise ConfigError(f"--attr {swept[0]!r} has no value; expected one, {swept[0]}=1.5.")
+        return function(*args, **rest)
+
+    help_text = (
+        "Add to a slider by its name: smile=1.5,hair_color=-1. Repeatable. 'segan info' lists the "
+        "names."
+    )
+    decorated: _Function = _style_options(collected, "NAME=VALUE", help_text)
+    return decorated
+
+
+def sweep_style_options(function: _Function) -> _Function:
+    """As ``style_options``; names in --attr without a value are passed as ``swept``, a tuple."""
+    help_text = (
+        "Sweep the slider of this name, over the name's range. NAME=VALUE adds to another. "
+        "Repeatable. 'segan info' lists the names."
+    )
+    decorated: _Function = _style_options(function, "NAME", help_text)
+    return decorated
+
+
+def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
     @functools.wraps(function)
     def collected(
         *args: Any,
@@ -153,21 +186,23 @@ def style_options(function: _Function) -> _Function:
         cutoff: str | None,
         coords: Literal["sampled", "zero"],
         sliders: tuple[str, ...],
+        attributes: tuple[str, ...],
         noise: Literal["const", "random", "none"],
         class_index: int | str | None,
         **rest: Any,
     ) -> Any:
+        named, swept = parse_attributes(attributes)
         style = Style(
             psi=psi,
             cutoff=parse_cutoff(cutoff),
             coords=coords,
-            sliders=parse_sliders(sliders),
+            sliders={**parse_sliders(sliders), **named},
             noise=noise,
             class_index=class_index,
         )
-        return function(*args, style=style, **rest)
+        return function(*args, style=style, swept=swept, **rest)
 
-    decorated: _Function = _decorate(
+    return _decorate(
         collected,
         click.option(
             "--psi",
@@ -197,6 +232,7 @@ def style_options(function: _Function) -> _Function:
             metavar="L3N0D5=1.5",
             help="Add to one slider: layer 3, index 0, dim 5. Repeatable.",
         ),
+        click.option("--attr", "attributes", multiple=True, metavar=attr_metavar, help=attr_help),
         click.option(
             "--noise",
             type=click.Choice(["const", "random", "none"]),
@@ -206,7 +242,6 @@ def style_options(function: _Function) -> _Function:
         ),
         class_option("none", "Class of a conditional generator, by name or number from 0."),
     )
-    return decorated
 
 
 def class_option(shown: str, help_text: str) -> _Decorator[Any]:
@@ -348,6 +383,41 @@ def parse_sliders(items: tuple[str, ...]) -> dict[Slider | str, float]:
             raise ConfigError(f"--set {slider} is given twice; expected each slider once.")
         sliders[slider] = _finite(number, f"--set {item!r}")
     return sliders
+
+
+def parse_attributes(
+    items: tuple[str, ...],
+) -> tuple[dict[Slider | str, float], tuple[str, ...]]:
+    """Reads ``smile=1.5,hair_color=-1`` items, and names without a value.
+
+    Names may hold commas, but no ``=``: a value ends at the next comma.
+
+    Returns:
+        (values by name, the names without one).
+
+    Raises:
+        ConfigError: a value is no number, a name is empty, or one is given twice.
+    """
+    values: dict[Slider | str, float] = {}
+    bare = []
+    for item in items:
+        where = f"--attr {item!r}"
+        if "=" not in item:
+            bare.append(item.strip())
+            continue
+        rest = item
+        while rest:
+            name, equals, rest = rest.partition("=")
+            number, _, rest = rest.partition(",")
+            name = name.strip()
+            if not name or not equals:
+                raise ConfigError(f"{where} is not understood; expected NAME=VALUE, smile=1.5.")
+            if name in values:
+                raise ConfigError(f"{where}: {name} is given twice; expected each name once.")
+            values[name] = _finite(number, where)
+    if any(not name for name in bare):
+        raise ConfigError("--attr is empty; expected a name such as smile.")
+    return values, tuple(bare)
 
 
 def parse_range(text: str) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from segan.cli.options import (
     parse_range,
     scale_option,
     seeds_option,
-    style_options,
+    sweep_style_options,
 )
 from segan.cli.progress import progress
 from segan.runtime.errors import ConfigError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from segan.runtime.attributes import Attribute
     from segan.runtime.generator import Generator
     from segan.runtime.latent_files import Latents
 
@@ -85,7 +86,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
 )
 @click.option("--fps", type=float, default=15.0, show_default=True, help="Of an animation.")
 @scale_option
-@style_options
+@sweep_style_options
 @batch_size_option
 @bundle_options
 @json_option
@@ -104,16 +105,19 @@ def command(
     fps: float,
     scale: int | None,
     style: Style,
+    swept: tuple[str, ...],
     batch_size: int,
     as_json: bool,
 ) -> None:
     """Sweep a slider of BUNDLE, or of the newest bundle under this folder, over its range.
 
-    Draws one labelled sheet: a row for each seed, a column for each value. Without --dim every
-    dim of the layer gets its rows. The value replaces the slider's sampled coordinate; the other
-    coordinates stay the seed's own. 'segan info' lists layers, indices, dims and ranges.
+    The slider is given by layer and dim, by --at or by its name, --attr. Draws one labelled sheet:
+    a row for each seed, a column for each value. Without --dim every dim of the layer gets its
+    rows. The value replaces the slider's sampled coordinate; the other coordinates stay the seed's
+    own. 'segan info' lists layers, indices, dims, ranges and names. Where no bundle is, the one
+    that ships with segan is swept.
     """
-    wanted = _selection(layer, dim, index, at, every)
+    wanted = _selection(layer, dim, index, at, every, swept)
     span = None if limits is None else parse_range(limits)
     if scale is not None and scale < 1:
         raise ConfigError(f"scale is {scale}; expected 1 or more.")
@@ -122,10 +126,17 @@ def command(
     steps = steps if steps is not None else (_ANIMATION_STEPS if animated else _SHEET_STEPS)
     if steps < 2:
         raise ConfigError(f"--steps is {steps}; expected 2 or more.")
+    from segan.runtime.attributes import find_attribute, read_attributes
+
     generator = source.open(style["noise"])
     found = open_latents(latents, generator)
-    sweeper = _Sweeper(generator, style, batch_size, span, steps, found)
-    if wanted is None:
+    attributes = read_attributes(generator.bundle)
+    named = find_attribute(attributes, swept[0]) if swept else None
+    sweeper = _Sweeper(generator, style, batch_size, span, steps, found, attributes, named)
+    if named is not None:
+        wanted = (named.layer, named.index, named.dim)
+        groups = [([named.slider], _default_name(*wanted))]
+    elif wanted is None:
         places = [(subspace.layer, subspace.index) for subspace in generator.manifest.subspaces]
         if not places:
             generator.slider(0, 0)  # Says that there are none.
@@ -149,27 +160,30 @@ def command(
         sum(len(sliders) for sliders, _ in groups) * len(seeds) * steps, "images", "sweeping"
     ) as bar:
         for sliders, name in groups:
-            swept = sweeper.rows(sliders, seeds, bar.update)
+            rows = sweeper.rows(sliders, seeds, bar.update)
             path = (out or Path("sweep")) / name if every else (out or Path(name))
             if animated:
-                _write_animation(path, swept.images, fps, scale)
+                _write_animation(path, rows.images, fps, scale)
             else:
-                _write_sheet(path, generator, swept, scale)
+                _write_sheet(path, generator, rows, scale)
             results.append(
                 {
                     "path": str(path),
                     "sliders": [str(slider) for slider in sliders],
+                    "attribute": None if named is None else named.name,
                     "seeds": list(seeds),
-                    "values": [round(value, 6) for value in swept.values],
+                    "values": [round(value, 6) for value in rows.values],
                 }
             )
     if as_json:
         click.echo(json.dumps(results))
         return
     for result in results:
+        values = result["values"]
+        called = "" if named is None else f" {named.name}"
         click.echo(
-            f"{result['path']}: {', '.join(result['sliders'])} from {result['values'][0]:.3g} to "
-            f"{result['values'][-1]:.3g}, seeds {_spell(seeds)}."
+            f"{result['path']}: {', '.join(result['sliders'])}{called} from {values[0]:.3g} to "
+            f"{values[-1]:.3g}, seeds {_spell(seeds)}."
         )
 
 
@@ -178,15 +192,23 @@ def _spell(seeds: SeedList) -> str:
 
 
 def _selection(
-    layer: int | None, dim: int | None, index: int | None, at: str | None, every: bool
+    layer: int | None,
+    dim: int | None,
+    index: int | None,
+    at: str | None,
+    every: bool,
+    swept: tuple[str, ...],
 ) -> tuple[int, int, int | None] | None:
-    """(layer, index, dim); dim None for all of the layer; None for --all."""
+    """(layer, index, dim); dim None for all of the layer; None for --all and for a name."""
     within_layer = dim is not None or index is not None
-    if (layer is not None) + (at is not None) + every > 1 or (within_layer and layer is None):
+    ways = (layer is not None) + (at is not None) + every + len(swept)
+    if ways > 1 or (within_layer and layer is None):
         raise ConfigError(
-            "--layer (with --index and --dim), --at and --all exclude each other; expected one, "
-            "such as --layer 3 --dim 5."
+            "--layer (with --index and --dim), --at, --all and --attr NAME exclude each other; "
+            "expected one, such as --layer 3 --dim 5."
         )
+    if swept:
+        return None
     if at is not None:
         slider = Slider.parse(at)
         return slider.layer, slider.index, slider.dim
@@ -194,8 +216,8 @@ def _selection(
         return None
     if layer is None:
         raise ConfigError(
-            "no slider is given; expected --layer 3 --dim 5, --at L3N0D5 or --all. 'segan info' "
-            "lists them."
+            "no slider is given; expected --layer 3 --dim 5, --at L3N0D5, --attr smile or --all. "
+            "'segan info' lists them."
         )
     return layer, index or 0, dim
 
@@ -249,7 +271,12 @@ class _Sweeper:
         span: tuple[float, float] | None,
         steps: int,
         latents: Latents | None,
+        attributes: tuple[Attribute, ...],
+        named: Attribute | None,
     ) -> None:
+        from segan.runtime.attributes import names_of
+
+        self._named, self._names = named, names_of(attributes)
         self._latents = latents
         self._what = "seed" if latents is None else "latent"
         self._generator, self._style, self._batch_size = generator, style, batch_size
@@ -260,10 +287,15 @@ class _Sweeper:
         import numpy as np
 
         _, subspace = self._generator.slider(sliders[0].layer, sliders[0].dim, sliders[0].index)
-        low, high = self._span or (subspace.low, subspace.high)
+        own = (subspace.low, subspace.high) if self._named is None else self._named.range
+        low, high = self._span or own
         values = [float(value) for value in np.linspace(low, high, self._steps)]
+        # What a name calls more may be less of the coordinate.
+        sign = 1 if self._named is None else self._named.sign
+        coordinates = [sign * value for value in values]
         images, labels = [], []
         for slider in sliders:
+            name = f" {self._names[slider]}" if slider in self._names else ""
             for seed in seeds:
                 images.append(
                     self._generator.sweep(
@@ -271,7 +303,7 @@ class _Sweeper:
                         slider.layer,
                         slider.dim,
                         index=slider.index,
-                        values=values,
+                        values=coordinates,
                         batch_size=self._batch_size,
                         latents=self._latents,
                         **self._style,
@@ -281,13 +313,15 @@ class _Sweeper:
                 if len(sliders) == 1:
                     labels.append(f"{self._what} {seed}")
                 elif len(seeds) == 1:
-                    labels.append(f"D{slider.dim}")
+                    labels.append(f"D{slider.dim}{name}")
                 else:
-                    labels.append(f"D{slider.dim}  {self._what} {seed}")
+                    labels.append(f"D{slider.dim}{name}  {self._what} {seed}")
         site = self._generator.manifest.sites[subspace.site]
         where = f"layer {subspace.layer} ({site.name}, {site.resolution} x {site.resolution})"
         if len(sliders) == 1:
-            title = f"{sliders[0]}: {where}, dim {sliders[0].dim}"
+            name = self._named.name if self._named else self._names.get(sliders[0], "")
+            called = f"{sliders[0]} {name}".strip()
+            title = f"{called}: {where}, dim {sliders[0].dim}"
         else:
             seed_text = f", {self._what} {seeds[0]}" if len(seeds) == 1 else ""
             title = f"L{subspace.layer}N{subspace.index}: {where}, all dims{seed_text}"

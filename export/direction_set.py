@@ -38,6 +38,15 @@ class DirectionRow:
     explained: F64
     names: tuple[str, ...]
 
+    @property
+    def where(self) -> str:
+        """The moved layers in words: ``layer 1``, ``layers 0 to 2``."""
+        return _where(self.layers)
+
+
+def _where(layers: tuple[int, ...]) -> str:
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+
 
 def default_groups(manifest: Manifest) -> tuple[tuple[int, ...], ...]:
     """Every layer by itself."""
@@ -124,7 +133,7 @@ def build_row(
     if directions.ndim == 2:
         directions = np.repeat(directions[:, None], len(sites), axis=1)
     layers = tuple(sorted({manifest.sites[site].layer for site in sites}))
-    where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+    where = _where(layers)
     norms = np.sqrt(np.square(directions).sum(axis=2).mean(axis=1))  # [dims]
     for dim, norm in enumerate(norms):
         if not math.isfinite(norm) or norm == 0:

@@ -7,6 +7,7 @@ of ``coords`` with the prior ``zero``: images without sliders stay as they are, 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from segan.export.offsets_editing import add_directions, widen_shifts
 from segan.export.sefa import sefa_rows
 from segan.export.user_vectors import vector_rows
 from segan.export.w_statistics import WStatistics, sample_w_statistics
+from segan.runtime.attributes import check_name, read_attributes
 from segan.runtime.bundle import ATTRIBUTES, Bundle
-from segan.runtime.errors import ConfigError, VerifyError
+from segan.runtime.errors import ConfigError, DataError, VerifyError
 from segan.runtime.generator import Generator, load
 from segan.runtime.latents import sample_coords, sample_noise, sample_z
 from segan.runtime.layout import Subspace, noise_sizes
@@ -254,11 +256,12 @@ def _attributes(
     found = {"format": "segan.attributes/1", **bundle.attributes}
     known = found.get("attributes")
     entries: list[Any] = list(known) if isinstance(known, list) else []
+    names = iter(_unique_names(rows, [attribute.name for attribute in read_attributes(bundle)]))
     for row, subspace in zip(rows, added, strict=True):
         for dim in range(subspace.dims):
             entries.append(
                 {
-                    "name": row.names[dim],
+                    "name": next(names),
                     "layer": subspace.layer,
                     "index": subspace.index,
                     "dim": dim,
@@ -271,6 +274,28 @@ def _attributes(
             )
     found["attributes"] = entries
     return json.dumps(found, indent=2).encode() + b"\n"
+
+
+def _unique_names(rows: list[DirectionRow], taken: list[str]) -> list[str]:
+    """Names of all dims of all rows in order, each once in the bundle: with layer, then number."""
+    given = [(name, row.where) for row in rows for name in row.names]
+    often = Counter(name.casefold() for name, _ in given)
+    seen = {name.casefold() for name in taken}
+    found = []
+    for name, where in given:
+        try:
+            check_name(name)
+        except ConfigError as error:
+            raise DataError(f"the direction's {error}") from None
+        if often[name.casefold()] > 1:
+            name = f"{name}, {where}"
+        base, number = name, 1
+        while name.casefold() in seen:
+            number += 1
+            name = f"{base} ({number})"
+        seen.add(name.casefold())
+        found.append(name)
+    return found
 
 
 def _compare(old: Generator, new: Generator, rows: list[DirectionRow]) -> float:

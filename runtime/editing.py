@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.attributes import find_attribute, read_attributes, resolve_names
+from segan.runtime.bundle import Bundle
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents import lerp, sample_z, slerp
 from segan.runtime.layout import Slider, Subspace
 from segan.runtime.seeds import check_seed
 from segan.runtime.settings import Settings, check_count
-from segan.runtime.sliders import check_coordinate, check_layers
+from segan.runtime.sliders import Sliders, check_coordinate, check_layers, find_slider
 
 if TYPE_CHECKING:
     from segan.runtime.generator import Generator
@@ -23,32 +25,93 @@ if TYPE_CHECKING:
 Images = NDArray[np.uint8]
 
 
-def sweep_values(subspace: Subspace, steps: int) -> list[float]:
+class SweptSlider(NamedTuple):
+    """What a sweep moves.
+
+    Attributes:
+        slider: the coordinate.
+        row: the row of ``coords`` that it is in.
+        low: lowest value of its range.
+        high: highest value.
+        sign: 1 or -1, of a name whose values run against the coordinate.
+        name: what it was called by; None for layer, index and dim.
+    """
+
+    slider: Slider
+    row: int
+    low: float
+    high: float
+    sign: int = 1
+    name: str | None = None
+
+
+def sweep_values(over: Subspace | SweptSlider, steps: int) -> list[float]:
     """Evenly spaced values from the low to the high end of a slider's range.
 
     Raises:
         ConfigError: ``steps`` is below 2.
     """
     steps = check_count("steps", steps, least=2)
-    return [float(value) for value in np.linspace(subspace.low, subspace.high, steps)]
+    return [float(value) for value in np.linspace(over.low, over.high, steps)]
+
+
+def swept_slider(
+    bundle: Bundle,
+    layer: int | None,
+    dim: int | None,
+    index: int = 0,
+    attr: str | None = None,
+    others: Sliders | None = None,
+) -> SweptSlider:
+    """The slider that is given by its place or by its name.
+
+    Args:
+        bundle: the bundle.
+        layer: its layer; None with ``attr``.
+        dim: its dim; None with ``attr``.
+        index: the subspace within the layer; 0 with ``attr``.
+        attr: its name, in place of the three.
+        others: sliders that are set beside it; it may not be one of them.
+
+    Raises:
+        ConfigError: both or neither are given, there is no such slider, or it is one of the others.
+        BundleError: the bundle's attributes are damaged.
+    """
+    if attr is not None:
+        if layer is not None or dim is not None or index != 0:
+            raise ConfigError("attr and layer, dim, index exclude each other; expected one.")
+        attribute = find_attribute(read_attributes(bundle), attr)
+        slider = attribute.slider
+        row, _ = find_slider(bundle.manifest, slider.layer, slider.dim, slider.index)
+        found = SweptSlider(slider, row, *attribute.range, attribute.sign, attribute.name)
+    elif layer is None or dim is None:
+        raise ConfigError("no slider is given; expected layer=3, dim=5, or attr='smile'.")
+    else:
+        row, subspace = find_slider(bundle.manifest, layer, dim, index)
+        found = SweptSlider(Slider(layer, index, dim), row, subspace.low, subspace.high)
+    if found.slider in resolve_names(bundle, others):
+        raise ConfigError(
+            f"slider {found.slider} is swept and also given in sliders; leave it out there."
+        )
+    return found
 
 
 def sweep(
     generator: Generator,
     settings: Settings,
     seed: int,
-    slider: Slider,
+    chosen: SweptSlider,
     values: Iterable[float] | None,
     steps: int,
 ) -> Images:
     """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
-    row, subspace = generator.slider(slider.layer, slider.dim, slider.index)
     if not isinstance(values, Iterable | None):
         raise ConfigError(f"values is {values!r}; expected numbers, such as [-1.7, 0, 1.7].")
+    what = f"a value of slider {chosen.slider}"
     points = (
-        sweep_values(subspace, steps)
+        sweep_values(chosen, steps)
         if values is None
-        else [check_coordinate(value, f"a value of slider {slider}") for value in values]
+        else [check_coordinate(value, what) for value in values]
     )
     seeds = [check_seed(seed)]
     w = generator.map_seeds(seeds, settings)
@@ -57,7 +120,7 @@ def sweep(
     for start in range(0, len(points), settings.batch_size):
         part = points[start : start + settings.batch_size]
         moved = np.repeat(coords, len(part), axis=0)
-        moved[:, row, slider.dim] = part
+        moved[:, chosen.row, chosen.slider.dim] = [chosen.sign * value for value in part]
         images[start : start + len(part)] = generator.render(
             np.repeat(w, len(part), axis=0), moved, seeds, settings
         )

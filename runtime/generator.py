@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segan.runtime.bundle import Bundle, find_bundle, open_bundle
-from segan.runtime.errors import BundleError, ConfigError
+from segan.runtime.attributes import resolve_names
+from segan.runtime.bundle import Bundle, open_bundle
 from segan.runtime.graphs import BundleGraphs, GraphInputs, open_graphs
 from segan.runtime.latents import sample_z
-from segan.runtime.layout import Slider, Subspace
+from segan.runtime.layout import Subspace
 from segan.runtime.manifest import Manifest
 from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds, in_chunks
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
-from segan.runtime.sliders import Sliders, as_slider, find_slider
+from segan.runtime.shipped import newest_or_shipped
+from segan.runtime.sliders import Sliders, find_slider
 
 if TYPE_CHECKING:
     from segan.runtime.latent_files import Latents
@@ -46,7 +47,8 @@ def load(
     """Opens a bundle for generating images.
 
     Args:
-        path: a bundle; None takes the newest ``*.segan`` under the current folder.
+        path: a bundle; None takes the newest ``*.segan`` under the current folder, or where there
+            is none, the one that ships with segan.
         backend: ``auto``, the best that works here; or tensorrt, cuda, openvino or cpu.
         precision: ``auto``, which is fp16 on a GPU where the bundle has it, else fp32; or fp32,
             fp16, bf16 or int8.
@@ -62,14 +64,7 @@ def load(
         ConfigError: an unknown backend or precision, a precision that the bundle has no graph for,
             or ``threads`` below 1.
     """
-    if path is None:
-        path = find_bundle()
-        if path is None:
-            raise BundleError(
-                f"there is no bundle (*.segan) under {Path.cwd()}. Write one with 'segan export', "
-                "or name one."
-            )
-    bundle = open_bundle(path)
+    bundle = open_bundle(newest_or_shipped() if path is None else path)
     config = SessionConfig(
         threads=threads,
         low_memory=low_memory,
@@ -219,7 +214,8 @@ class Generator:
                 coordinates too, but not ``sliders``.
             cutoff: last resolution (16) or site (``b16.conv0``) at which psi holds; None: all.
             coords: ``sampled`` from each seed, or ``zero``.
-            sliders: value to add by slider (``L3N0D5``); values beyond its range extrapolate.
+            sliders: value to add by slider (``L3N0D5``, or its name, ``smile``); values beyond its
+                range extrapolate.
             noise: ``const``, the bundle's own; ``random``, drawn from each seed; or ``none``.
             class_index: the class, by name or number from 0; None for an unconditional bundle.
             batch_size: images computed at once.
@@ -233,8 +229,7 @@ class Generator:
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        settings = resolve_settings(
-            self.manifest,
+        settings = self._settings(
             psi=psi,
             cutoff=cutoff,
             coords=coords,
@@ -269,7 +264,7 @@ class Generator:
                 turn.
             BackendError: the backend failed.
         """
-        settings = resolve_settings(self.manifest, **options)
+        settings = self._settings(**options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
         return self._batches(in_chunks(wanted, settings.batch_size), settings)
 
@@ -291,7 +286,7 @@ class Generator:
                 turn.
             BackendError: the backend failed.
         """
-        settings = resolve_settings(self.manifest, **options)
+        settings = self._settings(**options)
         return (images for _, images in self._batches(map(check_seeds, chunks), settings))
 
     def _batches(
@@ -307,6 +302,11 @@ class Generator:
 
         for images in self._graphs.stream(inputs()):
             yield begun.popleft(), images
+
+    def _settings(self, **options: Unpack[Options]) -> Settings:
+        """The options, checked, with names of sliders resolved."""
+        options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
+        return resolve_settings(self.manifest, **options)
 
     def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
         """The seeds' w, [N, w_dim], or the given latents', [N, num_sites, w_dim]; float32."""
@@ -342,10 +342,11 @@ class Generator:
     def sweep(
         self,
         seed: int,
-        layer: int,
-        dim: int,
+        layer: int | None = None,
+        dim: int | None = None,
         *,
         index: int = 0,
+        attr: str | None = None,
         values: Iterable[float] | None = None,
         steps: int = 9,
         **options: Unpack[Options],
@@ -359,6 +360,8 @@ class Generator:
             layer: the slider's layer.
             dim: the slider's dim within its subspace.
             index: the subspace within the layer.
+            attr: the slider's name, in place of layer, dim and index; range and values are then
+                the name's.
             values: the slider's values; None: ``steps`` of them over its own range.
             steps: how many values, 2 or more, when ``values`` is None.
             **options: as in ``generate``.
@@ -370,15 +373,10 @@ class Generator:
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        from segan.runtime.editing import sweep
+        from segan.runtime.editing import sweep, swept_slider
 
-        settings = resolve_settings(self.manifest, **options)
-        slider = Slider(layer, index, dim)
-        if any(as_slider(key) == slider for key in options.get("sliders") or {}):
-            raise ConfigError(
-                f"slider {slider} is swept and also given in sliders; leave it out there."
-            )
-        return sweep(self, settings, seed, slider, values, steps)
+        chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
+        return sweep(self, self._settings(**options), seed, chosen, values, steps)
 
     def mix(
         self,
@@ -408,7 +406,7 @@ class Generator:
         """
         from segan.runtime.editing import mix
 
-        settings = resolve_settings(self.manifest, **options)
+        settings = self._settings(**options)
         return mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
     def interpolate(
@@ -441,5 +439,5 @@ class Generator:
         """
         from segan.runtime.editing import interpolate
 
-        settings = resolve_settings(self.manifest, **options)
+        settings = self._settings(**options)
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.attributes import resolve_names
 from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError
 from segan.runtime.images import IMAGE_FORMATS, ImageEncoding, ImageFormat
@@ -142,8 +143,8 @@ class BatchPlan:
             cutoff=request.cutoff,
             coords=request.coords,
             sliders={
-                str(Slider.parse(key) if isinstance(key, str) else key): float(value)
-                for key, value in request.sliders.items()
+                str(slider): float(value)
+                for slider, value in resolve_names(self._generator.bundle, request.sliders).items()
             },
             noise=request.noise,
             class_index=class_number(request.class_index, manifest.class_names, manifest.c_dim),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -52,3 +55,16 @@ def fake_gpu() -> ModuleType:
     sys.modules["fake_gpu"] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def replace_file() -> Callable[[Path, str, bytes], None]:
+    """replace_file(bundle, name, data) writes a file and its new SHA-256."""
+
+    def replace(bundle: Path, name: str, data: bytes) -> None:
+        (bundle / name).write_bytes(data)
+        manifest = json.loads((bundle / "manifest.json").read_bytes())
+        manifest["files"][name] = hashlib.sha256(data).hexdigest()
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+    return replace

@@ -47,7 +47,9 @@ def test_text_names_what_to_install(segan_here: Segan, monkeypatch: pytest.Monke
     done = segan_here("doctor")
     assert done.returncode == 0, done.stderr
     assert "pip install 'segan[export]'" in done.stdout
-    assert "No bundle under this folder. Write one with: segan export" in done.stdout
+    assert (
+        "No bundle under this folder: commands take the one that ships with segan." in done.stdout
+    )
     works = [line for line in done.stdout.splitlines() if line.split()[:2] == ["cpu", "works:"]]
     assert len(works) == 1
 

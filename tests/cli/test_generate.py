@@ -14,6 +14,7 @@ from segan.runtime.generator import load
 from segan.runtime.sessions.choose import candidates
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
+Replace = Callable[[Path, str, bytes], None]
 
 
 def test_generates_as_typed_in_a_folder_with_a_bundle(
@@ -148,10 +149,59 @@ def test_wrong_use_exits_with_2_and_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_bundle_the_shipped_one_generates(segan: Segan, tmp_path: Path) -> None:
+    done = segan("generate", "--seeds", "0-1", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert "which ships with segan" in done.stderr
+    assert len(list((tmp_path / "out").glob("seed*.png"))) == 2
+
+
+def name_a_slider(bundle: Path, replace_file: Replace, **fields: object) -> None:
+    entry = {"name": "smile", "layer": 1, "dim": 2, "range": [-1, 2], **fields}
+    replace_file(bundle, "attributes.json", json.dumps({"attributes": [entry]}).encode())
+
+
+def test_a_name_moves_its_slider_and_is_recorded_as_one(
+    segan_here: Segan, toy_bundle: Path, tmp_path: Path, replace_file: Replace
+) -> None:
+    name_a_slider(toy_bundle, replace_file, sign=-1)
+    one = ("generate", toy_bundle, "--seeds", "0-1", "-o")
+    assert segan_here(*one, "a", "--attr", "SMILE=1.5").returncode == 0
+    assert segan_here(*one, "b", "--set", "L1N0D2=-1.5").returncode == 0
+    a, b = ((tmp_path / name / "seed000001.png").read_bytes() for name in "ab")
+    assert a == b
+    record = json.loads((tmp_path / "a" / "generation.json").read_text())
+    assert record["sliders"] == {"L1N0D2": -1.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--attr", "smile"), "--attr 'smile' has no value; expected one, smile=1.5"),
+        (("--attr", "smil=1"), "attribute is 'smil'; expected one of smile. Did you mean smile?"),
+        (("--attr", "smile=much"), "'much' is not a number"),
+        (("--attr", "smile=inf"), "'inf' is not a number"),
+        (("--attr", "=1"), "expected NAME=VALUE"),
+        (("--attr", "smile=1,blush"), "expected NAME=VALUE"),
+        (("--attr", "smile=1,smile=2"), "smile is given twice"),
+        (("--attr", "smile=1", "--attr", "Smile=2"), "slider L1N0D2 is given twice"),
+        (("--attr", "smile=1", "--set", "L1N0D2=1"), "slider L1N0D2 is given twice"),
+    ],
+)
+def test_wrong_use_of_names(
+    segan_here: Segan,
+    toy_bundle: Path,
+    replace_file: Replace,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    name_a_slider(toy_bundle, replace_file)
+    done = segan_here("generate", toy_bundle, "--seeds", "0", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 def test_no_bundle(segan_here: Segan, tmp_path: Path) -> None:
-    done = segan_here("generate")
-    assert done.returncode == 1
-    assert "there is no bundle (NAME.segan) under this folder" in done.stderr
     done = segan_here("generate", "nowhere.segan")
     assert done.returncode == 1
     assert "there is no bundle at nowhere.segan" in done.stderr

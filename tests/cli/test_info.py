@@ -91,9 +91,35 @@ def test_nothing_there(segan_here: Segan, tmp_path: Path) -> None:
     done = segan_here("info", "nowhere.segan")
     assert done.returncode == 1
     assert "there is no bundle at nowhere.segan" in done.stderr
+
+
+def test_without_a_bundle_the_shipped_one_is_shown(segan_here: Segan) -> None:
     done = segan_here("info")
-    assert done.returncode == 1
-    assert "Write one with 'segan export'" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "which ships with segan (train and export your own to replace it)" in done.stderr
+    assert "L3N0" in done.stdout
+    assert "By name: segan sweep --attr " in done.stdout
+
+
+def test_names_are_listed_beside_the_sliders(
+    segan_here: Segan, toy_bundle: Path, replace_file: Callable[[Path, str, bytes], None]
+) -> None:
+    entries = [
+        {"name": "smile", "layer": 1, "dim": 2, "range": [-1, 1.5], "sign": -1},
+        {"name": "noise", "layer": 0, "dim": 0, "range": [-1, 1], "hidden": True},
+    ]
+    replace_file(toy_bundle, "attributes.json", json.dumps({"attributes": entries}).encode())
+    done = segan_here("info")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["smile", "L1N0D2", "-1", "to", "1.5", "-1"] in lines
+    assert "noise" not in {line[0] for line in lines if len(line) > 4}
+    assert "Hidden names: 1;" in done.stdout
+    names = json.loads(segan_here("info", "--json").stdout)["names"]
+    assert [(row["name"], row["slider"], row["hidden"]) for row in names] == [
+        ("smile", "L1N0D2", False),
+        ("noise", "L0N0D0", True),
+    ]
 
 
 def test_what_is_no_data_set(segan_here: Segan, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from segan.runtime.generator import load
@@ -82,6 +83,87 @@ def test_animation_goes_there_and_back(segan_here: Segan, toy_bundle: Path, tmp_
         assert found.size == (64, 32)
         # 1 2 3 4 3 2
         assert found.n_frames == 6  # type: ignore[attr-defined]
+
+
+def test_right_after_installation(segan: Segan, tmp_path: Path) -> None:
+    done = segan("sweep", "--layer", 3, "--dim", 5, "--seeds", "0-1", "--steps", 3)
+    assert done.returncode == 0, done.stderr
+    assert "which ships with segan (train and export your own to replace it)" in done.stderr
+    with Image.open(tmp_path / "sweep-L3N0D5.png") as sheet:
+        assert sheet.width > 3 * 96
+
+
+def sheet_of(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as found:
+        return np.asarray(found)
+
+
+@pytest.fixture
+def named_bundle(toy_bundle: Path, replace_file: Callable[[Path, str, bytes], None]) -> Path:
+    """toy.segan with L1N0D2 called smile, whose coordinate falls as the smile grows."""
+    entry = {"name": "smile", "layer": 1, "dim": 2, "range": [-1, 2], "sign": -1}
+    replace_file(toy_bundle, "attributes.json", json.dumps({"attributes": [entry]}).encode())
+    return toy_bundle
+
+
+def test_a_name_sweeps_over_its_own_range_and_in_its_own_direction(
+    segan_here: Segan, named_bundle: Path, tmp_path: Path
+) -> None:
+    done = segan_here("sweep", "--attr", "Smile", "--steps", 4, "--json", "-o", "name.png")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["values"] == [-1, 0, 1, 2]
+    assert (result["sliders"], result["attribute"]) == (["L1N0D2"], "smile")
+    # The cells are those of the coordinates 1, 0, -1, -2, from left to right.
+    place = ("sweep", "--layer", 1, "--dim", 2, "--range", "-2,1", "--steps", 4, "-o", "place.png")
+    assert segan_here(*place).returncode == 0
+    by_name, by_place = (sheet_of(tmp_path / f"{name}.png") for name in ("name", "place"))
+    assert by_name.shape == by_place.shape  # Both titles have the name.
+
+    def cell(sheet: NDArray[np.uint8], col: int) -> NDArray[np.uint8]:
+        left = sheet.shape[1] - 16 - (4 - col) * 100 + 4
+        return sheet[-112:-16, left : left + 96]
+
+    for col in range(4):
+        assert np.array_equal(cell(by_name, col), cell(by_place, 3 - col))
+    assert not np.array_equal(cell(by_name, 0), cell(by_name, 3))
+
+
+def test_one_name_is_swept_beside_another_that_is_set(
+    segan_here: Segan, named_bundle: Path, tmp_path: Path
+) -> None:
+    done = segan_here("name", named_bundle, "L0N0D0", "pose")
+    assert done.returncode == 0, done.stderr
+    base = ("sweep", "--seeds", 0, "--steps", 3)
+    assert segan_here(*base, "--attr", "smile", "--attr", "pose=1", "-o", "a.png").returncode == 0
+    done = segan_here(*base, "--attr", "smile", "--set", "L0N0D0=1", "-o", "b.png")
+    assert done.returncode == 0, done.stderr
+    assert segan_here(*base, "--attr", "smile", "-o", "c.png").returncode == 0
+    a, b, c = (sheet_of(tmp_path / f"{name}.png") for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--attr", "smile", "--layer", 1), "--attr NAME exclude each other"),
+        (("--attr", "smile", "--at", "L0N0D0"), "--attr NAME exclude each other"),
+        (("--attr", "smile", "--all"), "--attr NAME exclude each other"),
+        (("--attr", "smile", "--dim", 1), "exclude each other"),
+        (("--attr", "smile", "--attr", "pose"), "exclude each other"),
+        (("--attr", "smile", "--set", "L1N0D2=1"), "L1N0D2 is swept"),
+        (("--attr", "smile", "--attr", "smile=1"), "L1N0D2 is swept"),
+        (("--attr", "simle"), "Did you mean smile?"),
+        (("--attr", ""), "--attr is empty"),
+    ],
+)
+def test_wrong_use_of_names(
+    segan_here: Segan, named_bundle: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    done = segan_here("sweep", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(

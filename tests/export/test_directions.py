@@ -249,7 +249,7 @@ def test_vectors_of_each_shape(bundle: Callable[..., Generator], tmp_path: Path)
     assert len(result.rows) == 3
     check(result.rows[1], 1, 3, w_vectors[1])
     names = [a["name"] for a in load(out).bundle.attributes["attributes"]]
-    assert names == ["smile", "age"] * 3
+    assert names == [f"{name}, layer {layer}" for layer in range(3) for name in ("smile", "age")]
 
     layered = random.randn(3, 4, 8)
     layered[1] = 0

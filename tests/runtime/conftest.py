@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -157,16 +156,3 @@ def edit_manifest() -> Callable[..., None]:
         (bundle / "manifest.json").write_text(json.dumps(manifest))
 
     return edit
-
-
-@pytest.fixture
-def replace_file() -> Callable[[Path, str, bytes], None]:
-    """replace_file(bundle, name, data) writes a file and its new SHA-256."""
-
-    def replace(bundle: Path, name: str, data: bytes) -> None:
-        (bundle / name).write_bytes(data)
-        manifest = _manifest_of(bundle)
-        manifest["files"][name] = hashlib.sha256(data).hexdigest()
-        (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-    return replace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segan.runtime import shipped
 from segan.runtime.errors import BackendError, BundleError, ConfigError
 from segan.runtime.generator import Generator, load, to_uint8
 from segan.runtime.layout import Slider
@@ -351,7 +353,7 @@ def test_a_closed_generator(toy: Generator) -> None:
         ({"sliders": {"L9N0D0": 1}}, "layer is 9; expected 0 to 2"),
         ({"sliders": {"L0N3D0": 1}}, "index is 3; layer 0 has 0"),
         ({"sliders": {"L2N0D4": 1}}, "dim is 4; expected 0 to 3"),
-        ({"sliders": {"smile": 1}}, "'smile' is not understood"),
+        ({"sliders": {"smile": 1}}, "attribute is 'smile', but this bundle names no slider"),
         ({"sliders": {5: 1}}, "slider is 5; expected layer, index and dim"),
         ({"sliders": [1]}, r"sliders is \[1\]; expected values by slider"),
         ({"sliders": {"L0N0D0": float("nan")}}, "L0N0D0 is nan; expected a finite number"),
@@ -466,8 +468,51 @@ def test_no_bundle_under_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BundleError, match="Write one with 'segan export'"):
+    with load() as generator:
+        assert generator.bundle.path == shipped.shipped_bundle()
+    monkeypatch.setattr(shipped, "MODELS", tmp_path)
+    with pytest.raises(BundleError, match="write one with 'segan export'"):
         load()
+
+
+# Names.
+
+
+@pytest.fixture
+def named(toy_bundle: Path, replace_file: Callable[[Path, str, bytes], None]) -> Generator:
+    entry = {"name": "smile", "layer": 1, "dim": 2, "range": [-1, 2], "sign": -1}
+    replace_file(toy_bundle, "attributes.json", json.dumps({"attributes": [entry]}).encode())
+    return load(toy_bundle, "cpu")
+
+
+def test_sliders_by_name_are_those_by_place(named: Generator) -> None:
+    expected = named.generate([0, 1], sliders={"L1N0D2": -1.5})
+    assert np.array_equal(named.generate([0, 1], sliders={"smile": 1.5}), expected)
+    mixed = named.mix([0], [1], layers=0, sliders={"smile": 1.5})
+    assert np.array_equal(mixed, named.mix([0], [1], layers=0, sliders={"L1N0D2": -1.5}))
+    strip = named.sweep(seed=3, attr="smile", steps=4)
+    assert np.array_equal(strip, named.sweep(3, 1, 2, values=[1, 0, -1, -2]))
+    strip = named.sweep(3, attr="SMILE", values=[0.5])
+    assert np.array_equal(strip, named.sweep(3, 1, 2, values=[-0.5]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "no slider is given"),
+        ({"layer": 1}, "no slider is given"),
+        ({"attr": "smile", "layer": 1, "dim": 2}, "exclude each other"),
+        ({"attr": "smile", "index": 1}, "exclude each other"),
+        ({"attr": "grin"}, "attribute is 'grin'; expected one of smile"),
+        ({"attr": "smile", "steps": 1}, "steps is 1"),
+        ({"attr": "smile", "sliders": {"L1N0D2": 1}}, "L1N0D2 is swept"),
+        ({"layer": 1, "dim": 2, "sliders": {"smile": 1}}, "L1N0D2 is swept"),
+        ({"attr": "smile", "sliders": {"smile": "1"}}, "attribute smile is '1'; expected a number"),
+    ],
+)
+def test_wrong_names_in_a_sweep(named: Generator, arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        named.sweep(0, **arguments)
 
 
 def test_an_unknown_backend_lists_those_that_exist(toy_bundle: Path) -> None:

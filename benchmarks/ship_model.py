@@ -1,0 +1,176 @@
+"""Makes the model that ships with segan: exports a checkpoint, names its sliders, writes one zip.
+
+Every slider is moved over its range and a network that reads the built-in faces' attributes says
+what changed (as in ``benchmarks/control.py``). An attribute gives its name to the slider that moves
+it by 1 standard deviation or more with the least leakage, at most 60 %; the figures stay in the
+entry. The same checkpoint gives the same bytes on the same machine and versions. Run from the
+repository root: ``python benchmarks/ship_model.py RUN --attributes DIR``; DIR holds an attribute
+network, which ``python benchmarks/control.py --train DIR --resolution 32`` trains in some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from segan.export.exporter import ExportConfig, export_bundle
+from segan.runtime.attributes import Attribute, read_attributes
+from segan.runtime.attributes_editing import pack_bundle, write_attributes
+from segan.runtime.bundle import open_bundle
+from segan.runtime.errors import ConfigError, ExportError, SeganError
+from segan.runtime.layout import Slider
+from segan.runtime.manifest import Manifest
+from segan.train.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
+from segan.train.metrics.attribute_files import load_attributes
+from segan.train.metrics.control import (
+    MOVED_FROM,
+    ControlScores,
+    SliderScore,
+    control_scores,
+    generator_effects,
+)
+
+#: Largest share of a named slider's effect that is on other attributes.
+LEAKAGE = 0.6
+#: Largest file that ships, and the largest that also carries an fp16 graph, in bytes.
+MAX_BYTES, MAX_BYTES_FP16 = 10_000_000, 3_000_000
+
+OUT = Path("runtime/models/faces32.segan")
+
+
+def named_sliders(scores: ControlScores, manifest: Manifest) -> list[Attribute]:
+    """One name for each attribute that a slider controls well enough, in the faces' order.
+
+    A slider's name is that of its main attribute, so no slider gets two and no name is given
+    twice. ``sign`` makes more of the name more of the attribute; that of a hue is the turning's.
+    """
+    return [
+        named(name, score, manifest)
+        for name, score in scores.controlled(LEAKAGE).items()
+        if not score.dead
+    ]
+
+
+def named(name: str, score: SliderScore, manifest: Manifest) -> Attribute:
+    """The entry of one attribute, over its subspace's range, with what was measured."""
+    slider = Slider.parse(score.slider)
+    (subspace,) = (
+        row for row in manifest.subspaces if (row.layer, row.index) == (slider.layer, slider.index)
+    )
+    sign = -1 if score.effect < 0 else 1
+    low, high = sorted((sign * subspace.low, sign * subspace.high))
+    return Attribute(
+        name=name,
+        layer=slider.layer,
+        index=slider.index,
+        dim=slider.dim,
+        range=(low, high),
+        sign=sign,
+        extra={
+            "effect_sd": round(abs(score.effect), 3),
+            "leakage": round(score.leakage, 3),
+            "monotonicity": round(score.monotonicity, 3),
+        },
+    )
+
+
+def training_command(loaded: LoadedGenerator) -> str:
+    """The command that trains such a model; provenance.training has every setting."""
+    config = loaded.config
+    words = ["segan train", f"--mode {config.subspace.mode}", f"--preset {config.preset}"]
+    words += [f"--kimg {config.total_kimg:g}", f"--batch-size {config.batch_size}"]
+    words += [f"--learning-rate {config.learning_rate:g}", f"--r1-gamma {config.r1_gamma:g}"]
+    words += [f"--dims {config.subspace.dims}", f"--seed {config.seed}"]
+    return " ".join(words)
+
+
+def ship(
+    path: Path, attributes: Path, out: Path, *, seeds: int, command: str | None, name: str
+) -> list[Attribute]:
+    """Writes the shipped bundle and reads it back; returns its named sliders.
+
+    Raises:
+        SeganError: the checkpoint or network cannot be used, verification fails, or the file
+            would be too large.
+    """
+    loaded = load_generator(resolve_checkpoint(path))
+    network = load_attributes(attributes).network
+    effects = generator_effects(loaded.generator, network, range(seeds))
+    if not effects:
+        raise ConfigError("this generator has no sliders; expected one of mode 1, 2 or 3.")
+    scores = control_scores(effects)
+    provenance: dict[str, Any] = {
+        "shipped_model": {
+            "data": "segan's built-in faces, drawn by segan itself; no photograph of anybody",
+            "license": "MIT, as segan",
+            "trained_with": command or training_command(loaded),
+            "trained_kimg": loaded.meta.cur_nimg / 1000,
+            "made_by": "benchmarks/ship_model.py",
+            "names": f"main attribute, {MOVED_FROM:g} sd or more, leakage {LEAKAGE:g} or less, "
+            f"{seeds} seeds",
+        }
+    }
+    with tempfile.TemporaryDirectory() as work:
+        small = _export(loaded, Path(work) / "small.segan", name, provenance, fp16=True)
+        if small.stat().st_size > MAX_BYTES_FP16:
+            small = _export(loaded, Path(work) / "plain.segan", name, provenance, fp16=False)
+        bundle = open_bundle(small)
+        write_attributes(bundle, named_sliders(scores, bundle.manifest))
+        if small.stat().st_size > MAX_BYTES:
+            raise ExportError(
+                f"the bundle has {small.stat().st_size} bytes; expected at most {MAX_BYTES}. "
+                "Ship a smaller model."
+            )
+        pack_bundle(small, out)
+    written = open_bundle(out)
+    written.verify()
+    return list(read_attributes(written))
+
+
+def _export(
+    loaded: LoadedGenerator, folder: Path, name: str, provenance: dict[str, Any], *, fp16: bool
+) -> Path:
+    """A verified bundle as one zip beside ``folder``."""
+    config = ExportConfig(name=name, precisions=("fp16",) if fp16 else (), provenance=provenance)
+    export_bundle(loaded, folder, config, on_step=lambda text: print(f"{text} ...", flush=True))
+    packed = folder.with_name(f"packed-{folder.name}")
+    pack_bundle(folder, packed)
+    return packed
+
+
+def main() -> None:
+    """Parses the options, writes the file and says what it holds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("path", type=Path, help="run or checkpoint folder")
+    parser.add_argument("--attributes", type=Path, required=True, help="attribute network's folder")
+    parser.add_argument("-o", "--out", type=Path, default=OUT, help=f"the file (default: {OUT})")
+    parser.add_argument("--seeds", type=int, default=64, help="seeds that a slider is moved for")
+    parser.add_argument("--command", help="how it was trained, where the settings do not say it")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        found = ship(
+            options.path,
+            options.attributes,
+            options.out,
+            seeds=options.seeds,
+            command=options.command,
+            name=options.out.stem,
+        )
+    except SeganError as error:
+        sys.exit(f"error: {error}")
+    print(f"{options.out}: {options.out.stat().st_size} bytes, {len(found)} named sliders")
+    for entry in found:
+        figures = msgspec.json.encode(entry.extra).decode()
+        print(f"  {entry.slider} {entry.sign:+d} {entry.name:16} {figures}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""``segan name``: what a slider shall be called, how far it goes, and whether it is listed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from segan.cli.options import json_option, newest_bundle, parse_range
+from segan.runtime.errors import ConfigError
+from segan.runtime.layout import Slider
+
+
+@click.command("name", epilog="Example: segan name faces.segan L3N0D5 smile --range -1.5,1.5")
+@click.argument("words", nargs=-1, metavar="[BUNDLE] SLIDER [NAME]")
+@click.option(
+    "--range",
+    "limits",
+    default=None,
+    show_default="as it is, at first the slider's own",
+    metavar="LOW,HIGH",
+    help="What a sweep by this name covers.",
+)
+@click.option(
+    "--sign",
+    type=click.Choice(["1", "-1"]),
+    default=None,
+    show_default="as it is, at first 1",
+    help="-1 where the slider's coordinate falls as what the name says grows.",
+)
+@click.option(
+    "--hide/--show",
+    "hidden",
+    default=None,
+    help="Leave the slider out of lists, or list it again.",
+)
+@click.option("--remove", is_flag=True, help="Take the slider's name away.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="into BUNDLE itself",
+    help="Write a copy, NAME.segan as one file, and leave BUNDLE as it is.",
+)
+@json_option
+def command(
+    words: tuple[str, ...],
+    limits: str | None,
+    sign: str | None,
+    hidden: bool | None,
+    remove: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Name a slider of BUNDLE, or of the newest bundle under this folder.
+
+    SLIDER is written as L3N0D5, or is the name that it has. The names are kept in the bundle:
+    'segan sweep --attr smile' and 'segan generate --attr smile=1.5' find it by them, and
+    'segan info' lists them. Without NAME the range, sign or listing of the slider is changed. A
+    bundle that ships with segan is not changed; -o writes a copy.
+    """
+    from segan.runtime.attributes import find_attribute, read_attributes
+    from segan.runtime.attributes_editing import name_slider, remove_names, write_attributes
+    from segan.runtime.bundle import open_bundle
+
+    path, where, name = _read_words(words)
+    changes = (name, limits, sign, hidden)
+    if remove and any(change is not None for change in changes):
+        raise ConfigError("--remove takes a slider and nothing else; expected it alone.")
+    if not remove and all(change is None for change in changes):
+        raise ConfigError(
+            "nothing is to be changed; expected a NAME, --range, --sign, --hide, --show or "
+            "--remove. Example: segan name L3N0D5 smile"
+        )
+    span = None if limits is None else parse_range(limits)
+    bundle = open_bundle(path or newest_bundle())
+    try:
+        slider = Slider.parse(where)
+    except ConfigError:
+        slider = find_attribute(read_attributes(bundle), where).slider
+    if remove:
+        attributes = remove_names(bundle, slider)
+    else:
+        attributes = name_slider(
+            bundle,
+            slider,
+            name,
+            limits=span,
+            sign=None if sign is None else int(sign),
+            hidden=hidden,
+        )
+    written = write_attributes(bundle, attributes, out)
+    own = next((found for found in attributes if found.slider == slider), None)
+    if as_json:
+        entry = None if own is None else own.to_json()
+        click.echo(json.dumps({"bundle": str(written), "slider": str(slider), "entry": entry}))
+    elif own is None:
+        click.echo(f"{written}: {slider} has no name any more.")
+    else:
+        low, high = own.range
+        click.echo(
+            f"{written}: {slider} is {own.name}, from {low:.3g} to {high:.3g}"
+            f"{', against its coordinate' if own.sign < 0 else ''}{', hidden' * own.hidden}."
+        )
+        given = shlex.join([str(written), "--attr", own.name])
+        click.echo(f"next: segan sweep {given}")
+
+
+def _read_words(words: tuple[str, ...]) -> tuple[Path | None, str, str | None]:
+    """(bundle, slider, name). The first word is the bundle when it is a path that could be one."""
+    rest = list(words)
+    path = None
+    if rest and (rest[0].endswith((".segan", ".segan.zip")) or Path(rest[0]).exists()):
+        path = Path(rest.pop(0))
+    if not 1 <= len(rest) <= 2:
+        raise ConfigError(
+            f"{shlex.join(words) or 'nothing'} is given; expected [BUNDLE] SLIDER [NAME], such as "
+            "faces.segan L3N0D5 smile."
+        )
+    return path, rest[0], rest[1] if len(rest) == 2 else None

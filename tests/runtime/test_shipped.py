@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segan.runtime import shipped
+from segan.runtime.attributes import read_attributes
+from segan.runtime.bundle import open_bundle
+from segan.runtime.errors import BundleError
+from segan.runtime.shipped import is_shipped, newest_or_shipped, shipped_bundle
+
+
+def test_one_model_ships_and_is_whole() -> None:
+    path = shipped_bundle()
+    assert path.is_file()
+    assert path.stat().st_size <= 10_000_000
+    bundle = open_bundle(path)
+    bundle.verify()
+    assert bundle.manifest.name == path.stem
+    assert bundle.manifest.mode == 2
+    about = bundle.manifest.provenance["shipped_model"]
+    assert about["trained_with"].startswith("segan train --mode 2")
+    # What the README types: segan sweep --layer 3 --dim 5.
+    assert any(s.layer == 3 and s.index == 0 and s.dims > 5 for s in bundle.manifest.subspaces)
+
+
+def test_its_names_are_measured() -> None:
+    attributes = read_attributes(open_bundle(shipped_bundle()))
+    assert attributes
+    assert len({entry.slider for entry in attributes}) == len(attributes)
+    for entry in attributes:
+        assert entry.extra["effect_sd"] >= 1, entry.name
+        assert entry.extra["leakage"] <= 0.6, entry.name
+
+
+def test_a_bundle_under_the_folder_comes_first(toy_bundle: Path, tmp_path: Path) -> None:
+    assert newest_or_shipped(tmp_path) == toy_bundle
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert newest_or_shipped(empty) == shipped_bundle()
+
+
+def test_what_is_shipped(toy_bundle: Path) -> None:
+    assert is_shipped(shipped_bundle())
+    assert not is_shipped(toy_bundle)
+    link = toy_bundle.with_name("link.segan")
+    link.symlink_to(shipped_bundle())
+    assert is_shipped(link)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_broken_installation_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for number in range(count):
+        (models / f"{number}.segan").touch()
+    monkeypatch.setattr(shipped, "MODELS", models)
+    with pytest.raises(BundleError, match=f"{count} instead of one .* Install segan again"):
+        shipped_bundle()
