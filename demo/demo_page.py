@@ -50,6 +50,11 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
     page = _Page(out, {step.title: step.command for step in steps})
     layers = sorted({subspace["layer"] for subspace in manifest["subspaces"]})
     sections = {
+        "shipped": page.picture(
+            out / "shipped.png",
+            "Sweep the model that ships with segan",
+            "The model that every command falls back to, trained for 260 kimg: hair length.",
+        ),
         "samples": page.picture(out / "samples" / "sheet.png", "Generate", "Seeds 0 to 63."),
         "walk": page.picture(
             out / "walk.gif", "Walk between faces", "Straight lines in w through four seeds."

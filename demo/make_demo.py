@@ -29,7 +29,7 @@ INTERRUPTED = 130
 #: What the demo writes into its folder.
 MADE = (
     *("faces.zip", "faces.segan", "runs", "samples", "index.html"),
-    *("data.png", "sweep-layer*.png", "mix.png", "walk.gif"),
+    *("shipped.png", "data.png", "sweep-layer*.png", "mix.png", "walk.gif"),
 )
 
 
@@ -123,8 +123,13 @@ def clean(out: Path) -> None:
 
 def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
     """All steps; returns the page."""
+    from segan.runtime.shipped import shipped_bundle
+
     out = demo.out
     data, bundle, runs = out / "faces.zip", out / "faces.segan", out / "runs"
+    shipped = os.path.relpath(shipped_bundle())
+    sweep = ("sweep", shipped, "--attr", "hair_length", "-o", out / "shipped.png")
+    demo.run("Sweep the model that ships with segan", *sweep)
     demo.run("Draw faces", "data", "render", data, "--count", faces, "--resolution", 32)
     draw_data_sheet(demo, data, out / "data.png")
     demo.run(

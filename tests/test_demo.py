@@ -61,7 +61,7 @@ def make_folder(out: Path) -> tuple[Path, Path]:
     """What the demo's commands leave: (run, bundle)."""
     run, bundle = out / "runs" / "00000-faces-mode2-tiny", out / "faces.segan"
     shutil.copytree(ROOT / "tests" / "data" / "toy.segan", bundle)
-    names = ("samples/sheet.png", "walk.gif", "mix.png", "data.png")
+    names = ("shipped.png", "samples/sheet.png", "walk.gif", "mix.png", "data.png")
     for name in (*names, *(f"sweep-layer{layer}.png" for layer in range(3))):
         draw(out / name)
     draw(run / "curves.png")
@@ -88,6 +88,7 @@ def test_the_page_shows_every_picture_with_its_command(
     out = tmp_path / "out & about"
     run, bundle = make_folder(out)
     titles = ["Draw faces", "Show faces", "Train mode 2", "Generate", "Mix styles"]
+    titles += ["Sweep the model that ships with segan"]
     titles += [*(f"Sweep layer {layer}" for layer in range(3)), "Walk between faces"]
     # dataclasses look their module up by name.
     monkeypatch.setitem(sys.modules, "demo_page", type(sys)("demo_page"))
@@ -98,7 +99,7 @@ def test_the_page_shows_every_picture_with_its_command(
     path = demo_page["write_page"](out, run, bundle, steps)
     assert path == out / "index.html"
     page = Page(path)
-    assert len(page.images) == len(set(page.images)) == 11
+    assert len(page.images) == len(set(page.images)) == 12
     for name in page.images + page.links:
         assert (out / name).is_file(), name
         assert not Path(name).is_absolute()
@@ -113,7 +114,7 @@ def test_the_page_shows_every_picture_with_its_command(
     assert "16 sliders, 1 of them dead" in text
     assert "1.0e-06" in text
     assert "120.0 dB" in text
-    assert text.count('width="30" height="20"') == 10  # all but the gif
+    assert text.count('width="30" height="20"') == 11  # all but the gif
 
 
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
