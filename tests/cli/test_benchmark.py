@@ -177,9 +177,6 @@ def test_wrong_use_says_what_was_expected(
 
 
 def test_a_missing_bundle_is_said(segan_here: Segan) -> None:
-    done = segan_here("benchmark")
-    assert done.returncode == 1
-    assert "there is no bundle" in done.stderr
     done = segan_here("benchmark", "none.segan")
     assert done.returncode == 1
     assert "none.segan" in done.stderr
