@@ -125,6 +125,10 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
             importance_init · √(dims / w_dim).
         orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
         information_weight: weight of the information term, for each coordinate.
+        jacobian_weight: weight of the penalty that keeps what different coordinates do to the
+            image orthogonal, pixel by pixel; 0 = none.
+        jacobian_interval: steps between applications of that penalty.
+        jacobian_coords: coordinates that are compared in one application, drawn for every image.
     """
 
     mode: Mode = 2
@@ -135,11 +139,21 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
     importance_init: float = 3.0
     orthonormality_weight: float = 1.0
     information_weight: float = 0.1
+    jacobian_weight: float = 0.0
+    jacobian_interval: int = 4
+    jacobian_coords: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.dims >= 1, f"dims is {self.dims}; expected 1 or more.")
-        for name in ("importance_init", "orthonormality_weight", "information_weight"):
+        for name, least in (("dims", 1), ("jacobian_interval", 1), ("jacobian_coords", 2)):
+            value = getattr(self, name)
+            _require(value >= least, f"{name} is {value}; expected {least} or more.")
+        for name in (
+            "importance_init",
+            "orthonormality_weight",
+            "information_weight",
+            "jacobian_weight",
+        ):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
 

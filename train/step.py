@@ -24,6 +24,7 @@ from segan.train.config import TrainConfig
 from segan.train.discriminator import Discriminator, Judgement
 from segan.train.distributed import ALONE, World
 from segan.train.generator import Generator
+from segan.train.jacobian import jacobian_overlap, moved_one_by_one, pick_coordinates
 from segan.train.losses import (
     discriminator_logistic,
     generator_logistic,
@@ -141,7 +142,8 @@ class TrainingState:
             subspace = config.subspace
             rows, dims = generator.coords_shape
             informed = subspace.sampled and subspace.information_weight > 0
-            discriminator = Discriminator(config.network, rows * dims if informed else 0)
+            num_coords = rows * dims
+            discriminator = Discriminator(config.network, num_coords if informed else 0)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
@@ -166,6 +168,9 @@ class TrainingState:
         self.clock = PhaseClock(device)
         self.memory_format = torch.channels_last
         self.step, self.cur_nimg = 0, 0
+        self._pairs_coords = (
+            config.subspace.sampled and config.subspace.jacobian_weight > 0 and num_coords > 1
+        )
         self._divide()
 
     def _divide(self) -> None:
@@ -181,11 +186,10 @@ class TrainingState:
         #: Positions in the batch of the images that this process computes, int64.
         self.share = torch.cat(divided)
         self._micros = [part.to(self.device) for part in divided]
-        self._num_pl = max(n // config.pl_batch_shrink, 1)
-        self._pl_micros: list[torch.Tensor] = []
-        if config.pl_interval and config.pl_weight > 0:
-            pl_shares = strided_shares(self._num_pl, parts)[mine]
-            self._pl_micros = [part.to(self.device) for part in pl_shares]
+        #: Images of a regulariser of G, and this process's positions among them.
+        self._num_regular = max(n // config.pl_batch_shrink, 1)
+        regular = strided_shares(self._num_regular, parts)[mine]
+        self._regular_micros = [part.to(self.device) for part in regular]
         self._scale = 1 / parts
 
     def train_step(
@@ -222,8 +226,9 @@ class TrainingState:
         kept = self._discriminator_phase(micros, stats)
         if self.step % config.r1_interval == 0 and config.r1_gamma > 0:
             self._r1_phase(micros, stats)
-        self._generator_phase(micros, kept, stats)
-        if self._pl_micros and self.step % config.pl_interval == 0:
+        self._generator_phase(micros, kept, stats, fake_labels, random)
+        regularized = config.pl_interval and config.pl_weight > 0
+        if regularized and self.step % config.pl_interval == 0:
             self._path_length_phase(fake_labels, random, stats)
 
         self.augment.end_step(self.step, self.world.sum)
@@ -330,7 +335,12 @@ class TrainingState:
                 self._record(stats, "loss/r1", penalty)
 
     def _generator_phase(
-        self, micros: list[Micro], kept: torch.Tensor | None, stats: dict[str, torch.Tensor]
+        self,
+        micros: list[Micro],
+        kept: torch.Tensor | None,
+        stats: dict[str, torch.Tensor],
+        labels: torch.Tensor | None,
+        random: torch.Generator,
     ) -> None:
         self.discriminator.requires_grad_(False)
         subspace = self.config.subspace
@@ -351,6 +361,37 @@ class TrainingState:
                     loss = loss + subspace.orthonormality_weight * penalty
                     self._record(stats, "loss/orthonormality", penalty)
                 (loss * self._scale).backward()
+            if self._pairs_coords and self.step % subspace.jacobian_interval == 0:
+                self._jacobian_penalty(labels, random, stats)
+
+    def _jacobian_penalty(
+        self,
+        labels: torch.Tensor | None,
+        random: torch.Generator,
+        stats: dict[str, torch.Tensor],
+    ) -> None:
+        """Adds the gradients of the penalty on what coordinates have in common."""
+        subspace, generator = self.config.subspace, self.generator
+        latents = self._draw(self._num_regular, labels, random)
+        total = generator.coords_shape[0] * generator.coords_shape[1]
+        m = min(subspace.jacobian_coords, total)
+        chosen = pick_coordinates(self._num_regular, m, total, random)
+        for part in self._regular_micros:
+            micro = latents.take(part)
+            assert micro.coords is not None
+            w_sites = self._mix(micro)[1]
+            positions = chosen[part]  # [n, m]
+            coords = torch.cat(
+                [micro.coords[:, None], moved_one_by_one(micro.coords, positions)], 1
+            )
+            each = coords.shape[1]
+            ws, shifts = generator.offsets(w_sites.repeat_interleave(each, 0), coords.flatten(0, 1))
+            noise = None if micro.noise is None else micro.noise.repeat_interleave(each, 0)
+            images = self._synthesize(ws, shifts, noise).unflatten(0, (-1, each))
+            overlap = jacobian_overlap(images[:, 0], images[:, 1:])
+            weight = subspace.jacobian_weight * subspace.jacobian_interval
+            (overlap * weight * self._scale).backward()
+            self._record(stats, "loss/jacobian", overlap)
 
     def _path_length_phase(
         self,
@@ -359,12 +400,12 @@ class TrainingState:
         stats: dict[str, torch.Tensor],
     ) -> None:
         config, generator = self.config, self.generator
-        latents = self._draw(self._num_pl, labels, random)
-        shape = (self._num_pl, config.network.img_channels, *[config.network.resolution] * 2)
+        latents = self._draw(self._num_regular, labels, random)
+        shape = (self._num_regular, config.network.img_channels, *[config.network.resolution] * 2)
         y = torch.randn(shape, generator=random, device=self.device)
         with self.clock.phase("path_length"), self._update(self.optimizer_g):
             mean_length = torch.zeros_like(self.pl_mean)
-            for part in self._pl_micros:
+            for part in self._regular_micros:
                 micro = latents.take(part)
                 ws, shifts = generator.offsets(self._mix(micro)[1], micro.coords)
                 image = generator.synthesis(ws, shifts, micro.noise)
