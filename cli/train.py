@@ -83,6 +83,12 @@ _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
 @click.option("--mirror", is_flag=True, help="Mirror real images at random.")
 @click.option("--dims", type=int, help="Coordinates of each subspace.  [default: 6]")
 @click.option(
+    "--jacobian-weight",
+    type=float,
+    help="Weight of the penalty that keeps the changes which different coordinates make to an "
+    "image orthogonal.  [default: preset's]",
+)
+@click.option(
     "--architecture",
     type=click.Choice(["skip", "residual", "original"]),
     default="skip",

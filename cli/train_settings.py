@@ -17,6 +17,7 @@ SETTINGS = {
     "mode": "subspace.mode",
     "kind": "subspace.kind",
     "dims": "subspace.dims",
+    "jacobian_weight": "subspace.jacobian_weight",
     "preset": "preset",
     "resolution": "network.resolution",
     "cond": "network.c_dim",
