@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from segan.train.checkpoint import SCORE
 from segan.train.report.axis import number_text
 from segan.train.report.chart import Chart, Series, draw_chart
 from segan.train.report.markup import Cell, table
@@ -47,7 +46,7 @@ def draw_swd(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
         else f"Over {runs[0].config.metric_images:,} images, always the same."
     )
     series = [
-        Series(name, run.points(SCORE), number)
+        Series(name, run.swd(), number)
         for number, (run, name) in enumerate(zip(runs, names, strict=True))
     ]
     return draw_chart(

@@ -101,6 +101,16 @@ class RunRecord:
                 found.append((entry["nimg"] / 1000, value))
         return found
 
+    def swd(self) -> list[Point]:
+        """(kimg, sliced Wasserstein distance) of the log and of the checkpoints that remain."""
+        kept = {saved.kimg: saved.swd for saved in self.checkpoints if saved.swd is not None}
+        return sorted((kept | dict(self.points(SCORE))).items())
+
+    def number(self, field: str) -> float | None:
+        """The field's newest finite number, or None."""
+        points = self.points(field)
+        return points[-1][1] if points else None
+
     def last(self, field: str) -> Any:
         """The field's newest value, or None."""
         return next((entry[field] for entry in reversed(self.entries) if field in entry), None)
