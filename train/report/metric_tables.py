@@ -134,8 +134,10 @@ def value_text(metric: Metric) -> str:
 def protocol_text(metric: Metric) -> str:
     """How it was taken, in a line."""
     parts = []
-    for name, value in metric.protocol.items():
-        if value is None or value == "" or isinstance(value, dict):
+    for name, stated in metric.protocol.items():
+        # The detector and the data state their hashes too.
+        value = stated.get("name") if isinstance(stated, dict) else stated
+        if value is None or value == "":
             continue
         if name == "n":
             parts.append(f"{value:,} images" if isinstance(value, int) else f"{value} images")
