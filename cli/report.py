@@ -74,9 +74,7 @@ def command(
         run = resolve_checkpoint(None).parent.parent
         click.echo(f"run: {run}", err=True)
         runs = (run,)
-    config = ReportConfig(
-        runs=runs, title=title, samples=samples, atlas=atlas, benchmark=benchmark
-    )
+    config = ReportConfig(runs=runs, title=title, samples=samples, atlas=atlas, benchmark=benchmark)
     record = write_report(config, out)
     if as_json:
         click.echo(json.dumps(record))

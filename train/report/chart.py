@@ -169,8 +169,8 @@ def _line(series: Series, x_axis: Axis, y_axis: Axis) -> str:
     for (x, _), (low, high) in zip(places, series.intervals, strict=False):
         top, bottom = _y(y_axis, high), _y(y_axis, low)
         parts.append(
-            f'<line class="whisker" x1="{x:.1f}" y1="{top:.1f}" x2="{x:.1f}" y2="{bottom:.1f}" '
-            f"{stroke}/>"
+            f'<line x1="{x:.1f}" y1="{top:.1f}" x2="{x:.1f}" y2="{bottom:.1f}" '
+            f"{_stroke(series.style, 'whisker')}/>"
         )
     if len(places) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
@@ -183,7 +183,9 @@ def _line(series: Series, x_axis: Axis, y_axis: Axis) -> str:
     return "".join(parts)
 
 
-def _stroke(style: int) -> str:
+def _stroke(style: int, also: str = "") -> str:
+    if also:  # a short line, which dashes would hide
+        return f'class="s{style % COLOURS} {also}"'
     dash = DASHES[style // COLOURS % len(DASHES)]
     text = f'class="s{style % COLOURS}"'
     return text + (f' stroke-dasharray="{dash}"' if dash else "")

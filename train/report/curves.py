@@ -34,7 +34,6 @@ PANELS = (
         "Losses",
         {"loss/generator": "generator", "loss/discriminator": "discriminator"},
         "Averages over each tick. Neither has to fall; neither may run away.",
-        from_zero=True,
         may_log=True,
     ),
     Panel(
@@ -72,7 +71,7 @@ PANELS = (
         "Dead coordinates",
         {"dead_coords": "dead coordinates"},
         "Sliders that move the image by less than 0.01 rms.",
-        from_zero=True,
+        y_range=(0.0, 1.0),
     ),
     Panel(
         "Share of the images' variance",

@@ -34,7 +34,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         metric: its usual name, such as ``fid50k_full``.
         value: the figure.
         interval: (low, high) of its confidence interval, or None.
-        protocol: how it was taken: n, seeds, psi, noise, resize, detector, backend, precision, data.
+        protocol: how it was taken: n, seeds, psi, noise, resize, detector, backend, and so on.
         model: of what.
         seconds: that it took.
         time: when, as written.

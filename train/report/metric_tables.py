@@ -31,9 +31,7 @@ class Measure(NamedTuple):
 
 def measure_of(metric: Metric) -> Measure:
     """What was measured, for comparing."""
-    protocol = {
-        name: value for name, value in metric.protocol.items() if name not in _HOW_COMPUTED
-    }
+    protocol = {name: value for name, value in metric.protocol.items() if name not in _HOW_COMPUTED}
     return Measure(metric.metric, json.dumps(protocol, sort_keys=True))
 
 

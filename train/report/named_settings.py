@@ -95,7 +95,7 @@ def _parts(run: RunRecord) -> dict[str, str]:
         "network.resolution": f"{network.resolution}²",
         "mode": f"mode {subspace.mode}" + (f" {subspace.kind}" if subspace.mode else ""),
         "network.c_dim": f"{network.c_dim} classes" if network.c_dim else "no classes",
-        "data": run.data.rpartition("/")[2],
+        "data": run.data.rpartition("/")[2].partition(" of ")[0],
         "seed": f"seed {config.seed}",
     }
     for deviation in deviations(config) or ():

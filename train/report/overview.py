@@ -1,4 +1,4 @@
-"""The first look: a run's figures, what to look twice at, and several runs' figures side by side."""
+"""The first look: a run's figures and alarms, and several runs' figures side by side."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def draw_tiles(run: RunRecord) -> str:
     tiles = [(f"{run.kimg:g}", "kimg", progress_text(run))]
     best = run.best
     if best is not None:
-        tiles.append(
-            (number_text(best.swd or 0.0, 3), "best swd", f"kimg {best.kimg:g}: {best.path.name}")
-        )
+        tiles.append((number_text(best.swd or 0.0, 3), "best swd", f"at kimg {best.kimg:g}"))
     speed = _speed(run)
     if speed is not None:
         tiles.append((number_text(speed, 3), "kimg/s", "median of the log's lines"))
@@ -131,10 +129,10 @@ def compare_final(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
     )
     add("… at kimg", lambda run: None if run.best is None else f"{run.best.kimg:g}")
     for label, field in _FINAL:
-        add(label, lambda run, field=field: _shown(run.number(field)))  # type: ignore[misc]
+        add(label, _of(field, _shown))
     add("dead coordinates", _dead)
     for label, field in (("variance by coordinates", "share_coords"), ("variance by z", "share_z")):
-        add(label, lambda run, field=field: _percent(run.number(field)))  # type: ignore[misc]
+        add(label, _of(field, _percent))
     newest = [newest_metrics(run) for run in runs]
     for measure, metric in {key: own for found in newest for key, own in found.items()}.items():
         protocol = protocol_text(metric)
@@ -145,9 +143,18 @@ def compare_final(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
                 *(Cell("–" if own is None else value_text(own), number=True) for own in shown),
             ]
         )
-    add("controlled attributes", lambda run: _count(run.control and run.control.controlled))
-    add("disentanglement", lambda run: _shown(run.control and run.control.disentanglement))
-    add("completeness", lambda run: _shown(run.control and run.control.completeness))
+    add(
+        "controlled attributes",
+        lambda run: None if run.control is None else _count(run.control.controlled),
+    )
+    add(
+        "disentanglement",
+        lambda run: None if run.control is None else _shown(run.control.disentanglement),
+    )
+    add(
+        "completeness",
+        lambda run: None if run.control is None else _shown(run.control.completeness),
+    )
     add("kimg/s, median", lambda run: _shown(_speed(run)))
     add("hours of training", _hours)
     return table(("", *(f"#{name}" for name in names)), rows, row_heads=True)
@@ -176,6 +183,13 @@ def _mark_lowest(rows: list[list[Cell]], runs: Sequence[RunRecord]) -> None:
         cell._replace(mark="best") if score == min(known) else cell
         for cell, score in zip(rows[-1][1:], scores, strict=True)
     ]
+
+
+def _of(
+    field: str, show: Callable[[float | None], str | None]
+) -> Callable[[RunRecord], str | None]:
+    """Shows the newest number of a field of the log."""
+    return lambda run: show(run.number(field))
 
 
 def _shown(value: float | None) -> str | None:

@@ -25,7 +25,8 @@ h3 small,figcaption small{font-weight:400;color:var(--soft)}
 header p,section>p,figcaption p,h3+p,footer{color:var(--soft);margin:0 0 .7rem}
 a{color:var(--accent)}
 nav{position:sticky;top:0;z-index:3;background:var(--paper);border-bottom:1px solid var(--line);
-margin-top:14px;padding:8px max(24px,calc((100% - 1272px)/2));display:flex;flex-wrap:wrap;gap:4px 20px}
+margin-top:14px;padding:8px max(24px,calc((100% - 1272px)/2));display:flex;flex-wrap:wrap;
+gap:4px 20px}
 nav a{text-decoration:none;font-weight:600;font-size:.9rem}
 section{padding:26px 0 6px}
 footer{padding:26px 24px 40px;font-size:.85rem}
@@ -87,7 +88,7 @@ border-radius:3px;max-width:calc(100% - 16px)}
 .bar>span{width:190px;flex:none;text-align:right;overflow-wrap:anywhere;line-height:1.25}
 .bar>div{flex:1;display:flex;height:26px}
 .bar i{min-width:1px;border-right:1px solid var(--paper)}
-.bar>b{width:90px;flex:none;font-variant-numeric:tabular-nums}
+.bar>b{width:150px;flex:none;font-variant-numeric:tabular-nums}
 .moments{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 14px;
 max-width:920px}
 .moment{display:flex;align-items:center;gap:14px;margin:4px 0}
@@ -101,6 +102,8 @@ align-items:start}
 .gallery figure{margin:0}
 .gallery figcaption{color:var(--soft);font-size:.86rem;padding-top:4px}
 .gallery.wide{grid-template-columns:repeat(auto-fill,minmax(min(520px,100%),1fr))}
+.tall a{display:block;max-height:760px;overflow-y:auto;border:1px solid var(--line);
+border-radius:6px}
 .compared td{min-width:300px;padding:6px}
 .compared small{color:var(--soft)}
 .compared tbody th{white-space:nowrap}

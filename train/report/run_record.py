@@ -133,7 +133,7 @@ class RunRecord:
         return sums | ({"other": other} if sums else {})
 
     def coordinate_names(self) -> list[str]:
-        """The subspaces' names in table order: L0N0, L1N0, …"""
+        """The subspaces' names in table order, such as L0N0."""
         table = self.config.subspace.table(self.config.network)
         return [f"L{entry.layer}N{entry.index}" for entry in table]
 
@@ -188,7 +188,8 @@ def _checkpoints(run: Path) -> tuple[SavedCheckpoint, ...]:
 
 def _sheets(run: Path) -> tuple[tuple[Sheet, ...], tuple[Sheet, ...]]:
     """Sample sheets and slider sheets, by progress."""
-    samples, sliders = [], []
+    samples: list[Sheet] = []
+    sliders: list[Sheet] = []
     folder = run / "samples"
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _SHEET.fullmatch(path.name)

@@ -16,36 +16,44 @@ def draw_samples(run: RunRecord, pictures: PictureFolder, count: int) -> str:
     """The first eight seeds at ``count`` moments, and whole sheets of the best and the newest."""
     if not run.samples:
         return ""
-    best = None if run.best is None else run.best.kimg
     shown = spread(run.samples, count)
-    chosen = next((sheet for sheet in run.samples if sheet.kimg == best), None)
+    chosen = best_sheet(run)
     if chosen is not None and chosen not in shown:
         shown = sorted([*shown, chosen])
     rows = []
     for sheet in shown:
         picture = pictures.add(sheet.path, f"seeds-{_tag(sheet)}", rows=1)
-        mark = "<small>best swd</small>" if sheet.kimg == best else ""
+        mark = "<small>best swd</small>" if sheet == chosen else ""
         alt = f"seeds 0 to 7 after {sheet.kimg:g} thousand images"
         rows.append(
             f'<div class="moment"><span>{sheet.kimg:g}{mark}</span>{picture.tag(alt)}</div>'
         )
     sheets = [run.samples[-1]]
-    if chosen is not None and chosen is not sheets[0]:
+    if chosen is not None and chosen != sheets[0]:
         sheets.insert(0, chosen)
     whole = "".join(
         _figure(
             pictures,
             sheet,
             f"samples-{_tag(sheet)}",
-            f"kimg {sheet.kimg:g}" + (", the best checkpoint" if sheet.kimg == best else ""),
+            f"kimg {sheet.kimg:g}" + (", the best checkpoint" if sheet == chosen else ""),
         )
         for sheet in sheets
     )
     return (
-        '<p>The first eight seeds, from the first image to the last. Left: kimg.</p>'
+        "<p>The first eight seeds, from the first image to the last. Left: kimg.</p>"
         f'<div class="moments">{"".join(rows)}</div>'
         f'<h3>All 64 seeds</h3><div class="gallery wide">{whole}</div>'
     )
+
+
+def best_sheet(run: RunRecord) -> Sheet | None:
+    """The sample sheet that was drawn with the best checkpoint; its name has kimg to a tenth."""
+    best = run.best
+    if best is None:
+        return None
+    nearest = min(run.samples, key=lambda sheet: abs(sheet.kimg - best.kimg), default=None)
+    return nearest if nearest is not None and abs(nearest.kimg - best.kimg) <= 0.05 else None
 
 
 def compare_samples(
@@ -56,9 +64,7 @@ def compare_samples(
         return ""
     drawn = [run for run in runs if run.samples]
     shared = common_progress(drawn, count)
-    lines = [
-        (f"kimg {kimg:g}", [_sheet_at(run.samples, kimg) for run in runs]) for kimg in shared
-    ]
+    lines = [(f"kimg {kimg:g}", [_sheet_at(run.samples, kimg) for run in runs]) for kimg in shared]
     newest = [run.samples[-1] if run.samples else None for run in runs]
     if not shared or any(sheet is not None and sheet.kimg != shared[-1] for sheet in newest):
         lines.append(("newest", newest))
@@ -95,7 +101,7 @@ def draw_slider_sheets(run: RunRecord, pictures: PictureFolder, count: int) -> s
     )
     return (
         "<h3>Every slider over its range</h3><p>One seed; each row moves one slider, all else is "
-        f'held.</p><div class="gallery">{first}</div>'
+        f'held.</p><div class="gallery wide tall">{first}</div>'
         + folded("Earlier in training", f'<div class="gallery">{rest}</div>' if rest else "")
     )
 
@@ -114,7 +120,7 @@ def compare_slider_sheets(
         for number, (run, name) in enumerate(zip(runs, names, strict=True))
         if run.sliders
     )
-    return f'<div class="gallery">{figures}</div>' if figures else ""
+    return f'<div class="gallery tall">{figures}</div>' if figures else ""
 
 
 def _figure(pictures: PictureFolder, sheet: Sheet, name: str, caption: str) -> str:

@@ -24,9 +24,8 @@ def draw_settings(run: RunRecord) -> str:
             [Cell(own.field), Cell(_shown(own.preset)), Cell(_shown(own.value))]
             for own in differing
         ]
-        head = (
-            f"<p>Preset <b>{text(config.preset)}</b>, but for:</p>"
-            + table(("setting", "preset", "this run"), rows, row_heads=True)
+        head = f"<p>Preset <b>{text(config.preset)}</b>, but for:</p>" + table(
+            ("setting", "preset", "this run"), rows, row_heads=True
         )
     return f"<p>Trained on {text(run.data)}.</p>{head}" + _whole(run, "The whole configuration")
 

@@ -32,9 +32,7 @@ def draw_effects(run: RunRecord) -> str:
             elif value < DEAD_BELOW:
                 cells.append(f'<td class="dead">{number_text(value, 2)}</td>')
             else:
-                cells.append(
-                    f'<td class="heat" style="--v:{value / largest:.3f}">{value:.3f}</td>'
-                )
+                cells.append(f'<td class="heat" style="--v:{value / largest:.3f}">{value:.3f}</td>')
         cells += ["<td></td>"] * (widest - len(row))
         lines.append(f"<tr><th>{text(name)}</th>{''.join(cells)}</tr>")
     heads = "".join(f'<th class="number">D{dim}</th>' for dim in range(widest))
@@ -62,22 +60,22 @@ def draw_control(control: Control | None) -> str:
         for score in ordered
     ]
     figures = [
-        f"{value} {name}"
+        f"{name} {value}"
         for name, value in (
             ("attributes controlled", control.controlled),
             ("disentanglement", _rounded(control.disentanglement)),
             ("completeness", _rounded(control.completeness)),
-            ("kimg", _rounded(control.kimg)),
+            ("measured at kimg", _rounded(control.kimg)),
         )
         if value is not None
     ]
+    about = f"{'; '.join(figures)}." if figures else ""
     note = (
         "Effect: change of the main attribute from one end of the slider to the other, in standard "
         "deviations of the data. Leakage: the share of the slider's effect on other attributes. "
     )
-    return (
-        f"<h3>What each slider controls</h3><p>{text(note + '; '.join(figures))}</p>"
-        + table(("slider", "main attribute", "#effect", "#leakage"), rows, row_heads=True)
+    return f"<h3>What each slider controls</h3><p>{text(note + about)}</p>" + table(
+        ("slider", "main attribute", "#effect", "#leakage"), rows, row_heads=True
     )
 
 

@@ -39,7 +39,11 @@ def draw_times(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
             if own.get(phase)
         )
         head = f"<span>{text(name)}</span>" if len(runs) > 1 else ""
-        total = f"<b>{number_text(sum(own.values()), 3)} ms</b>" if own else "<b>not logged</b>"
+        total = (
+            f"<b>{number_text(sum(own.values()), 3)} ms an image</b>"
+            if own
+            else "<b>not logged</b>"
+        )
         bars.append(f'<div class="bar">{head}<div>{parts}</div>{total}</div>')
     legend = "".join(
         f'<span><i class="b{number % COLOURS}"></i>{text(_label(phase))}</span>'
@@ -65,7 +69,7 @@ def draw_times(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
 
 
 def _milliseconds(run: RunRecord) -> dict[str, float]:
-    """Of each phase, for each image; longest known first is the caller's business."""
+    """Of each phase, for each image."""
     images = run.entries[-1]["nimg"] if run.entries else 0
     return {name: 1000 * s / images for name, s in run.seconds_by_phase().items()} if images else {}
 

@@ -143,7 +143,9 @@ def _one(run: RunRecord, pictures: PictureFolder, samples: int) -> list[str]:
             "Metrics",
             metrics + metrics_table(run.metrics) if "<svg" in metrics or run.metrics else "",
         ),
-        section("curves", "Training curves", f'<div class="charts">{charts}</div>' if charts else ""),
+        section(
+            "curves", "Training curves", f'<div class="charts">{charts}</div>' if charts else ""
+        ),
         section("sliders", "Sliders", draw_effects(run) + draw_control(run.control) + sheets),
         section("time", "Where the time goes", draw_times([run], [run.name])),
     ]
@@ -168,7 +170,9 @@ def _several(
     )
     return [
         section("overview", "Side by side", compare_final(runs, names)),
-        section("samples", "Learning", compare_samples(runs, names, pictures, max(2, samples // 2))),
+        section(
+            "samples", "Learning", compare_samples(runs, names, pictures, max(2, samples // 2))
+        ),
         section(
             "metrics", "Metrics", f'{legend}<div class="charts">{swd}</div>{tables}' if swd else ""
         ),
