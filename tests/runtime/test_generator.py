@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -290,7 +290,7 @@ def test_a_walk_leads_through_classes(
         between = (1 - t) * w[int(at)] + t * w[int(at) + 1]
         same_images(frame[None], oracle_shifts.image(between, coords=coords))
     # More seeds than classes: the classes begin anew, also in z.
-    spaces: tuple[Literal[w, z], ...] = ("w", "z")
+    spaces: tuple[Literal["w", "z"], ...] = ("w", "z")
     for space in spaces:
         stops = list(shifts.interpolate([4, 6, 9], 1, space=space, classes=[0, 2]))
         for frame, seed, number in zip(stops, (4, 6, 9), (0, 2, 0), strict=True):
