@@ -51,9 +51,11 @@ def add_atlas(atlas: Path, draft: Path) -> str:
             raise output_error(place, error) from error
         if path.suffix.lower() in _SHEETS:
             sheets.append(place)
-    shown = [_sheet(path, draft) for path in sheets[:_MOST]]
+    # Its folder of sheets, where it has one, says more at a glance than its many small pictures.
+    telling = [path for path in sheets if path.parent == draft / "atlas" / "sheets"] or sheets
+    shown = [_sheet(path, draft) for path in telling[:_MOST]]
     rest = len(sheets) - len(shown)
-    more = f" Here are the first {len(shown)} of its {len(sheets)} pictures." if rest else ""
+    more = f" Here are {len(shown)} of its {len(sheets)} pictures." if rest else ""
     return (
         f'<p><a href="atlas/index.html">Open the atlas</a>: what each direction does.{more}</p>'
         f'<div class="gallery">{"".join(shown)}</div>'

@@ -49,6 +49,14 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     time: str | float | None = None
 
 
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure with its confidence interval; None where it is not known."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
 class SliderControl(msgspec.Struct, frozen=True, kw_only=True):
     """What one slider controls.
 
@@ -57,30 +65,30 @@ class SliderControl(msgspec.Struct, frozen=True, kw_only=True):
         attribute: that it moves most.
         effect: on it, from one end of its range to the other, in standard deviations of the data.
         leakage: share of the slider's effect that is on other attributes, 0 to 1.
+        dead: whether it moves nothing.
     """
 
     slider: str
     attribute: str | None = None
-    effect: float
-    leakage: float
+    effect: float | Estimate
+    leakage: float | Estimate
+    dead: bool = False
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The control scores of a generator.
 
     Attributes:
-        scores: one for each slider.
-        disentanglement: how far each slider moves one attribute only, 0 to 1.
-        completeness: how far each attribute is moved by one slider only, 0 to 1.
+        sliders: one for each slider.
+        measured_disentanglement: how far each slider moves one attribute only, 0 to 1.
+        measured_completeness: how far each attribute is moved by one slider only, 0 to 1.
         controlled: attributes that one slider controls.
-        kimg: of the checkpoint that was measured.
     """
 
-    scores: tuple[SliderControl, ...]
-    disentanglement: float | None = None
-    completeness: float | None = None
-    controlled: int | None = None
-    kimg: float | None = None
+    sliders: tuple[SliderControl, ...]
+    measured_disentanglement: float | Estimate | None = None
+    measured_completeness: float | Estimate | None = None
+    controlled: float | Estimate | None = None
 
 
 class BenchmarkRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,12 +146,27 @@ def read_metrics(path: Path) -> tuple[Metric, ...]:
     return tuple(found)
 
 
-def read_control(path: Path) -> Control:
-    """The control scores of a control.json. Raises: DataError naming the file and the field."""
-    value = _json(path, "segan control")
-    if isinstance(value, dict) and isinstance(value.get("sliders"), list):
-        value = {**value, "scores": value["sliders"]}
-    return _typed(value, Control, str(path), "segan control")
+def read_control(path: Path) -> Control | None:
+    """What a control.json says of the sliders; None where it says that they were not measured.
+
+    Their table is ``sliders``, within the record or within its own ``sliders``.
+
+    Raises:
+        DataError: naming the file and the field.
+    """
+    command = "python benchmarks/control.py MODEL -o control.json"
+    value, where = _json(path, command), str(path)
+    if isinstance(value, dict) and "sliders" in value:
+        if value["sliders"] is None:
+            return None
+        if isinstance(value["sliders"], dict):
+            value, where = value["sliders"], f"{path}, in sliders"
+    return _typed(value, Control, where, command)
+
+
+def estimate_of(value: float | Estimate | None) -> Estimate:
+    """A figure with or without an interval as one that may have one."""
+    return value if isinstance(value, Estimate) else Estimate(value=value)
 
 
 def read_benchmark(path: Path) -> Benchmark:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from segan.train.report.axis import number_text
 from segan.train.report.markup import Cell, table, text
-from segan.train.report.measured_files import Metric
+from segan.train.report.measured_files import Metric, estimate_of
 from segan.train.report.metric_tables import Measure, measure_of, protocol_text, value_text
 from segan.train.report.run_record import RunRecord
 
@@ -143,18 +143,8 @@ def compare_final(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
                 *(Cell("–" if own is None else value_text(own), number=True) for own in shown),
             ]
         )
-    add(
-        "controlled attributes",
-        lambda run: None if run.control is None else _count(run.control.controlled),
-    )
-    add(
-        "disentanglement",
-        lambda run: None if run.control is None else _shown(run.control.disentanglement),
-    )
-    add(
-        "completeness",
-        lambda run: None if run.control is None else _shown(run.control.completeness),
-    )
+    for label, field in _CONTROL:
+        add(label, _of_control(field))
     add("kimg/s, median", lambda run: _shown(_speed(run)))
     add("hours of training", _hours)
     return table(("", *(f"#{name}" for name in names)), rows, row_heads=True)
@@ -170,6 +160,20 @@ _FINAL = (
     ("information term", "loss/information"),
     ("orthonormality", "loss/orthonormality"),
 )
+
+
+_CONTROL = (
+    ("controlled attributes", "controlled"),
+    ("disentanglement", "measured_disentanglement"),
+    ("completeness", "measured_completeness"),
+)
+
+
+def _of_control(field: str) -> Callable[[RunRecord], str | None]:
+    """Shows a figure of the control scores."""
+    return lambda run: (
+        None if run.control is None else _shown(estimate_of(getattr(run.control, field)).value)
+    )
 
 
 def _mark_lowest(rows: list[list[Cell]], runs: Sequence[RunRecord]) -> None:
@@ -198,10 +202,6 @@ def _shown(value: float | None) -> str | None:
 
 def _percent(value: float | None) -> str | None:
     return None if value is None else f"{value:.1%}"
-
-
-def _count(value: int | None) -> str | None:
-    return None if value is None else f"{value}"
 
 
 def _dead(run: RunRecord) -> str | None:

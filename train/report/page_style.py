@@ -79,7 +79,7 @@ td.best{font-weight:700;color:var(--c2)}
 td.best::after{content:" \\2713"}
 .heat{background:color-mix(in srgb,var(--c0) calc(var(--v)*55%),transparent)}
 .dead{color:var(--c1);font-weight:700}
-.dead::after{content:" dead"}
+.effects .dead::after{content:" dead"}
 .rate{min-width:230px;position:relative}
 .rate i{position:absolute;left:8px;top:5px;bottom:5px;background:var(--c0);opacity:.28;
 border-radius:3px;max-width:calc(100% - 16px)}

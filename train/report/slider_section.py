@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from segan.train.report.axis import number_text
 from segan.train.report.markup import Cell, table, text
-from segan.train.report.measured_files import Control
+from segan.train.report.measured_files import Control, Estimate, estimate_of
 from segan.train.report.run_record import RunRecord, finite
 
 #: As in segan.train.monitor, which imports torch.
@@ -49,25 +51,26 @@ def draw_control(control: Control | None) -> str:
     """The sliders by what they control, the strongest first; empty without scores."""
     if control is None:
         return ""
-    ordered = sorted(control.scores, key=lambda score: -abs(score.effect))
+    ordered = sorted(
+        control.sliders, key=lambda score: -abs(estimate_of(score.effect).value or 0.0)
+    )
     rows = [
         [
             Cell(score.slider),
-            Cell(score.attribute or "–"),
-            Cell(number_text(round(score.effect, 2), 3), number=True),
-            Cell(f"{score.leakage:.0%}", number=True),
+            Cell("dead" if score.dead else score.attribute or "–", mark="dead" * score.dead),
+            Cell(_spelled(score.effect, _deviations), number=True),
+            Cell(_spelled(score.leakage, _percent), number=True),
         ]
         for score in ordered
     ]
     figures = [
-        f"{name} {value}"
+        f"{name} {_spelled(value, _deviations)}"
         for name, value in (
             ("attributes controlled", control.controlled),
-            ("disentanglement", _rounded(control.disentanglement)),
-            ("completeness", _rounded(control.completeness)),
-            ("measured at kimg", _rounded(control.kimg)),
+            ("disentanglement", control.measured_disentanglement),
+            ("completeness", control.measured_completeness),
         )
-        if value is not None
+        if estimate_of(value).value is not None
     ]
     about = f"{'; '.join(figures)}." if figures else ""
     note = (
@@ -79,5 +82,19 @@ def draw_control(control: Control | None) -> str:
     )
 
 
-def _rounded(value: float | None) -> str | None:
-    return None if value is None else number_text(value, 3)
+def _spelled(value: float | Estimate | None, show: Callable[[float], str]) -> str:
+    """The figure with its interval, as ``3.1 (2.9 to 3.3)``."""
+    found = estimate_of(value)
+    if found.value is None:
+        return "–"
+    if found.low is None or found.high is None or found.low == found.high:
+        return show(found.value)
+    return f"{show(found.value)} ({show(found.low)} to {show(found.high)})"
+
+
+def _deviations(value: float) -> str:
+    return number_text(round(value, 2), 3)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}"

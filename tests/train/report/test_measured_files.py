@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from segan.runtime.errors import DataError
-from segan.train.report.measured_files import read_benchmark, read_control, read_metrics
+from segan.train.report.measured_files import (
+    Estimate,
+    estimate_of,
+    read_benchmark,
+    read_control,
+    read_metrics,
+)
 
 LINE: dict[str, Any] = {
     "metric": "fid50k_full",
@@ -67,24 +73,41 @@ def test_a_mistyped_field_of_metrics_is_named(
     assert "segan metrics" in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["scores", "sliders"])
-def test_control_scores_are_read(tmp_path: Path, key: str) -> None:
+SLIDER: dict[str, Any] = {
+    "slider": "L1N0D3",
+    "attribute": "shirt_hue",
+    "effect": {"value": -1.2, "low": -1.4, "high": -1.0},
+    "leakage": {"value": 0.09, "low": None, "high": None},
+}
+
+
+def test_control_scores_are_read_with_and_without_intervals(tmp_path: Path) -> None:
     path = tmp_path / "control.json"
-    score = {"slider": "L1N0D3", "attribute": "shirt_hue", "effect": -1.2, "leakage": 0.09}
-    path.write_text(json.dumps({key: [score], "controlled": 1, "else": None}))
+    inner = {"count": 1, "controlled": {"value": 1.0}, "sliders": [SLIDER]}
+    path.write_text(json.dumps({"format": "segan.control/1", "sliders": inner, "dci": {}}))
     found = read_control(path)
-    assert found.controlled == 1
-    assert (found.scores[0].slider, found.scores[0].effect) == ("L1N0D3", -1.2)
+    assert found is not None
+    assert estimate_of(found.controlled).value == 1
+    assert estimate_of(found.sliders[0].effect) == Estimate(value=-1.2, low=-1.4, high=-1.0)
+    assert estimate_of(found.sliders[0].leakage).low is None
+    path.write_text(json.dumps({"sliders": [SLIDER | {"effect": 3, "leakage": 0.5}]}))
+    found = read_control(path)
+    assert found is not None
+    assert estimate_of(found.sliders[0].effect) == Estimate(value=3.0)
+    path.write_text('{"format": "segan.control/1", "sliders": null, "dci": {}}')
+    assert read_control(path) is None
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ('{"scores": [{"slider": "L1N0D3", "effect": "big", "leakage": 0}]}', "$.scores[0].effect"),
-        ('{"scores": [{"slider": "L1N0D3", "effect": 1}]}', "`leakage` - at `$.scores[0]`"),
-        ('{"sliders": 3}', "`scores`"),
+        ('{"sliders": [{"slider": "L1", "effect": "big", "leakage": 0}]}', "$.sliders[0].effect"),
+        ('{"sliders": [{"slider": "L1", "effect": 1}]}', "`leakage` - at `$.sliders[0]`"),
+        ('{"sliders": {"sliders": [{"slider": 1}]}}', "in sliders: Expected `str`"),
+        ('{"sliders": 3}', "$.sliders"),
+        ("{}", "`sliders`"),
         ("[]", "object"),
-        ('{"scores": [', "cut short"),
+        ('{"sliders": [', "cut short"),
         ("\xff", "cut short"),
     ],
 )

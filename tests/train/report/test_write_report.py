@@ -162,8 +162,10 @@ def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
         for kimg, value in ((0.5, 20.0), (1.0, 10.0))
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(own) + "\n" for own in lines))
-    score = {"slider": "L1N0D3", "attribute": "shirt_hue", "effect": -1.2, "leakage": 0.09}
-    (run / "control.json").write_text(json.dumps({"scores": [score], "controlled": 1}))
+    score = {"slider": "L1N0D3", "attribute": "shirt_hue", "leakage": 0.09}
+    score |= {"effect": {"value": -1.2, "low": -1.4, "high": -1.0}}
+    control = {"sliders": {"sliders": [score], "controlled": {"value": 1.0}}}
+    (run / "control.json").write_text(json.dumps(control))
     row = {"backend": "cpu", "precision": "fp32", "batch": 1, "max_error": 0}
     row |= {"images_per_s": 10.0, "slowest": 9.0, "fastest": 11.0}
     (run / "benchmark.json").write_text(
@@ -177,7 +179,7 @@ def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
     for words in (
         "10 fid50k_full kimg 1",
         "10 (9.5 to 10.5) 1 checkpoint 50,000 images, ψ 1, data faces",
-        "L1N0D3 shirt_hue −1.2 9%",
+        "L1N0D3 shirt_hue −1.2 (−1.4 to −1) 9%",
         "attributes controlled 1.",
         "a processor",
         "cpu fp32 1 10 9 – 11 – – same",
@@ -194,6 +196,7 @@ def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
         + json.dumps(lines[1] | {"protocol": {"n": 100}, "value": 99.0})
     )
     text = report(run, other, out=tmp_path / "report").text
+    assert "controlled attributes 1 –" in text
     assert "10 (9.5 to 10.5) 12 (9.5 to 10.5)" in text
     assert "fid50k_full (100 images) – 99" in text
 
@@ -217,7 +220,7 @@ def test_strings_from_outside_are_escaped(make_run: MakeRun, tmp_path: Path) -> 
     (run / "data.json").write_text(json.dumps({"path": f"a/{nasty}.zip"}))
     (run / "metrics.jsonl").write_text(json.dumps({"metric": nasty, "value": 1.0}))
     (run / "control.json").write_text(
-        json.dumps({"scores": [{"slider": nasty, "effect": 1.0, "leakage": 0.0}]})
+        json.dumps({"sliders": [{"slider": nasty, "effect": 1.0, "leakage": 0.0}]})
     )
     for runs in ((run,), (run, other)):
         report(*runs, out=tmp_path / "report", title=nasty)
