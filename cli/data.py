@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import click
 
 from segan.cli.progress import Progress, progress
 
-#: Images left out that are listed by name.
+#: Images left out, classes and folders that are listed by name.
 _SHOWN = 10
 
 
@@ -88,7 +89,7 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
     else:
         click.echo(
             f"{out}: {count} faces of {resolution} x {resolution}, {len(FACE_ATTRIBUTES)} "
-            f"attributes, {f'{len(class_names)} classes' if class_names else 'no labels'}."
+            f"attributes, {_classes(class_names)}."
         )
 
 
@@ -186,19 +187,37 @@ def convert(
             "resolution": result.resolution,
             "img_channels": result.img_channels,
             "class_names": list(result.class_names),
+            "class_counts": result.class_counts,
             "skipped": [{"name": name, "reason": reason} for name, reason in result.skipped],
             "seconds": round(time.perf_counter() - start, 3),
         }
         click.echo(json.dumps(fields))
         return
-    classes = f"{len(result.class_names)} classes" if result.class_names else "no labels"
+    counted = [f"{name} {count}" for name, count in result.class_counts.items()]
     click.echo(
         f"{out}: {result.count} images of {resolution} x {resolution}, "
-        f"{result.img_channels} channels, {classes}."
+        f"{result.img_channels} channels, {_classes(counted)}."
     )
+    if result.unused_folders:
+        click.echo(
+            f"the sub-folders {_listed(result.unused_folders)} were not taken as classes, since "
+            "plain numbers mostly only split a large set; --labels folders takes them",
+            err=True,
+        )
     if result.skipped:
         click.echo(f"{len(result.skipped)} images were left out:")
         for _, reason in result.skipped[:_SHOWN]:
             click.echo(f"  {reason}")
         if len(result.skipped) > _SHOWN:
             click.echo(f"  and {len(result.skipped) - _SHOWN} more; --json lists all.")
+
+
+def _classes(names: Sequence[str]) -> str:
+    """``3 classes: cat 10, dog 8, fox 9``, or ``no labels``."""
+    if not names:
+        return "no labels"
+    return f"{len(names)} class{'es' if len(names) > 1 else ''}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -18,6 +18,7 @@ from segan.cli.options import (
     json_option,
     latents_option,
     open_latents,
+    parse_class,
     scale_option,
     seeds_option,
     style_options,
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Straight lines in w, or great circles (slerp) in z.",
 )
+@click.option(
+    "--to-class",
+    multiple=True,
+    metavar="NAME|NUMBER",
+    help="Walk from --class to this class on the way: the seeds take the classes in turn, and one "
+    "seed is enough. Repeatable.",
+)
 @click.option("--loop", is_flag=True, help="Walk back from the last seed to the first.")
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Of gif and mp4.")
 @click.option(
@@ -68,6 +76,7 @@ def command(
     latents: tuple[Path, ...],
     frames: int,
     space: Literal["w", "z"],
+    to_class: tuple[str, ...],
     loop: bool,
     fps: float,
     out: Path,
@@ -88,10 +97,19 @@ def command(
     generator = source.open(style["noise"])
     given = open_latents(latents, generator)
     seeds = seeds or all_latents(given) or parse_seeds("0-3")
+    classes = _classes(style, to_class)
     walk = generator.interpolate(
-        seeds, frames, space=space, loop=loop, batch_size=batch_size, latents=given, **style
+        seeds,
+        frames,
+        space=space,
+        loop=loop,
+        classes=classes,
+        batch_size=batch_size,
+        latents=given,
+        **style,
     )
-    total = frames * (len(seeds) if loop else len(seeds) - 1) + (0 if loop else 1)
+    stops = max(len(seeds), len(classes or ()))
+    total = frames * (stops if loop else stops - 1) + (0 if loop else 1)
     with progress(total, "frames", "walking") as bar:
         written = write_animation(out, _watched(walk, bar.update), fps=fps, scale=scale)
     if as_json:
@@ -105,6 +123,17 @@ def command(
         click.echo(json.dumps(result))
     else:
         click.echo(f"{out}: {written} frames, {written / fps:.3g} s at {fps:g} a second.")
+
+
+def _classes(style: Style, to_class: tuple[str, ...]) -> list[int | str] | None:
+    """The classes to walk through, the first of them taken out of ``style``; None for one alone."""
+    if not to_class:
+        return None
+    first = style["class_index"]
+    if first is None:
+        raise ConfigError("--to-class has no class to start from; expected --class too.")
+    style["class_index"] = None
+    return [first, *(parse_class(name) for name in to_class)]
 
 
 def _watched(

@@ -30,6 +30,7 @@ COMMANDS = {
     "interpolate": ("segan.cli.interpolate", "Walk between latents: frames, gif or mp4."),
     "project": ("segan.cli.project", "Find the latent of a photo."),
     "benchmark": ("segan.cli.benchmark", "Measure speed, memory and error on every backend here."),
+    "report": ("segan.cli.report", "Show runs on a page: curves, samples, metrics, side by side."),
     "info": ("segan.cli.info", "Show what a bundle, run, checkpoint or data set holds."),
     "doctor": ("segan.cli.doctor", "Show what this machine can run and what to install."),
 }

@@ -260,11 +260,15 @@ def class_option(shown: str, help_text: str) -> _Decorator[Any]:
 def _read_class(
     _ctx: click.Context, _param: click.Parameter, value: str | None
 ) -> int | str | None:
+    return None if value is None else parse_class(value)
+
+
+def parse_class(text: str) -> int | str:
     """Numbers as numbers: a class whose name is a number is named by its position."""
     try:
-        return None if value is None else int(value)
+        return int(text)
     except ValueError:
-        return value
+        return text
 
 
 def latents_option(function: _Function) -> _Function:

@@ -24,6 +24,7 @@ from segan.cli.train_settings import configure, reconfigure, refuse_change
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
+    from segan.train.dataset import ImageDataset
     from segan.train.loop import Trainer
 
 #: Resolution of the built-in faces for each preset, when none is given.
@@ -231,12 +232,23 @@ def command(
         remove_leftovers(run)
         trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
         click.echo(
-            f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²; mode "
+            f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²"
+            f"{_classes(dataset, config.network.c_dim)}; mode "
             f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
             f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
             err=True,
         )
         return _train(trainer, run, as_json)
+
+
+def _classes(dataset: ImageDataset, c_dim: int) -> str:
+    """What the run makes of the data's labels, for its first line; empty without any."""
+    names = ", ".join(dataset.class_names[:8]) + (", …" if len(dataset.class_names) > 8 else "")
+    if c_dim:
+        return f"; {c_dim} class{'es' if c_dim > 1 else ''} ({names})"
+    if dataset.class_names:
+        return f"; its labels ({names}) are not used, --cond trains on them"
+    return ""
 
 
 def _train(trainer: Trainer, run: Path, as_json: bool) -> int:

@@ -416,6 +416,7 @@ class Generator:
         *,
         space: Literal["w", "z"] = "w",
         loop: bool = False,
+        classes: Sequence[int | str] | None = None,
         **options: Unpack[Options],
     ) -> Iterator[Images]:
         """A latent walk from seed to seed, frame by frame, computed when it is asked for.
@@ -427,17 +428,19 @@ class Generator:
             frames: steps from one seed to the next, 1 or more.
             space: ``w``, linear, or ``z``, spherical.
             loop: walk on from the last seed to the first, whose frame is not repeated at the end.
+            classes: to walk through as well, by name or number: seeds and classes go in turn, the
+                shorter list again and again. None is ``class_index`` all the way.
             **options: as in ``generate``.
 
         Returns:
             An iterator over [H, W, C] uint8: frames · (number of seeds - 1) + 1 of them, or
-            frames · number of seeds with ``loop``.
+            frames · number of seeds with ``loop``; of classes, where these are more.
 
         Raises:
             ConfigError: an argument is out of its range, which the message names; at once.
             BackendError: the backend failed.
         """
-        from segan.runtime.editing import interpolate
+        from segan.runtime.editing import interpolate, with_first_class
 
-        settings = self._settings(**options)
-        return interpolate(self, settings, check_seeds(seeds), frames, space, loop)
+        settings = self._settings(**with_first_class(options, classes))
+        return interpolate(self, settings, check_seeds(seeds), frames, space, loop, classes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.runtime.classes import class_number, known_classes
+from segan.runtime.classes import class_number, needs_class
 from segan.runtime.errors import ConfigError
 from segan.runtime.graphs import GraphInputs
 from segan.runtime.latents import psi_row, sample_coords, sample_noise, sample_z
@@ -128,7 +128,7 @@ class Settings:
             ConfigError: seeds are mapped beside latents, and no class was given.
         """
         if self.manifest.c_dim and self.label is None:
-            raise ConfigError("this bundle needs a class for its seeds; pass --class.")
+            raise needs_class(self.manifest.class_names, self.manifest.c_dim)
         return None if self.label is None else np.repeat(self.label[None], count, axis=0)
 
 
@@ -184,12 +184,18 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     return count
 
 
+def one_hot_rows(manifest: Manifest, classes: Sequence[int | str]) -> Array:
+    """Labels of several classes, [len(classes), c_dim] float32. Raises: ConfigError."""
+    rows = [_one_hot(manifest, given) for given in classes]
+    return np.array([row for row in rows if row is not None], np.float32)
+
+
 def _one_hot(manifest: Manifest, given: int | str | None) -> Array | None:
     names, count = manifest.class_names, manifest.c_dim
     number = class_number(given, names, count)
     if number is None:
         if count:
-            raise ConfigError(f"this bundle needs a class; expected {known_classes(names, count)}.")
+            raise needs_class(names, count)
         return None
     label = np.zeros(count, np.float32)
     label[number] = 1

@@ -58,6 +58,105 @@ def fake_gpu() -> ModuleType:
 
 
 @pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """make_run(name, kimg=(0.5, 1.0), **settings) writes a run's folder, as training leaves it.
+
+    With a log, sheets and records of checkpoints; the weights are missing. ``swd`` gives a score
+    for each of kimg. Settings are those of TrainConfig, with dots.
+    """
+    import msgspec
+    import numpy as np
+
+    from segan.runtime.sheets import grid, labelled_sheet
+    from segan.train.config import TrainConfig, encode_config
+    from segan.train.presets import preset
+
+    def replaced(config: TrainConfig, settings: dict[str, object]) -> TrainConfig:
+        values = msgspec.to_builtins(config)
+        for place, value in settings.items():
+            *outer, field = place.split(".")
+            record = values
+            for name in outer:
+                record = record[name]
+            record[field] = value
+        return msgspec.convert(values, TrainConfig)
+
+    def build(
+        name: str = "00000-faces-mode2-tiny",
+        *,
+        kimg: tuple[float, ...] = (0.5, 1.0),
+        swd: tuple[float, ...] = (0.3, 0.2),
+        **settings: object,
+    ) -> Path:
+        places = {place.replace("__", "."): value for place, value in settings.items()}
+        resolution = places.pop("resolution", 16)
+        assert isinstance(resolution, int)
+        config = replaced(preset("tiny", resolution=resolution), {"total_kimg": 1.0, **places})
+        run = tmp_path / "runs" / name
+        (run / "samples").mkdir(parents=True)
+        (run / "config.json").write_bytes(encode_config(config))
+        source = {"faces": {"faces": 2000, "resolution": resolution, "labels": None}}
+        (run / "data.json").write_text(json.dumps({**source, "fingerprint": "0"}))
+        table = config.subspace.table(config.network)
+        lines = []
+        for number, at in enumerate((0.0, *kimg)):
+            images = np.full((64, resolution, resolution, 3), 40 * number + 20, np.uint8)
+            stem = f"kimg{at:08.1f}"
+            grid(images, 8).save(run / "samples" / f"{stem}.png")
+            if table:
+                labelled_sheet(images[None, :2], rows=["L0N0D0"], cols=["a", "b"]).save(
+                    run / "samples" / f"{stem}-sliders.png"
+                )
+            if not number:
+                continue
+            entry: dict[str, object] = {
+                "nimg": round(at * 1000),
+                "kimg": at,
+                "kimg_per_s": 0.1,
+                "loss/generator": 1.0 + number,
+                "loss/discriminator": 0.5,
+                "score/real_sign": 0.5,
+                "loss/r1": 0.1,
+                "swd": swd[number - 1],
+                "seconds/tick": 10.0,
+                "seconds/step": 9.0,
+                "seconds/discriminator": 5.0,
+                "seconds/generator": 4.0,
+                "seconds/data": 0.25,
+                "seconds/swd": 2.0,
+            }
+            if table:
+                entry |= {
+                    "importance": [3.0] * len(table),
+                    "effects": [[0.1] * row.dims for row in table],
+                    "coords": sum(row.dims for row in table),
+                    "dead_coords": 0,
+                    "share_coords": 0.6,
+                    "share_z": 0.5,
+                }
+            lines.append(json.dumps(entry) + "\n")
+            folder = run / "checkpoints" / f"nimg{round(at * 1000):08d}"
+            folder.mkdir(parents=True)
+            record = {
+                "format": "segan.checkpoint/1",
+                "name": "faces",
+                "cur_nimg": round(at * 1000),
+                "step": number,
+                "class_names": [],
+                "data_fingerprint": "0",
+                "config": msgspec.to_builtins(config),
+                "versions": {},
+                "files": {"generator.safetensors": "0", "training.safetensors": "0"},
+                "scores": {"swd": swd[number - 1]},
+            }
+            (folder / "checkpoint.json").write_text(json.dumps(record))
+        (run / "log.jsonl").write_text("".join(lines))
+        return run
+
+    return build
+
+
+@pytest.fixture
 def replace_file() -> Callable[[Path, str, bytes], None]:
     """replace_file(bundle, name, data) writes a file and its new SHA-256."""
 

@@ -359,6 +359,7 @@ def describe(path: Path) -> dict[str, Any]:
         "resolution": config.network.resolution,
         "img_channels": config.network.img_channels,
         "classes": config.network.c_dim,
+        "class_names": list(meta.class_names) if config.network.c_dim else [],
         "architecture": config.network.architecture,
         "versions": meta.versions,
     }

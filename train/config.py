@@ -397,8 +397,8 @@ def decode_config(data: bytes) -> TrainConfig:
         raise ConfigError(f"the training configuration cannot be read: {reason}.") from None
 
 
-def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Settings that differ, as ``subspace.dims: 6, now 4``."""
+def flat_settings(config: TrainConfig) -> dict[str, Any]:
+    """Every setting by its place, such as ``subspace.dims``, in the records' order."""
 
     def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
@@ -409,7 +409,12 @@ def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
             }
         return {prefix[:-1]: value}
 
-    before, after = flatten(msgspec.to_builtins(old)), flatten(msgspec.to_builtins(new))
+    return flatten(msgspec.to_builtins(config))
+
+
+def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Settings that differ, as ``subspace.dims: 6, now 4``."""
+    before, after = flat_settings(old), flat_settings(new)
     return [
         f"{key}: {before[key]}, now {after[key]}" for key in before if before[key] != after[key]
     ]

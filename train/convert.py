@@ -17,7 +17,7 @@ from PIL import ImageColor
 
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.layout import check_resolution
-from segan.train.dataset import quiet_decoding, read_labels, read_metadata
+from segan.train.dataset import class_counts, quiet_decoding, read_labels, read_metadata
 from segan.train.dataset_writer import encode_png, write_training_zip
 from segan.train.image_sources import ImageSource, open_source
 from segan.train.prepare import CROPS, Crop, is_grey, prepare_image
@@ -36,6 +36,9 @@ class ConvertResult:
         resolution: their height and width.
         img_channels: 1, 3 or 4.
         class_names: one for each class; empty without labels.
+        class_counts: images of each class in the zip, by its name; empty without labels.
+        unused_folders: sub-folders that hold all images and yet were not taken as classes, since
+            they are plain numbers, as folders that only split a large set are.
         skipped: (name, reason) of every image that was left out.
     """
 
@@ -43,6 +46,8 @@ class ConvertResult:
     resolution: int
     img_channels: int
     class_names: tuple[str, ...]
+    class_counts: dict[str, int]
+    unused_folders: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 
 
@@ -89,6 +94,7 @@ def convert_images(
     color = _parse_color(background)
     with quiet_decoding(), open_source(source_path) as source:
         classes, class_names = _choose_labels(source, labels)
+        unused = _number_folders(source) if labels == "auto" and classes is None else ()
         count = _count_channels(source) if channels == "auto" else int(channels)
         prepare = functools.partial(
             _encode, resolution=resolution, crop=crop, channels=count, background=color
@@ -124,6 +130,10 @@ def convert_images(
         resolution=resolution,
         img_channels=count,
         class_names=class_names,
+        class_counts={}
+        if classes is None
+        else class_counts([classes[position] for position in kept], class_names),
+        unused_folders=unused,
         skipped=tuple(skipped),
     )
 
@@ -220,6 +230,15 @@ def _choose_labels(source: ImageSource, labels: Labels) -> tuple[list[int] | Non
     class_names = tuple(sorted({folder for folder in folders if folder is not None}))
     numbers = {name: number for number, name in enumerate(class_names)}
     return [numbers[folder] for folder in folders if folder is not None], class_names
+
+
+def _number_folders(source: ImageSource) -> tuple[str, ...]:
+    """The sub-folders that all images lie in, when there are two or more, all plain numbers."""
+    if source.metadata() is not None:
+        return ()
+    folders = _folders(source.names)
+    found = {folder for folder in folders if folder is not None and folder.isdecimal()}
+    return tuple(sorted(found)) if len(found) > 1 and set(folders) == found else ()
 
 
 def _folders(names: Sequence[str]) -> list[str | None]:

@@ -11,7 +11,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,8 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         ``name``, ``count``, ``resolution``, ``img_channels``, ``num_classes`` (0 without labels),
-        ``class_names`` and ``attributes`` (names of known attributes).
+        ``class_names``, ``class_counts`` (images of each class, by name) and ``attributes``
+        (names of known attributes).
 
     Raises:
         DataError: as ``open_dataset``.
@@ -174,7 +175,7 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
     with quiet_decoding(), open_source(path) as source:
         names = sorted(source.names)
         resolution, mode = _check_first(source.path, names[0], _decode(source, names[0]))
-        _, class_names = read_labels(source, names)
+        labels, class_names = read_labels(source, names)
         return {
             "name": Path(path).stem,
             "count": len(names),
@@ -182,6 +183,7 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
             "img_channels": _CHANNELS[mode],
             "num_classes": len(class_names),
             "class_names": list(class_names),
+            "class_counts": class_counts(labels, class_names),
             "attributes": _attribute_names(read_metadata(source)),
         }
 
@@ -283,6 +285,16 @@ def _attribute_names(metadata: Mapping[str, Any]) -> list[str]:
     schema = attributes.get("schema") if isinstance(attributes, dict) else None
     entries = schema if isinstance(schema, list) else []
     return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
+
+
+def class_counts(
+    labels: Sequence[int] | npt.NDArray[np.int64] | None, class_names: Sequence[str]
+) -> dict[str, int]:
+    """How many images each class has, by its name; empty without labels."""
+    if labels is None:
+        return {}
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=len(class_names))
+    return {name: int(count) for name, count in zip(class_names, counts, strict=True)}
 
 
 def read_labels(

@@ -41,7 +41,10 @@ def test_faces_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out)["class_names"] == ["none", "round", "square"]
     assert describe_dataset(out)["class_names"] == ["none", "round", "square"]
     assert run(words) == 0
-    assert "5 faces of 8 x 8, 18 attributes, 3 classes." in capsys.readouterr().out
+    assert (
+        "5 faces of 8 x 8, 18 attributes, 3 classes: none, round, square."
+        in capsys.readouterr().out
+    )
     assert run([*words[:-1], "smile"]) == 2
     assert "'smile' is not one of 'none', 'glasses', 'fringe'" in capsys.readouterr().err
 
@@ -49,8 +52,28 @@ def test_faces_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_photos_are_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = write_photos(tmp_path / "photos"), tmp_path / "photos.zip"
     assert run(["data", "convert", str(source), str(out), "--resolution", "16"]) == 0
-    assert "2 images of 16 x 16, 3 channels, 2 classes" in capsys.readouterr().out
+    assert "2 images of 16 x 16, 3 channels, 2 classes: cat 1, dog 1." in capsys.readouterr().out
     assert open_dataset(out).class_names == ("cat", "dog")
+    assert describe_dataset(out)["class_counts"] == {"cat": 1, "dog": 1}
+
+
+def test_folders_of_plain_numbers_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_photos(tmp_path / "photos")
+    for number, name in enumerate(("cat", "dog")):
+        (source / name).rename(source / str(number))
+    words = ["data", "convert", str(source), str(tmp_path / "out.zip"), "--resolution", "16"]
+    assert run(words) == 0
+    done = capsys.readouterr()
+    assert "3 channels, no labels." in done.out
+    assert "the sub-folders 0, 1 were not taken as classes" in done.err
+    assert "--labels folders takes them" in done.err
+    for labels, expected in (("folders", "2 classes: 0 1, 1 1."), ("none", "no labels.")):
+        assert run([*words, "--labels", labels]) == 0
+        done = capsys.readouterr()
+        assert expected in done.out
+        assert "not taken" not in done.err
 
 
 def test_bad_images_are_named_and_counted(

@@ -69,3 +69,22 @@ def test_wrong_use(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "walk.gif").exists()
+
+
+def test_a_walk_through_classes(segan_here: Segan, toy_bundle_zip: Path, tmp_path: Path) -> None:
+    words = ("interpolate", toy_bundle_zip, "--seeds", "5", "--frames", 2, "-o", "walk")
+    done = segan_here(*words, "--class", "star", "--to-class", 0, "--to-class", "square", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frames"] == 5
+    assert "walking: 5/5 frames" in done.stderr
+    with load(toy_bundle_zip) as generator:
+        for position, number in ((0, 2), (2, 0), (4, 1)):
+            with Image.open(tmp_path / "walk" / f"frame{position:06d}.png") as found:
+                image = generator.generate([5], class_index=number)[0, :, :, 0]
+                assert np.abs(np.asarray(found).astype(int) - image).max() <= 1
+    done = segan_here(*words, "--to-class", "square")
+    assert done.returncode == 2
+    assert "--to-class has no class to start from; expected --class too." in done.stderr
+    done = segan_here(*words, "--class", "star", "--to-class", "squares")
+    assert done.returncode == 2
+    assert "Did you mean 'square'?" in done.stderr

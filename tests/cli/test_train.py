@@ -354,6 +354,18 @@ def test_a_folder_that_may_not_be_written_to(whole: Path, tmp_path: Path) -> Non
     assert list_checkpoints(path)[-1].name == "nimg00000240"
 
 
+def test_labels_that_are_not_used_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "data render faces.zip --count 24 --resolution 8 --labels glasses"
+    assert run(words.split()) == 0
+    words = "train --data faces.zip --batch-size 4 --kimg 0.004 --metric-images 0"
+    assert run(words.split()) == 0
+    said = "24 images of 8²; its labels (none, round, square) are not used, --cond trains on them"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="export needs onnx")
 def test_labels_from_the_faces_through_the_bundle_to_an_image(
@@ -362,9 +374,14 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
     monkeypatch.chdir(tmp_path)
     args = "train --faces 24 --resolution 8 --batch-size 4 --kimg 0.008 --cond --metric-images 8"
     assert run(args.split()) == 0
+    assert "24 images of 8²; 3 classes (none, round, square); mode 2" in capsys.readouterr().err
+    assert run(["info", str(only_run(tmp_path))]) == 0
+    assert "class_names     none, round, square" in capsys.readouterr().out
     assert run(["export", "-o", "faces.segan", "--best"]) == 0
     assert run(["info", "faces.segan"]) == 0
     assert "0 to 2: none, round, square" in capsys.readouterr().out
+    assert run(["generate", "faces.segan", "--seeds", "0", "-o", "out"]) == 2
+    assert "this generator needs a class" in capsys.readouterr().err
     for name, text in (("named", "round"), ("numbered", "1"), ("other", "square")):
         words = ["generate", "faces.segan", "--seeds", "0-1", "-o", name, "--class", text]
         assert run(words) == 0, capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segan.runtime.classes import class_number, known_classes
+from segan.runtime.classes import class_number, known_classes, nearest_class, needs_class
 from segan.runtime.errors import ConfigError
 
 NAMES = ("none", "round", "7")
@@ -35,3 +35,32 @@ def test_classes_without_names() -> None:
 
 def test_a_long_list_is_cut() -> None:
     assert known_classes([str(n) for n in range(50)], 50).endswith("19 19, …)")
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("rond", "round"),
+        ("Round", "round"),
+        (" round ", "round"),
+        ("glasses", "square glasses"),
+        ("squar", "square glasses"),
+        ("oval", None),
+        ("", None),
+    ],
+)
+def test_the_nearest_name_is_suggested(given: str, near: str | None) -> None:
+    names = ("none", "round", "square glasses")
+    assert nearest_class(given, names) == near
+    hint = "" if near is None else f" Did you mean '{near}'?"
+    with pytest.raises(ConfigError) as caught:
+        class_number(given, names, 3)
+    assert str(caught.value).endswith(f"(0 none, 1 round, 2 square glasses).{hint}")
+
+
+def test_a_missing_class_is_asked_for_with_an_example() -> None:
+    assert str(needs_class(("black cat", "dog"), 2)) == (
+        "this generator needs a class; expected 0 to 1 (0 black cat, 1 dog). "
+        "Pass --class 'black cat', in Python class_index='black cat'."
+    )
+    assert str(needs_class((), 3)).endswith("Pass --class 0, in Python class_index=0.")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -275,6 +275,50 @@ def test_a_walk_in_z_is_spherical(
         coords = ((1 - t) * coords_a + t * coords_b)[None]
         image = oracle_shifts.image(oracle_shifts.w(z[None], 1), coords=coords)
         same_images(frame[None], image)
+
+
+def test_a_walk_leads_through_classes(
+    shifts: Generator, oracle_shifts: Oracle, same_images: Same
+) -> None:
+    # One seed and three classes, back to the first: linear in w between the classes' own.
+    found = list(shifts.interpolate([4], 2, classes=["star", 0, 1], loop=True, batch_size=4))
+    z, coords = oracle_shifts.z([4]), oracle_shifts.coords([4])
+    w = [oracle_shifts.w(z, number) for number in (2, 0, 1, 2)]
+    assert len(found) == 6
+    for n, frame in enumerate(found):
+        at, t = divmod(n / 2, 1)
+        between = (1 - t) * w[int(at)] + t * w[int(at) + 1]
+        same_images(frame[None], oracle_shifts.image(between, coords=coords))
+    # More seeds than classes: the classes begin anew, also in z.
+    spaces: tuple[Literal["w", "z"], ...] = ("w", "z")
+    for space in spaces:
+        stops = list(shifts.interpolate([4, 6, 9], 1, space=space, classes=[0, 2]))
+        for frame, seed, number in zip(stops, (4, 6, 9), (0, 2, 0), strict=True):
+            same_images(
+                frame[None],
+                oracle_shifts.image(
+                    oracle_shifts.w(oracle_shifts.z([seed]), number),
+                    coords=oracle_shifts.coords([seed]),
+                ),
+            )
+    # One class all the way is what class_index is.
+    for space in spaces:
+        one = shifts.interpolate([4, 6], 3, space=space, classes=[1])
+        same = shifts.interpolate([4, 6], 3, space=space, class_index=1)
+        np.testing.assert_array_equal(list(one), list(same))
+
+
+def test_what_is_no_walk_through_classes(shifts: Generator, toy: Generator) -> None:
+    with pytest.raises(ConfigError, match="classes is empty"):
+        shifts.interpolate([4, 6], 3, classes=[])
+    with pytest.raises(ConfigError, match="class_index and classes exclude each other"):
+        shifts.interpolate([4, 6], 3, classes=[0, 1], class_index=1)
+    with pytest.raises(ConfigError, match=r"class is 'sta'; .*Did you mean 'star'\?"):
+        shifts.interpolate([4, 6], 3, classes=[0, "sta"])
+    with pytest.raises(ConfigError, match="has no classes"):
+        toy.interpolate([4, 6], 3, classes=[0, 1])
+    with pytest.raises(ConfigError, match="there are 0 seeds"):
+        shifts.interpolate([], 3, classes=[0, 1])
 
 
 def test_a_walk_is_computed_when_asked_for(toy: Generator) -> None:

@@ -1,0 +1,82 @@
+"""``segan report``: one or several runs as a page for the browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from segan.cli.options import json_option
+
+
+@click.command(
+    "report",
+    epilog="Example: segan report runs/00000-faces-mode2-tiny\n\n"
+    "Example: segan report runs/00000-faces-mode2-tiny runs/00001-faces-mode0-tiny -o compared",
+)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[RUN]...")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder of the page and its pictures; an older report there is replaced.",
+)
+@click.option("--title", default=None, show_default="the run's name", help="Title of the page.")
+@click.option(
+    "--samples",
+    type=int,
+    default=8,
+    show_default=True,
+    help="Moments of training whose samples are shown; half as many when runs are compared.",
+)
+@click.option(
+    "--atlas",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="RUN/atlas, if there",
+    metavar="FOLDER",
+    help="Show the atlas of a bundle, which 'segan atlas' wrote.",
+)
+@click.option(
+    "--benchmark",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="RUN/benchmark.json, if there",
+    metavar="FILE",
+    help="Show what 'segan benchmark -o FILE' measured.",
+)
+@json_option
+def command(
+    runs: tuple[Path, ...],
+    out: Path,
+    title: str | None,
+    samples: int,
+    atlas: Path | None,
+    benchmark: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a page about one RUN, or one that compares several: report/index.html.
+
+    It has the run's settings, samples from early to late, curves, metrics, sliders and where the
+    time went; of several runs the same on common axes, with their final values side by side. A
+    run may be unfinished, or still be training. The page opens from the disk, without a network.
+    Without RUN the newest one under this folder is taken.
+    """
+    from segan.train.report.write_report import ReportConfig, write_report
+
+    if not runs:
+        from segan.train.checkpoint import resolve_checkpoint
+
+        run = resolve_checkpoint(None).parent.parent
+        click.echo(f"run: {run}", err=True)
+        runs = (run,)
+    config = ReportConfig(runs=runs, title=title, samples=samples, atlas=atlas, benchmark=benchmark)
+    record = write_report(config, out)
+    if as_json:
+        click.echo(json.dumps(record))
+    else:
+        click.echo(f"{record['page']}: open it in a browser.")
