@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segan.cli.option_values import parse_range
 from segan.cli.options import (
     BundleSource,
     Style,
@@ -16,7 +17,6 @@ from segan.cli.options import (
     json_option,
     latents_option,
     open_latents,
-    parse_range,
     scale_option,
     seeds_option,
     sweep_style_options,

@@ -1,10 +1,9 @@
-"""Attribute sweeps, style mixing and latent walks, on top of a generator."""
+"""Attribute sweeps and latent walks, on top of a generator."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -15,9 +14,10 @@ from segan.runtime.bundle import Bundle
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents import lerp, sample_z, slerp
 from segan.runtime.layout import Slider, Subspace
+from segan.runtime.mixing import mix_in
 from segan.runtime.seeds import check_seed
 from segan.runtime.settings import Settings, check_count
-from segan.runtime.sliders import Sliders, check_coordinate, check_layers, find_slider
+from segan.runtime.sliders import Sliders, check_coordinate, find_slider
 
 if TYPE_CHECKING:
     from segan.runtime.generator import Generator
@@ -127,48 +127,6 @@ def sweep(
     return images
 
 
-def mix(
-    generator: Generator,
-    settings: Settings,
-    rows: list[int],
-    cols: list[int],
-    layers: str | int | Iterable[int],
-    cols_from: Literal["seeds", "latents"] = "seeds",
-) -> Images:
-    """Rows' styles with ``layers`` taken from the columns; see ``Generator.mix``.
-
-    Style mixing as in Karras et al. 2019, Sec. 3.1, whole layers at a time.
-    """
-    manifest = generator.manifest
-    taken = check_layers(manifest, layers)
-    if cols_from not in ("seeds", "latents"):
-        raise ConfigError(f"cols_from is {cols_from!r}; expected seeds or latents.")
-    crossed = settings if cols_from == "latents" else replace(settings, latents=None)
-    from_cols = np.array([site.layer in taken for site in manifest.sites])
-    coords_from_cols = np.array([s.layer in taken for s in manifest.subspaces], bool)
-    images = np.empty((len(rows), len(cols), *generator.image_shape), np.uint8)
-    pairs = itertools.product(range(len(rows)), range(len(cols)))
-    while batch := list(itertools.islice(pairs, settings.batch_size)):
-        row_seeds, col_seeds = [rows[r] for r, _ in batch], [cols[c] for _, c in batch]
-        w_rows = _by_site(generator.map_seeds(row_seeds, settings))
-        w_cols = _by_site(generator.map_seeds(col_seeds, crossed))
-        w = np.where(from_cols[:, None], w_cols, w_rows)  # [n, num_sites, w_dim]
-        coords = np.where(
-            coords_from_cols[:, None],
-            crossed.coords_of(col_seeds),
-            settings.coords_of(row_seeds),
-        )
-        found = generator.render(w, coords, row_seeds, settings)
-        for (r, c), image in zip(batch, found, strict=True):
-            images[r, c] = image
-    return images
-
-
-def _by_site(w: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[n, w_dim] → [n, 1, w_dim]; one vector for each site stays as it is."""
-    return w[:, None] if w.ndim == 2 else w
-
-
 def interpolate(
     generator: Generator,
     settings: Settings,
@@ -207,7 +165,7 @@ def _walk(
         t = np.array([step[2] for step in part])
         if space == "z":
             z = slerp(sample_z(ones, z_dim), sample_z(twos, z_dim), t)
-            w = generator.map(z, settings.labels_of(len(part)))
+            w = mix_in(generator, settings, generator.map(z, settings.labels_of(len(part))))
         else:
             starts, ends = (generator.map_seeds(part, settings) for part in (ones, twos))
             w = lerp(starts, ends, t if starts.ndim == 2 else t[:, None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.attributes import resolve_names
 from segan.runtime.bundle import open_bundle
+from segan.runtime.by_layer import MixedLayers, PsiLayers
 from segan.runtime.graphs import GraphInputs, open_graphs
 from segan.runtime.latents import sample_z
 from segan.runtime.loaded_bundle import LoadedBundle
@@ -93,6 +95,8 @@ class Generator(LoadedBundle):
         class_index: int | str | None = None,
         batch_size: int = 16,
         latents: Latents | None = None,
+        psi_layers: PsiLayers | None = None,
+        mix: MixedLayers | None = None,
     ) -> Images:
         """Images of seeds. The same seed gives the same latents whatever else is in the batch.
 
@@ -109,6 +113,10 @@ class Generator(LoadedBundle):
             batch_size: images computed at once.
             latents: given ones, such as ``segan.runtime.latent_files.read_latents`` reads; seeds
                 are then positions in them. ψ scales their w, and not their coordinates.
+            psi_layers: truncation of single layers, ``{"0-1": 0.5, 3: 1}``, whatever psi and
+                cutoff say of them.
+            mix: seeds that single layers take their styles and coordinates from,
+                ``{"0-1": 17}``; ``sliders`` are added to those.
 
         Returns:
             [N, H, W, C] uint8.
@@ -126,6 +134,8 @@ class Generator(LoadedBundle):
             class_index=class_index,
             batch_size=batch_size,
             latents=latents,
+            psi_layers=psi_layers,
+            mix=mix,
         )
         wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
         images = np.empty((len(wanted), *self.image_shape), np.uint8)
@@ -186,7 +196,11 @@ class Generator(LoadedBundle):
         def inputs() -> Iterator[GraphInputs]:
             for chunk in chunks:
                 begun.append(chunk)
-                yield settings.inputs_of(chunk, self._graphs.noise)
+                found = settings.inputs_of(chunk, self._graphs.noise)
+                if settings.mixed:
+                    w = self.map_seeds(chunk, settings)
+                    found = replace(found, z=None, labels=None, w=w)
+                yield found
 
         for images in self._graphs.stream(inputs()):
             yield begun.popleft(), images
@@ -197,11 +211,13 @@ class Generator(LoadedBundle):
         return resolve_settings(self.manifest, **options)
 
     def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
-        """The seeds' w, [N, w_dim], or the given latents', [N, num_sites, w_dim]; float32."""
+        """The seeds' w, [N, w_dim], or that of latents or mixed, [N, num_sites, w_dim]; float32."""
+        from segan.runtime.mixing import mix_in
+
         if settings.latents is not None:
-            return settings.latents.w[settings.latents.rows(seeds)]
+            return mix_in(self, settings, settings.latents.w[settings.latents.rows(seeds)])
         z = sample_z(seeds, self.manifest.z_dim)
-        return self.map(z, settings.labels_of(len(z)))
+        return mix_in(self, settings, self.map(z, settings.labels_of(len(z))))
 
     def render(
         self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
@@ -292,10 +308,10 @@ class Generator(LoadedBundle):
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        from segan.runtime.editing import mix
+        from segan.runtime import mixing
 
         settings = self._settings(**options)
-        return mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
+        return mixing.mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
     def interpolate(
         self,
