@@ -105,14 +105,14 @@ def _pairs(item: str, where: str, expected: str) -> Iterator[tuple[str, str]]:
         yield key.strip(), value
 
 
-def parse_range(text: str) -> tuple[float, float]:
+def parse_range(text: str, option: str = "--range") -> tuple[float, float]:
     """Reads ``LOW,HIGH``. Raises: ConfigError unless both are numbers and LOW is below HIGH."""
     low_text, comma, high_text = text.partition(",")
     if not comma:
-        raise ConfigError(f"--range {text!r} is not understood; expected LOW,HIGH such as -2,2.")
-    low, high = _finite(low_text, f"--range {text!r}"), _finite(high_text, f"--range {text!r}")
+        raise ConfigError(f"{option} {text!r} is not understood; expected LOW,HIGH such as -2,2.")
+    low, high = _finite(low_text, f"{option} {text!r}"), _finite(high_text, f"{option} {text!r}")
     if low >= high:
-        raise ConfigError(f"--range is {text}; expected LOW below HIGH, such as -2,2.")
+        raise ConfigError(f"{option} is {text}; expected LOW below HIGH, such as -2,2.")
     return low, high
 
 

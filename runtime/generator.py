@@ -17,6 +17,7 @@ from segan.runtime.bundle import open_bundle
 from segan.runtime.by_layer import MixedLayers, PsiLayers
 from segan.runtime.graphs import GraphInputs, open_graphs
 from segan.runtime.latents import sample_z
+from segan.runtime.layout import Slider
 from segan.runtime.loaded_bundle import LoadedBundle
 from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds, in_chunks
@@ -281,6 +282,49 @@ class Generator(LoadedBundle):
 
         chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
         return sweep(self, self._settings(**options), seed, chosen, values, steps)
+
+    def sweep_grid(
+        self,
+        seed: int,
+        cols: Slider | str,
+        rows: Slider | str,
+        *,
+        col_values: Iterable[float] | None = None,
+        row_values: Iterable[float] | None = None,
+        steps: int = 9,
+        row_steps: int = 5,
+        **options: Unpack[Options],
+    ) -> Images:
+        """Two sliders moved over their ranges, every value of one with every value of the other.
+
+        Both values replace the seed's own coordinates.
+
+        Args:
+            seed: integer from 0 to 4294967295.
+            cols: the slider that changes from column to column: a name, or ``L3N0D5``.
+            rows: the slider that changes from row to row.
+            col_values: values of ``cols``; None: ``steps`` of them over its range.
+            row_values: values of ``rows``; None: ``row_steps`` of them over its range.
+            steps: how many values, 2 or more, when ``col_values`` is None.
+            row_steps: how many values, 2 or more, when ``row_values`` is None.
+            **options: as in ``generate``.
+
+        Returns:
+            [len(row_values), len(col_values), H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names, or both sliders
+                are the same.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.editing import named_or_placed, sweep_grid
+
+        others, settings = options.get("sliders"), self._settings(**options)
+        across = named_or_placed(self.bundle, cols, others)
+        down = named_or_placed(self.bundle, rows, others)
+        return sweep_grid(
+            self, settings, seed, across, down, col_values, row_values, steps, row_steps
+        )
 
     def mix(
         self,
