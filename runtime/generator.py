@@ -126,7 +126,7 @@ class Generator(LoadedBundle):
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        settings = self._settings(
+        settings = self.settings(
             psi=psi,
             cutoff=cutoff,
             coords=coords,
@@ -163,7 +163,7 @@ class Generator(LoadedBundle):
                 turn.
             BackendError: the backend failed.
         """
-        settings = self._settings(**options)
+        settings = self.settings(**options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
         return self._batches(in_chunks(wanted, settings.batch_size), settings)
 
@@ -185,7 +185,7 @@ class Generator(LoadedBundle):
                 turn.
             BackendError: the backend failed.
         """
-        settings = self._settings(**options)
+        settings = self.settings(**options)
         return (images for _, images in self._batches(map(check_seeds, chunks), settings))
 
     def _batches(
@@ -206,8 +206,12 @@ class Generator(LoadedBundle):
         for images in self._graphs.stream(inputs()):
             yield begun.popleft(), images
 
-    def _settings(self, **options: Unpack[Options]) -> Settings:
-        """The options, checked, with names of sliders resolved."""
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """The options of ``generate``, checked against the bundle, with names of sliders resolved.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+        """
         options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
         return resolve_settings(self.manifest, **options)
 
@@ -281,7 +285,7 @@ class Generator(LoadedBundle):
         from segan.runtime.editing import sweep, swept_slider
 
         chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
-        return sweep(self, self._settings(**options), seed, chosen, values, steps)
+        return sweep(self, self.settings(**options), seed, chosen, values, steps)
 
     def sweep_grid(
         self,
@@ -319,7 +323,7 @@ class Generator(LoadedBundle):
         """
         from segan.runtime.editing import named_or_placed, sweep_grid
 
-        others, settings = options.get("sliders"), self._settings(**options)
+        others, settings = options.get("sliders"), self.settings(**options)
         across = named_or_placed(self.bundle, cols, others)
         down = named_or_placed(self.bundle, rows, others)
         return sweep_grid(
@@ -354,7 +358,7 @@ class Generator(LoadedBundle):
         """
         from segan.runtime import mixing
 
-        settings = self._settings(**options)
+        settings = self.settings(**options)
         return mixing.mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
     def interpolate(
@@ -387,5 +391,5 @@ class Generator(LoadedBundle):
         """
         from segan.runtime.editing import interpolate
 
-        settings = self._settings(**options)
+        settings = self.settings(**options)
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop)

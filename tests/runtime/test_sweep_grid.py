@@ -52,7 +52,7 @@ def test_a_row_is_a_sweep(toy: Generator) -> None:
 
 def toy_coordinate(toy: Generator) -> float:
     """What seed 3 has itself for L0N0D1 at psi 0.7."""
-    settings = toy._settings(psi=0.7)
+    settings = toy.settings(psi=0.7)
     return float(settings.coords_of([3])[0, 0, 1])
 
 

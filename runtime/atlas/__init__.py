@@ -1,0 +1,6 @@
+"""The atlas of a bundle: what every slider does, in figures, pictures and a page."""
+
+from segan.runtime.atlas.measure import measure_atlas
+from segan.runtime.atlas.record import Atlas, AtlasConfig, AtlasSlider
+
+__all__ = ["Atlas", "AtlasConfig", "AtlasSlider", "measure_atlas"]
