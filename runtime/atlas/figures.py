@@ -104,7 +104,7 @@ def measure(images: Images) -> Measured:
         effect=effect,
         locality=_locality(energy),
         consistency=_consistency(difference),
-        straightness=min(1.0, effect / length) if length > 0 else 0.0,
+        straightness=float(min(1.0, effect / length)) if length > 0 else 0.0,
         monotonicity=_monotonicity(x, difference),
         span=(low, high),
     )

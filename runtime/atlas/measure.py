@@ -182,12 +182,12 @@ def _class_text(manifest: Manifest, label: int | str) -> str:
 
 
 def _most_effective(places: list[_Place], render: _Renderer, kept: int) -> list[_Place]:
-    """Named sliders and those that change the first seeds most from end to end, in table order."""
+    """Those that change the first seeds most from end to end, in the tables' order."""
     strength = []
     for place in places:
         ends = np.array([place.low, place.high])
         found = measure(render.moved(place, ends, min(_QUICK_SEEDS, render.count)))
-        strength.append((place.attribute is not None, found.figures.effect))
+        strength.append(found.figures.effect)
     best = sorted(range(len(places)), key=lambda number: strength[number], reverse=True)[:kept]
     return [places[number] for number in sorted(best)]
 

@@ -150,7 +150,7 @@ def _notes(atlas: Atlas) -> list[str]:
     if atlas.left_out:
         notes.append(
             f"This bundle has {atlas.total} sliders. Shown are the {len(atlas.sliders)} that "
-            "change images most, and those with a name; --max sets how many."
+            "change the first two seeds most; --max sets how many."
         )
     if atlas.hidden:
         notes.append(f"{_count(atlas.hidden, 'slider')} left out as hidden; --hidden shows them.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.atlas.figures import Figures, Measured
-from segan.runtime.atlas.proposals import Proposal
+from segan.runtime.atlas.proposals import Proposal, check_proposals
 from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents import psi_row
@@ -179,6 +179,16 @@ class Atlas:
 
 
 def with_proposals(atlas: Atlas, proposals: Mapping[Slider, Proposal], remark: str = "") -> Atlas:
-    """The atlas with proposed names."""
+    """The atlas with proposed names.
+
+    Args:
+        atlas: what was measured.
+        proposals: names by slider.
+        remark: how they came about, or why there are none.
+
+    Raises:
+        ConfigError: a slider that does not exist, or a proposal that cannot be.
+    """
+    check_proposals(atlas.manifest, proposals)
     sliders = tuple(entry._replace(proposal=proposals.get(entry.slider)) for entry in atlas.sliders)
     return replace(atlas, sliders=sliders, remark=remark)
