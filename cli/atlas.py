@@ -191,7 +191,8 @@ def _tell(atlas: Atlas, page: Path, given: int, path: Path, commands: PageComman
     left = f", {atlas.left_out} weaker ones left out (--max)" if atlas.left_out else ""
     hidden = f", {atlas.hidden} hidden (--hidden)" if atlas.hidden else ""
     click.echo(
-        f"{page}: {len(atlas.sliders)} sliders, {dead} dead, {twins} near-duplicates{left}{hidden}."
+        f"{page}: {len(atlas.sliders)} sliders, {dead} dead, {twins} "
+        f"near-duplicate{'' if twins == 1 else 's'}{left}{hidden}."
     )
     for entry in atlas.sliders[:_TOLD]:
         figures, name = entry.figures, entry.name or ""

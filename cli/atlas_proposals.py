@@ -116,6 +116,7 @@ def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
     from segan.train.metrics.control import control_scores
     from segan.train.metrics.slider_effects import measure_slider
 
+    images = _SeedImages(generator, _SEEDS)
     effects = {}
     ranges = {
         Slider(subspace.layer, subspace.index, dim): (row, subspace.low, subspace.high)
@@ -124,7 +125,12 @@ def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
     }
     with progress(len(ranges), "sliders", "reading attributes") as bar:
         for slider, (row, low, high) in ranges.items():
-            render = _SliderImages(generator, row, slider.dim)
+
+            def render(
+                _seeds: Sequence[int], value: float, row: int = row, dim: int = slider.dim
+            ) -> Any:
+                return images.at(row, dim, value)
+
             values = [float(value) for value in np.linspace(low, high, _STEPS)]
             effects[str(slider)] = measure_slider(render, network, _SEEDS, values)
             bar.update()
@@ -142,26 +148,31 @@ def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
     return proposals
 
 
-class _SliderImages:
-    """Images [N, 3, R, R] float32 in [-1, 1] of seeds, with a slider at a value."""
+class _SeedImages:
+    """The seeds' images with a slider at a value, the classes in turn as the atlas shows them."""
 
-    def __init__(self, generator: Generator, row: int, dim: int) -> None:
-        self._generator, self._row, self._dim = generator, row, dim
+    def __init__(self, generator: Generator, seeds: Sequence[int]) -> None:
+        self._generator = generator
+        classes = generator.manifest.c_dim
+        # (the seeds' places, their settings, w, coordinates), for each class.
+        self._parts = []
+        for label in range(max(1, min(classes, len(seeds)))):
+            places = range(label, len(seeds), max(1, classes))
+            own = [seeds[place] for place in places]
+            settings = generator.settings(class_index=label if classes else None)
+            w, coords = generator.map_seeds(own, settings), settings.coords_of(own)
+            self._parts.append((places, own, settings, w, coords))
 
-    def __call__(self, seeds: Sequence[int], value: float) -> Any:
+    def at(self, row: int, dim: int, value: float) -> Any:
+        """Images [N, 3, R, R] float32 in [-1, 1], no larger than the network reads."""
         import torch
 
-        generator = self._generator
-        classes = max(1, generator.manifest.c_dim)
-        images = np.empty((len(seeds), *generator.image_shape), np.uint8)
-        for label in range(min(classes, len(seeds))):
-            # The classes in turn, as the atlas shows them.
-            own = list(seeds)[label::classes]
-            settings = generator.settings(class_index=label if generator.manifest.c_dim else None)
-            coords = settings.coords_of(own)
-            coords[:, self._row, self._dim] = value
-            w = generator.map_seeds(own, settings)
-            images[label::classes] = generator.render(w, coords, own, settings)
+        count = sum(len(places) for places, *_ in self._parts)
+        images = np.empty((count, *self._generator.image_shape), np.uint8)
+        for places, own, settings, w, coords in self._parts:
+            moved = coords.copy()
+            moved[:, row, dim] = value
+            images[places] = self._generator.render(w, moved, own, settings)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         factor = pixels.shape[-1] // _LARGEST
         return torch.nn.functional.avg_pool2d(pixels, factor) if factor > 1 else pixels
