@@ -45,7 +45,9 @@ def check_atlas_folder(out: Path) -> None:
     )
 
 
-def write_atlas(atlas: Atlas, out: Path, commands: PageCommands) -> Path:
+def write_atlas(
+    atlas: Atlas, out: str | os.PathLike[str], commands: PageCommands | None = None
+) -> Path:
     """Writes ``index.html``, its pictures, a sheet for each subspace, and ``atlas.json``.
 
     The folder is drafted beside and then renamed; an atlas that stands there is replaced.
@@ -53,7 +55,7 @@ def write_atlas(atlas: Atlas, out: Path, commands: PageCommands) -> Path:
     Args:
         atlas: what was measured.
         out: the folder.
-        commands: what the page lets its reader copy.
+        commands: what the page lets its reader copy; None: for the bundle that ships with segan.
 
     Returns:
         The page's path.
@@ -61,12 +63,12 @@ def write_atlas(atlas: Atlas, out: Path, commands: PageCommands) -> Path:
     Raises:
         OutputError: something else stands there, or it cannot be written.
     """
-    check_atlas_folder(out)
+    check_atlas_folder(Path(out))
     out = Path(os.path.abspath(out))
     draft = out.with_name(f".{out.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         make_folder(draft)
-        _fill(atlas, draft, commands)
+        _fill(atlas, draft, commands or PageCommands())
         _put(draft, out)
     except OSError as error:
         raise output_error(out, error) from error

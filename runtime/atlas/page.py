@@ -89,7 +89,7 @@ def render_page(atlas: Atlas, commands: PageCommands, sheets: Sequence[str], sid
         name=_text(manifest.name),
         lead=_text(_lead(atlas)),
         facts="".join(f"<li>{_text(fact)}</li>" for fact in _facts(atlas)),
-        command=_text(commands.made_by),
+        command=_words(commands.made_by),
         copy=_COPY,
         samples_alt=_text(f"{samples} images of {manifest.name} with nothing moved"),
         samples_width=cols * side,
@@ -210,8 +210,7 @@ class _Cards:
             f'<div class="facts"><img src="heat/{slider}.webp" alt="{_text(heat)}" '
             f'loading="lazy" width="128" height="128">{self._bars(entry)}</div>\n'
             f"{self._mates(entry)}"
-            f'<div class="command"><code>{_text(self._commands.sweep(entry))}</code>{_COPY}</div>\n'
-            f'<div class="command"><code>{_text(self._commands.name(entry))}</code>{_COPY}</div>\n'
+            f"{_command(self._commands.sweep(entry))}{_command(self._commands.name(entry))}"
             "</article>"
         )
 
@@ -270,3 +269,12 @@ def _count(number: int, what: str) -> str:
 
 def _text(value: object) -> str:
     return html.escape(str(value), quote=True)
+
+
+def _words(command: str) -> str:
+    """A command whose lines break between words, not after the hyphens of an option."""
+    return " ".join(f"<span>{_text(word)}</span>" for word in command.split(" "))
+
+
+def _command(command: str) -> str:
+    return f'<div class="command"><code>{_words(command)}</code>{_COPY}</div>\n'

@@ -117,7 +117,7 @@ def webp(picture: Image.Image, quality: int = 88) -> bytes:
 def png(picture: Image.Image) -> bytes:
     """The bytes of a PNG file."""
     data = io.BytesIO()
-    picture.save(data, "PNG", optimize=True)
+    picture.save(data, "PNG")
     return data.getvalue()
 
 

@@ -78,8 +78,9 @@ def test_a_card_for_each_slider_best_first(atlas: Atlas) -> None:
     assert text.count('<span class="badge">dead</span>') == len(dead)
     assert text.count('<span class="badge">near-duplicate</span>') == 1
     assert 'Near-duplicates: <a href="#L0N0D1">L0N0D1</a> (-1.00)' in text
-    assert "segan sweep b.segan --at L0N0D0" in text
-    assert "segan name b.segan L0N0D0 NAME --range=-1.73,1.73" in text
+    read = "".join(page.texts)
+    assert "segan sweep b.segan --at L0N0D0" in read
+    assert "segan name b.segan L0N0D0 NAME --range=-1.73,1.73" in read
 
 
 def test_every_picture_has_an_alternative_text_and_nothing_comes_from_the_network(
@@ -119,7 +120,7 @@ def test_names_are_text_and_nothing_else(open_drawn: OpenDrawn, toy_bundle: Path
     text, page = page_of(atlas, commands)
     assert "<img src=x" not in text
     assert "onerror" not in {key for _, a in page.found for key in a}
-    assert EVIL in page.texts
+    assert EVIL in "".join(page.texts)
     assert name in page.texts
     cards = {a["id"]: a for t, a in page.found if t == "article"}
     assert cards["L0N0D0"]["data-name"] == name
@@ -159,9 +160,9 @@ def test_commands_are_quoted_for_a_shell(open_drawn: OpenDrawn, toy_bundle: Path
 def test_a_proposal_is_shown_until_there_is_a_name(atlas: Atlas) -> None:
     slider = Slider(0, 0, 0)
     proposed = with_proposals(atlas, {slider: Proposal("glow", 0.83, reason="it glows")}, "by me")
-    text, _ = page_of(proposed)
+    text, page = page_of(proposed)
     assert 'title="it glows">glow? 83%</span>' in text
-    assert "segan name b.segan L0N0D0 glow --range" in text
+    assert "segan name b.segan L0N0D0 glow --range" in "".join(page.texts)
     assert "Names: by me" in text
     entry = proposed.sliders[0]
     assert str(entry.slider) == "L0N0D0"
