@@ -113,6 +113,7 @@ def command(
     from segan.runtime.atlas import AtlasConfig
     from segan.runtime.atlas.folder import PAGE, check_atlas_folder, write_atlas
     from segan.runtime.atlas.record import with_proposals
+    from segan.runtime.shipped import is_shipped
 
     if named_copy is not None and not write_names:
         raise ConfigError("--copy belongs to --write-names; expected both or neither.")
@@ -130,6 +131,11 @@ def command(
     )
     check_atlas_folder(out)
     path = source.path or newest_bundle()
+    if write_names and named_copy is None and is_shipped(path):
+        raise ConfigError(
+            f"{path.name} ships with segan, and is not changed; expected --copy {path.name} beside "
+            "--write-names."
+        )
     generator = replace(source, path=path).open()
     config.check(generator.manifest)
     proposals: dict[Slider, Proposal] = {}

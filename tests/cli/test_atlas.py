@@ -213,3 +213,9 @@ def test_no_network_is_said(
         assert done.returncode == 2
         assert words in done.stderr
     assert segan_here("atlas", faces_bundle, *QUICK, "--no-propose").stderr.count("proposed") == 0
+
+
+def test_the_shipped_bundle_is_not_changed(segan_here: Segan) -> None:
+    done = segan_here("atlas", "--write-names")
+    assert done.returncode == 2
+    assert "ships with segan, and is not changed; expected --copy " in done.stderr

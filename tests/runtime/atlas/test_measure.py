@@ -189,3 +189,13 @@ def test_the_record_is_json(atlas: Atlas) -> None:
     first = found["sliders"][0]
     assert first["rank"] == 1
     assert first["score"] == pytest.approx(first["effect"] * first["locality"], abs=1e-5)
+
+
+def test_large_images_are_averaged_down() -> None:
+    from segan.runtime.atlas.measure import _reduced
+
+    images = np.random.RandomState(0).randint(0, 256, (2, 512, 512, 3)).astype(np.uint8)
+    found = _reduced(images)
+    assert found.shape == (2, 256, 256, 3)
+    assert abs(int(found[1, 3, 5, 2]) - images[1, 6:8, 10:12, 2].mean()) <= 0.5
+    assert _reduced(found) is found
