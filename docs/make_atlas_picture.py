@@ -59,8 +59,8 @@ def photograph(page: Path, folder: Path) -> Image.Image:
         check=True,
         capture_output=True,
     )
-    with Image.open(target) as found:
-        return found.convert("RGB")
+    with Image.open(target) as picture:
+        return picture.convert("RGB")
 
 
 def main() -> None:

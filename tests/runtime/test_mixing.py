@@ -49,10 +49,11 @@ def test_all_edits_in_one_request(toy: Generator, oracle: Oracle, same_images: S
     coords[:, 1, 2] -= 1.5  # smile runs against its coordinate
     coords[:, 2, 3] += 0.75
     expected = oracle.image(w, psi=psi, coords=coords, noise=oracle.noise(SEEDS))
+    by_layer: Any = {0: 0.25, "2": 1}
     found = toy.generate(
         SEEDS,
         psi=0.5,
-        psi_layers={0: 0.25, "2": 1},
+        psi_layers=by_layer,
         mix={"0,2": 17},
         sliders={"smile": 1.5, "L2N0D3": 0.75},
         noise="random",
@@ -82,7 +83,7 @@ def test_sweeps_and_walks_mix_too(toy: Generator) -> None:
     own = toy.sweep(3, 1, 2, values=[0.0], coords="zero", **options)
     assert (own == toy.generate([3], coords="zero", **options)).all()
     for space in ("w", "z"):
-        walk = list(toy.interpolate([3, 7], 2, space=space, **options))  # type: ignore[arg-type]
+        walk = list(toy.interpolate([3, 7], 2, space=space, **options))
         assert np.abs(walk[0].astype(int) - whole[0]).max() <= 1
         assert np.abs(walk[-1].astype(int) - whole[1]).max() <= 1
 
