@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segan.cli.option_values import parse_range
 from segan.cli.options import (
     BundleSource,
     bundle_options,
     class_option,
     json_option,
-    parse_range,
 )
 from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from segan.cli.options import json_option, newest_bundle, parse_range
+from segan.cli.option_values import parse_range
+from segan.cli.options import json_option, newest_bundle
 from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider
 

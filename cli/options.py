@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
 
+from segan.cli.option_values import (
+    parse_attributes,
+    parse_cutoff,
+    parse_mix,
+    parse_psi_layers,
+    parse_sliders,
+)
 from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider
 from segan.runtime.seeds import SeedList, parse_seeds
@@ -32,6 +38,8 @@ class Style(TypedDict):
     sliders: Mapping[Slider | str, float]
     noise: Literal["const", "random", "none"]
     class_index: int | str | None
+    psi_layers: Mapping[str | int, float]
+    mix: Mapping[str | int, int]
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ def bundle_options(function: _Function) -> _Function:
 
 
 def style_options(function: _Function) -> _Function:
-    """Adds --psi, --cutoff, --coords, --set, --attr, --noise, --class; passes ``style: Style``."""
+    """Adds the options from --psi to --class; passes ``style: Style``."""
 
     @functools.wraps(function)
     def collected(*args: Any, swept: tuple[str, ...], **rest: Any) -> Any:
@@ -189,6 +197,8 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
         attributes: tuple[str, ...],
         noise: Literal["const", "random", "none"],
         class_index: int | str | None,
+        psi_layers: tuple[str, ...],
+        mixed: tuple[str, ...],
         **rest: Any,
     ) -> Any:
         named, swept = parse_attributes(attributes)
@@ -199,6 +209,8 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
             sliders={**parse_sliders(sliders), **named},
             noise=noise,
             class_index=class_index,
+            psi_layers=parse_psi_layers(psi_layers),
+            mix=parse_mix(mixed),
         )
         return function(*args, style=style, swept=swept, **rest)
 
@@ -219,6 +231,12 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
             help="Truncate up to this resolution (16) or site (b16.conv0) only.",
         ),
         click.option(
+            "--psi-layers",
+            multiple=True,
+            metavar="LAYERS=PSI",
+            help="Truncation of single layers, whatever --psi says: 0-1=0.5,3=1. Repeatable.",
+        ),
+        click.option(
             "--coords",
             type=click.Choice(["sampled", "zero"]),
             default="sampled",
@@ -233,6 +251,13 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
             help="Add to one slider: layer 3, index 0, dim 5. Repeatable.",
         ),
         click.option("--attr", "attributes", multiple=True, metavar=attr_metavar, help=attr_help),
+        click.option(
+            "--mix",
+            "mixed",
+            multiple=True,
+            metavar="LAYERS=SEED",
+            help="Take these layers' style from another seed: 0-1=17,3=5. Repeatable.",
+        ),
         click.option(
             "--noise",
             type=click.Choice(["const", "random", "none"]),
@@ -363,83 +388,3 @@ def _decorate(function: Any, *decorators: Callable[[Any], Any]) -> Any:
     for decorator in reversed(decorators):
         function = decorator(function)
     return function
-
-
-def parse_cutoff(text: str | None) -> int | str | None:
-    """``16`` → 16, ``b16.conv0`` → itself. The generator knows which exist."""
-    if text is None:
-        return None
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
-
-
-def parse_sliders(items: tuple[str, ...]) -> dict[Slider | str, float]:
-    """Reads ``L3N0D5=1.5`` items. Raises: ConfigError, also for a slider given twice."""
-    sliders: dict[Slider | str, float] = {}
-    for item in items:
-        name, equals, number = item.partition("=")
-        if not equals:
-            raise ConfigError(
-                f"--set {item!r} is not understood; expected SLIDER=VALUE, L3N0D5=1.5."
-            )
-        slider = Slider.parse(name)
-        if slider in sliders:
-            raise ConfigError(f"--set {slider} is given twice; expected each slider once.")
-        sliders[slider] = _finite(number, f"--set {item!r}")
-    return sliders
-
-
-def parse_attributes(
-    items: tuple[str, ...],
-) -> tuple[dict[Slider | str, float], tuple[str, ...]]:
-    """Reads ``smile=1.5,hair_color=-1`` items, and names without a value.
-
-    Names may hold commas, but no ``=``: a value ends at the next comma.
-
-    Returns:
-        (values by name, the names without one).
-
-    Raises:
-        ConfigError: a value is no number, a name is empty, or one is given twice.
-    """
-    values: dict[Slider | str, float] = {}
-    bare = []
-    for item in items:
-        where = f"--attr {item!r}"
-        if "=" not in item:
-            bare.append(item.strip())
-            continue
-        rest = item
-        while rest:
-            name, equals, rest = rest.partition("=")
-            number, _, rest = rest.partition(",")
-            name = name.strip()
-            if not name or not equals:
-                raise ConfigError(f"{where} is not understood; expected NAME=VALUE, smile=1.5.")
-            if name in values:
-                raise ConfigError(f"{where}: {name} is given twice; expected each name once.")
-            values[name] = _finite(number, where)
-    if any(not name for name in bare):
-        raise ConfigError("--attr is empty; expected a name such as smile.")
-    return values, tuple(bare)
-
-
-def parse_range(text: str) -> tuple[float, float]:
-    """Reads ``LOW,HIGH``. Raises: ConfigError unless both are numbers and LOW is below HIGH."""
-    low_text, comma, high_text = text.partition(",")
-    if not comma:
-        raise ConfigError(f"--range {text!r} is not understood; expected LOW,HIGH such as -2,2.")
-    low, high = _finite(low_text, f"--range {text!r}"), _finite(high_text, f"--range {text!r}")
-    if low >= high:
-        raise ConfigError(f"--range is {text}; expected LOW below HIGH, such as -2,2.")
-    return low, high
-
-
-def _finite(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ConfigError(f"{where}: {text.strip()!r} is not a number; expected one such as 1.5.")
-    return value

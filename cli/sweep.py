@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segan.cli.option_values import parse_range
 from segan.cli.options import (
     BundleSource,
     Style,
@@ -16,12 +17,12 @@ from segan.cli.options import (
     json_option,
     latents_option,
     open_latents,
-    parse_range,
     scale_option,
     seeds_option,
     sweep_style_options,
 )
 from segan.cli.progress import progress
+from segan.cli.sweep_grid import ROW_STEPS, draw_grid, plan_grid
 from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider
 from segan.runtime.seeds import SeedList, parse_seeds
@@ -57,9 +58,26 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
     help="Layer, index and dim in one word.",
 )
 @click.option(
+    "--by",
+    default=None,
+    show_default="none",
+    metavar="NAME|SLIDER",
+    help="Sweep this slider, too: a grid, its values from row to row.",
+)
+@click.option(
+    "--by-range",
+    default=None,
+    show_default="the slider's own",
+    metavar="LOW,HIGH",
+    help="First and last value of --by.",
+)
+@click.option(
+    "--by-steps", type=int, default=None, show_default=str(ROW_STEPS), help="Values of --by."
+)
+@click.option(
     "--all", "every", is_flag=True, help="One sheet for each subspace, into the folder -o."
 )
-@seeds_option(None, shown="0-3; 0 with all dims")
+@seeds_option(None, shown="0-3; 0 with all dims or --by")
 @latents_option
 @click.option(
     "--range",
@@ -96,6 +114,9 @@ def command(
     dim: int | None,
     index: int | None,
     at: str | None,
+    by: str | None,
+    by_range: str | None,
+    by_steps: int | None,
     every: bool,
     seeds: SeedList | None,
     latents: tuple[Path, ...],
@@ -116,8 +137,22 @@ def command(
     rows. The value replaces the slider's sampled coordinate; the other coordinates stay the seed's
     own. 'segan info' lists layers, indices, dims, ranges and names. Where no bundle is, the one
     that ships with segan is swept.
+
+    --by draws a sheet for each seed: one slider across, the other down. In an animation the first
+    moves, and the values of --by stand side by side.
     """
+    if len(swept) == 2 and by is None:
+        # Two names without a value are a grid, too.
+        (first, by) = swept
+        swept = (first,)
     wanted = _selection(layer, dim, index, at, every, swept)
+    if by is None and (by_range is not None or by_steps is not None):
+        raise ConfigError("--by-range and --by-steps belong to --by; expected --by hair_length.")
+    across: Slider | str | None = swept[0] if swept else None
+    if wanted is not None and wanted[2] is not None:
+        across = Slider(wanted[0], wanted[1], wanted[2])
+    if by is not None and across is None:
+        raise ConfigError("--by needs one slider across; expected --attr smile or --at L3N0D5.")
     span = None if limits is None else parse_range(limits)
     if scale is not None and scale < 1:
         raise ConfigError(f"scale is {scale}; expected 1 or more.")
@@ -132,6 +167,19 @@ def command(
     found = open_latents(latents, generator)
     attributes = read_attributes(generator.bundle)
     named = find_attribute(attributes, swept[0]) if swept else None
+    if across is not None and by is not None:
+        grid = plan_grid(
+            generator,
+            style,
+            (across, by),
+            (limits, by_range),
+            (steps, by_steps),
+            seeds=seeds,
+            latents=found,
+            batch_size=batch_size,
+        )
+        draw_grid(grid, out, animated, fps, scale, as_json)
+        return
     sweeper = _Sweeper(generator, style, batch_size, span, steps, found, attributes, named)
     if named is not None:
         wanted = (named.layer, named.index, named.dim)

@@ -1,10 +1,9 @@
-"""Attribute sweeps, style mixing and latent walks, on top of a generator."""
+"""Attribute sweeps and latent walks, on top of a generator."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,9 +14,10 @@ from segan.runtime.bundle import Bundle
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents import lerp, sample_z, slerp
 from segan.runtime.layout import Slider, Subspace
+from segan.runtime.mixing import mix_in
 from segan.runtime.seeds import check_seed
 from segan.runtime.settings import Options, Settings, check_count, one_hot_rows
-from segan.runtime.sliders import Sliders, check_coordinate, check_layers, find_slider
+from segan.runtime.sliders import Sliders, as_slider, check_coordinate, find_slider
 
 if TYPE_CHECKING:
     from segan.runtime.generator import Generator
@@ -96,6 +96,29 @@ def swept_slider(
     return found
 
 
+def named_or_placed(
+    bundle: Bundle, key: Slider | str, others: Sliders | None = None
+) -> SweptSlider:
+    """The slider that a name, its notation (``L3N0D5``) or its three numbers give.
+
+    Raises:
+        ConfigError: there is no such slider, or it is one of the others.
+        BundleError: the bundle's attributes are damaged.
+    """
+    try:
+        slider = as_slider(key)
+    except ConfigError:
+        if not isinstance(key, str):
+            raise
+        return swept_slider(bundle, None, None, attr=key, others=others)
+    return swept_slider(bundle, slider.layer, slider.dim, slider.index, None, others)
+
+
+def as_key(swept: SweptSlider) -> Slider | str:
+    """What ``named_or_placed`` finds it by, sign and range included."""
+    return swept.slider if swept.name is None else swept.name
+
+
 def sweep(
     generator: Generator,
     settings: Settings,
@@ -105,14 +128,48 @@ def sweep(
     steps: int,
 ) -> Images:
     """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
-    if not isinstance(values, Iterable | None):
+    points = _points(chosen, values, steps)
+    return _moved(generator, settings, seed, [chosen], [(point,) for point in points])
+
+
+def sweep_grid(
+    generator: Generator,
+    settings: Settings,
+    seed: int,
+    cols: SweptSlider,
+    rows: SweptSlider,
+    col_values: Iterable[float] | None,
+    row_values: Iterable[float] | None,
+    steps: int,
+    row_steps: int,
+) -> Images:
+    """Two sliders, each value of one with each of the other; see ``Generator.sweep_grid``."""
+    if cols.slider == rows.slider:
+        raise ConfigError(
+            f"slider {cols.slider} is given for the columns and the rows; expected two sliders."
+        )
+    across, down = _points(cols, col_values, steps), _points(rows, row_values, row_steps)
+    points = [(x, y) for y in down for x in across]
+    images = _moved(generator, settings, seed, [cols, rows], points)
+    return images.reshape(len(down), len(across), *generator.image_shape)
+
+
+def _points(chosen: SweptSlider, values: Iterable[float] | None, steps: int) -> list[float]:
+    if values is None:
+        return sweep_values(chosen, steps)
+    if not isinstance(values, Iterable):
         raise ConfigError(f"values is {values!r}; expected numbers, such as [-1.7, 0, 1.7].")
-    what = f"a value of slider {chosen.slider}"
-    points = (
-        sweep_values(chosen, steps)
-        if values is None
-        else [check_coordinate(value, what) for value in values]
-    )
+    return [check_coordinate(value, f"a value of slider {chosen.slider}") for value in values]
+
+
+def _moved(
+    generator: Generator,
+    settings: Settings,
+    seed: int,
+    sliders: list[SweptSlider],
+    points: Sequence[tuple[float, ...]],
+) -> Images:
+    """The seed's image with the sliders at each of the points, uint8 [points, H, W, C]."""
     seeds = [check_seed(seed)]
     w = generator.map_seeds(seeds, settings)
     coords = settings.coords_of(seeds)
@@ -120,53 +177,13 @@ def sweep(
     for start in range(0, len(points), settings.batch_size):
         part = points[start : start + settings.batch_size]
         moved = np.repeat(coords, len(part), axis=0)
-        moved[:, chosen.row, chosen.slider.dim] = [chosen.sign * value for value in part]
+        for number, chosen in enumerate(sliders):
+            column = [chosen.sign * point[number] for point in part]
+            moved[:, chosen.row, chosen.slider.dim] = column
         images[start : start + len(part)] = generator.render(
             np.repeat(w, len(part), axis=0), moved, seeds, settings
         )
     return images
-
-
-def mix(
-    generator: Generator,
-    settings: Settings,
-    rows: list[int],
-    cols: list[int],
-    layers: str | int | Iterable[int],
-    cols_from: Literal["seeds", "latents"] = "seeds",
-) -> Images:
-    """Rows' styles with ``layers`` taken from the columns; see ``Generator.mix``.
-
-    Style mixing as in Karras et al. 2019, Sec. 3.1, whole layers at a time.
-    """
-    manifest = generator.manifest
-    taken = check_layers(manifest, layers)
-    if cols_from not in ("seeds", "latents"):
-        raise ConfigError(f"cols_from is {cols_from!r}; expected seeds or latents.")
-    crossed = settings if cols_from == "latents" else replace(settings, latents=None)
-    from_cols = np.array([site.layer in taken for site in manifest.sites])
-    coords_from_cols = np.array([s.layer in taken for s in manifest.subspaces], bool)
-    images = np.empty((len(rows), len(cols), *generator.image_shape), np.uint8)
-    pairs = itertools.product(range(len(rows)), range(len(cols)))
-    while batch := list(itertools.islice(pairs, settings.batch_size)):
-        row_seeds, col_seeds = [rows[r] for r, _ in batch], [cols[c] for _, c in batch]
-        w_rows = _by_site(generator.map_seeds(row_seeds, settings))
-        w_cols = _by_site(generator.map_seeds(col_seeds, crossed))
-        w = np.where(from_cols[:, None], w_cols, w_rows)  # [n, num_sites, w_dim]
-        coords = np.where(
-            coords_from_cols[:, None],
-            crossed.coords_of(col_seeds),
-            settings.coords_of(row_seeds),
-        )
-        found = generator.render(w, coords, row_seeds, settings)
-        for (r, c), image in zip(batch, found, strict=True):
-            images[r, c] = image
-    return images
-
-
-def _by_site(w: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[n, w_dim] → [n, 1, w_dim]; one vector for each site stays as it is."""
-    return w[:, None] if w.ndim == 2 else w
 
 
 def interpolate(
@@ -250,13 +267,17 @@ def _walk(
                 if labels is None
                 else lerp(labels[stops[0]], labels[stops[1]], t)
             )
-            w = generator.map(z, between)
+            w = mix_in(generator, settings, generator.map(z, between))
         else:
             if labels is None:
                 starts, ends = (generator.map_seeds(own, settings) for own in (ones, twos))
             else:
                 starts, ends = (
-                    generator.map(sample_z(own, z_dim), labels[own_stops])
+                    mix_in(
+                        generator,
+                        settings,
+                        generator.map(sample_z(own, z_dim), labels[own_stops]),
+                    )
                     for own, own_stops in zip((ones, twos), stops, strict=True)
                 )
             w = lerp(starts, ends, t if starts.ndim == 2 else t[:, None])

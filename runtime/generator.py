@@ -5,25 +5,26 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.attributes import resolve_names
-from segan.runtime.bundle import Bundle, open_bundle
-from segan.runtime.graphs import BundleGraphs, GraphInputs, open_graphs
+from segan.runtime.bundle import open_bundle
+from segan.runtime.by_layer import MixedLayers, PsiLayers
+from segan.runtime.graphs import GraphInputs, open_graphs
 from segan.runtime.latents import sample_z
-from segan.runtime.layout import Subspace
-from segan.runtime.manifest import Manifest
+from segan.runtime.layout import Slider
+from segan.runtime.loaded_bundle import LoadedBundle
 from segan.runtime.pixels import to_uint8
 from segan.runtime.seeds import check_seeds, in_chunks
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.settings import Coords, Noise, Options, Settings, resolve_settings
 from segan.runtime.shipped import newest_or_shipped
-from segan.runtime.sliders import Sliders, find_slider
+from segan.runtime.sliders import Sliders
 
 if TYPE_CHECKING:
     from segan.runtime.latent_files import Latents
@@ -74,122 +75,12 @@ def load(
     return Generator(bundle, open_graphs(bundle, backend, precision, config))
 
 
-class Generator:
-    """Images from a bundle's three graphs. Usable as a context manager; safe to share by threads.
+class Generator(LoadedBundle):
+    """Images of seeds from a bundle. Usable as a context manager; safe to share by threads.
 
     Attributes:
         bundle: the open bundle.
     """
-
-    def __init__(self, bundle: Bundle, graphs: BundleGraphs) -> None:
-        self.bundle = bundle
-        self._graphs = graphs
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle holds."""
-        return self.bundle.manifest
-
-    @property
-    def backend(self) -> str:
-        """The backend that computes, for example ``cpu``."""
-        return self._graphs.choice.backend
-
-    @property
-    def precision(self) -> str:
-        """What synthesis is computed in, for example ``fp32``."""
-        return self._graphs.choice.precision
-
-    @property
-    def passed_over(self) -> dict[str, str]:
-        """Better backends that do not compute, each with the reason."""
-        return self._graphs.choice.passed_over
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image."""
-        resolution = self.manifest.resolution
-        return resolution, resolution, self.manifest.img_channels
-
-    def close(self) -> None:
-        """Gives the backend's memory back; nothing can be generated from then on."""
-        self._graphs.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def slider(self, layer: int, dim: int, index: int = 0) -> tuple[int, Subspace]:
-        """The row of ``coords`` and the subspace that hold a slider.
-
-        Raises:
-            ConfigError: there is no such layer, index or dim; the message names the range.
-        """
-        return find_slider(self.manifest, layer, dim, index)
-
-    # The three graphs.
-
-    def map(self, z: ArrayLike, labels: ArrayLike | None = None) -> Array:
-        """Mapping network.
-
-        Args:
-            z: [N, z_dim].
-            labels: [N, c_dim] one-hot for a conditional bundle, else None.
-
-        Returns:
-            w, [N, w_dim] float32.
-
-        Raises:
-            ConfigError: a wrong shape, or labels missing or not expected.
-            BackendError: the backend failed.
-        """
-        return self._graphs.run("mapping", {"z": z, "c": labels})["w"]
-
-    def style(
-        self, w: ArrayLike, psi: ArrayLike = 1.0, coords: ArrayLike | None = None
-    ) -> tuple[Array, Array | None]:
-        """Truncation and subspaces.
-
-        Args:
-            w: [N, w_dim], or [N, num_sites, w_dim] with a vector for each site.
-            psi: one number, [num_sites] or [N, num_sites].
-            coords: [N, num_subspaces, coords_dim], or None for zeros.
-
-        Returns:
-            ws, [N, num_sites, w_dim] float32, and in mode 1 shifts,
-            [N, num_subspaces, coords_dim] float32, else None.
-
-        Raises:
-            ConfigError: a wrong shape.
-            BackendError: the backend failed.
-        """
-        return self._graphs.style(w, psi, coords)
-
-    def synthesize(
-        self, ws: ArrayLike, shifts: ArrayLike | None = None, noise: ArrayLike | None = None
-    ) -> Array:
-        """Synthesis network.
-
-        Args:
-            ws: [N, num_sites, w_dim].
-            shifts: [N, num_subspaces, coords_dim] in mode 1, else None.
-            noise: [1, size] or [N, size]; None takes the bundle's constant noise, where it has one.
-
-        Returns:
-            [N, C, H, W] float32, nominally in [-1, 1].
-
-        Raises:
-            ConfigError: a wrong shape, or shifts missing or not expected.
-            BackendError: the backend failed.
-        """
-        return self._graphs.synthesize(ws, shifts, noise)
 
     # Seeds to images.
 
@@ -205,6 +96,8 @@ class Generator:
         class_index: int | str | None = None,
         batch_size: int = 16,
         latents: Latents | None = None,
+        psi_layers: PsiLayers | None = None,
+        mix: MixedLayers | None = None,
     ) -> Images:
         """Images of seeds. The same seed gives the same latents whatever else is in the batch.
 
@@ -221,6 +114,10 @@ class Generator:
             batch_size: images computed at once.
             latents: given ones, such as ``segan.runtime.latent_files.read_latents`` reads; seeds
                 are then positions in them. ψ scales their w, and not their coordinates.
+            psi_layers: truncation of single layers, ``{"0-1": 0.5, 3: 1}``, whatever psi and
+                cutoff say of them.
+            mix: seeds that single layers take their styles and coordinates from,
+                ``{"0-1": 17}``; ``sliders`` are added to those.
 
         Returns:
             [N, H, W, C] uint8.
@@ -229,7 +126,7 @@ class Generator:
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        settings = self._settings(
+        settings = self.settings(
             psi=psi,
             cutoff=cutoff,
             coords=coords,
@@ -238,6 +135,8 @@ class Generator:
             class_index=class_index,
             batch_size=batch_size,
             latents=latents,
+            psi_layers=psi_layers,
+            mix=mix,
         )
         wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
         images = np.empty((len(wanted), *self.image_shape), np.uint8)
@@ -264,7 +163,7 @@ class Generator:
                 turn.
             BackendError: the backend failed.
         """
-        settings = self._settings(**options)
+        settings = self.settings(**options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
         return self._batches(in_chunks(wanted, settings.batch_size), settings)
 
@@ -286,7 +185,7 @@ class Generator:
                 turn.
             BackendError: the backend failed.
         """
-        settings = self._settings(**options)
+        settings = self.settings(**options)
         return (images for _, images in self._batches(map(check_seeds, chunks), settings))
 
     def _batches(
@@ -298,22 +197,32 @@ class Generator:
         def inputs() -> Iterator[GraphInputs]:
             for chunk in chunks:
                 begun.append(chunk)
-                yield settings.inputs_of(chunk, self._graphs.noise)
+                found = settings.inputs_of(chunk, self._graphs.noise)
+                if settings.mixed:
+                    w = self.map_seeds(chunk, settings)
+                    found = replace(found, z=None, labels=None, w=w)
+                yield found
 
         for images in self._graphs.stream(inputs()):
             yield begun.popleft(), images
 
-    def _settings(self, **options: Unpack[Options]) -> Settings:
-        """The options, checked, with names of sliders resolved."""
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """The options of ``generate``, checked against the bundle, with names of sliders resolved.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+        """
         options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
         return resolve_settings(self.manifest, **options)
 
     def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
-        """The seeds' w, [N, w_dim], or the given latents', [N, num_sites, w_dim]; float32."""
+        """The seeds' w, [N, w_dim], or that of latents or mixed, [N, num_sites, w_dim]; float32."""
+        from segan.runtime.mixing import mix_in
+
         if settings.latents is not None:
-            return settings.latents.w[settings.latents.rows(seeds)]
+            return mix_in(self, settings, settings.latents.w[settings.latents.rows(seeds)])
         z = sample_z(seeds, self.manifest.z_dim)
-        return self.map(z, settings.labels_of(len(z)))
+        return mix_in(self, settings, self.map(z, settings.labels_of(len(z))))
 
     def render(
         self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
@@ -376,7 +285,50 @@ class Generator:
         from segan.runtime.editing import sweep, swept_slider
 
         chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
-        return sweep(self, self._settings(**options), seed, chosen, values, steps)
+        return sweep(self, self.settings(**options), seed, chosen, values, steps)
+
+    def sweep_grid(
+        self,
+        seed: int,
+        cols: Slider | str,
+        rows: Slider | str,
+        *,
+        col_values: Iterable[float] | None = None,
+        row_values: Iterable[float] | None = None,
+        steps: int = 9,
+        row_steps: int = 5,
+        **options: Unpack[Options],
+    ) -> Images:
+        """Two sliders moved over their ranges, every value of one with every value of the other.
+
+        Both values replace the seed's own coordinates.
+
+        Args:
+            seed: integer from 0 to 4294967295.
+            cols: the slider that changes from column to column: a name, or ``L3N0D5``.
+            rows: the slider that changes from row to row.
+            col_values: values of ``cols``; None: ``steps`` of them over its range.
+            row_values: values of ``rows``; None: ``row_steps`` of them over its range.
+            steps: how many values, 2 or more, when ``col_values`` is None.
+            row_steps: how many values, 2 or more, when ``row_values`` is None.
+            **options: as in ``generate``.
+
+        Returns:
+            [len(row_values), len(col_values), H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names, or both sliders
+                are the same.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.editing import named_or_placed, sweep_grid
+
+        others, settings = options.get("sliders"), self.settings(**options)
+        across = named_or_placed(self.bundle, cols, others)
+        down = named_or_placed(self.bundle, rows, others)
+        return sweep_grid(
+            self, settings, seed, across, down, col_values, row_values, steps, row_steps
+        )
 
     def mix(
         self,
@@ -404,10 +356,10 @@ class Generator:
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        from segan.runtime.editing import mix
+        from segan.runtime import mixing
 
-        settings = self._settings(**options)
-        return mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
+        settings = self.settings(**options)
+        return mixing.mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
     def interpolate(
         self,
@@ -442,5 +394,5 @@ class Generator:
         """
         from segan.runtime.editing import interpolate, with_first_class
 
-        settings = self._settings(**with_first_class(options, classes))
+        settings = self.settings(**with_first_class(options, classes))
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop, classes)

@@ -55,6 +55,8 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         files: how images are stored: png, webp, jpeg, npz, zip or tar.
         quality: of webp and jpeg, else None.
         compress_level: of png, also within zip and tar, else None.
+        psi_layers: truncation strength of single layers, by their numbers.
+        mix: seeds that single layers are taken from, by the layers' numbers.
         encoder: what packed the images, with its version, or None for npz and older records.
         layout: of image files: ``flat``, or ``subfolders`` of 10,000 seeds.
         shard_size: images in a shard, or None.
@@ -79,6 +81,8 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     latents: str | None = None
     precision: str = "fp32"
     encoder: str | None = None
+    psi_layers: dict[str, float] = msgspec.field(default_factory=dict)
+    mix: dict[str, int] = msgspec.field(default_factory=dict)
 
     def differences(self, other: GenerationRecord) -> list[str]:
         """Which fields keep ``other`` out of this folder, as ``psi is 0.7 there, 1.0 here``."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.attributes import resolve_names
+from segan.runtime.by_layer import psi_by_layer, seed_by_layer
 from segan.runtime.classes import class_number
 from segan.runtime.errors import ConfigError
 from segan.runtime.images import IMAGE_FORMATS, ImageEncoding, ImageFormat
@@ -49,6 +50,8 @@ class BatchRequest:
         noise: ``const``, ``random`` or ``none``.
         class_index: class of a conditional generator, by name or number from 0.
         latents: given ones; seeds are then positions in them.
+        psi_layers: truncation strength of single layers, by ``0-1,3`` or a number.
+        mix: seeds that single layers take their styles from, by ``0-1,3`` or a number.
         format: ``png``, ``webp``, ``jpeg``: a file an image; ``npz``, ``zip``, ``tar``: shards.
         quality: of webp and jpeg, 1 to 100.
         compress_level: of png, 0 to 9.
@@ -66,6 +69,8 @@ class BatchRequest:
     noise: Literal["const", "random", "none"] = "const"
     class_index: int | str | None = None
     latents: Latents | None = None
+    psi_layers: Mapping[str | int, float] = field(default_factory=dict)
+    mix: Mapping[str | int, int] = field(default_factory=dict)
     format: BatchFormat = "png"
     quality: int = 95
     compress_level: int = 1
@@ -155,6 +160,10 @@ class BatchPlan:
             encoder=None if request.format == "npz" else request.encoding.encoder,
             layout="subfolders" if self._subfolders else "flat",
             shard_size=self._shard_size or None,
+            psi_layers={
+                str(layer): psi for layer, psi in psi_by_layer(manifest, request.psi_layers).items()
+            },
+            mix={str(layer): seed for layer, seed in seed_by_layer(manifest, request.mix).items()},
         )
 
     def parts(self) -> Iterator[Part]:
@@ -205,6 +214,8 @@ class BatchPlan:
             noise=request.noise,
             class_index=request.class_index,
             latents=request.latents,
+            psi_layers=request.psi_layers,
+            mix=request.mix,
         )
 
 

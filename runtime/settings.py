@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, SupportsIndex, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.by_layer import MixedLayers, PsiLayers, psi_by_layer, seed_by_layer
 from segan.runtime.classes import class_number, needs_class
 from segan.runtime.errors import ConfigError
 from segan.runtime.graphs import GraphInputs
@@ -37,6 +38,8 @@ class Options(TypedDict, total=False):
     class_index: int | str | None
     batch_size: int
     latents: Latents | None
+    psi_layers: PsiLayers | None
+    mix: MixedLayers | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +55,7 @@ class Settings:
         label: [c_dim] float32 one-hot class, None for an unconditional bundle.
         batch_size: images computed at once.
         latents: where given, seeds are positions in them.
+        mixed: layers whose styles and coordinates are another seed's, with that seed.
     """
 
     manifest: Manifest
@@ -62,15 +66,26 @@ class Settings:
     label: Array | None
     batch_size: int
     latents: Latents | None = None
+    mixed: Mapping[int, int] = field(default_factory=dict)
 
     def coords_of(self, seeds: Sequence[int]) -> Array:
         """ψ times the seeds' coordinates, plus the user's sliders.
 
-        Latents have their own coordinates, or zeros, which ψ leaves alone.
+        Latents have their own coordinates, or zeros, which ψ leaves alone. Mixed layers have their
+        seed's.
 
         Returns:
             [N, num_subspaces, coords_dim] float32.
         """
+        coords = self._unmixed_coords(seeds)
+        unmixed = replace(self, latents=None, mixed={})
+        for layer, seed in self.mixed.items():
+            rows = [number for number, s in enumerate(self.manifest.subspaces) if s.layer == layer]
+            if rows:
+                coords[:, rows] = unmixed.coords_of([seed])[:, rows]
+        return coords
+
+    def _unmixed_coords(self, seeds: Sequence[int]) -> Array:
         manifest = self.manifest
         if self.latents is not None and self.latents.coords is not None and self.sampled:
             return self.latents.coords[self.latents.rows(seeds)] + self.offsets
@@ -82,6 +97,8 @@ class Settings:
 
     def inputs_of(self, seeds: Sequence[int], constant: Array | None) -> GraphInputs:
         """What the images of seeds, or of positions in latents, are computed from.
+
+        Mixing styles takes the mapping network, so w of mixed layers is left to the generator.
 
         Args:
             seeds: one for each image.
@@ -143,6 +160,8 @@ def resolve_settings(
     class_index: int | str | None = None,
     batch_size: int = 16,
     latents: Latents | None = None,
+    psi_layers: PsiLayers | None = None,
+    mix: MixedLayers | None = None,
 ) -> Settings:
     """Checks the arguments of ``Generator.generate`` against a bundle.
 
@@ -159,9 +178,12 @@ def resolve_settings(
         )
     if latents is not None:
         latents.check(manifest)
+    psi_sites = psi_row(manifest.sites, psi, cutoff)
+    for layer, value in psi_by_layer(manifest, psi_layers).items():
+        psi_sites[[site.layer == layer for site in manifest.sites]] = value
     return Settings(
         manifest=manifest,
-        psi=psi_row(manifest.sites, psi, cutoff),
+        psi=psi_sites,
         sampled=coords == "sampled",
         offsets=slider_offsets(manifest, sliders),
         noise=noise,
@@ -171,6 +193,7 @@ def resolve_settings(
         else _one_hot(manifest, class_index),
         batch_size=check_count("batch_size", batch_size),
         latents=latents,
+        mixed=seed_by_layer(manifest, mix),
     )
 
 

@@ -1,6 +1,6 @@
 """The documentation holds: links lead somewhere, the reference is up to date, examples run.
 
-Every fenced bash and python block of README.md, docs/training.md and docs/generation.md is run, in
+Every fenced bash and python block of README.md and of the pages in RUN_AFTER_README is run, in
 order, in an empty folder, with nothing changed but what SHORTER states: less data, a shorter run,
 fewer images. Lines that begin with ``make`` or ``pip`` are not run; their targets and extras must
 exist.
@@ -28,7 +28,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TITLES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 #: Pages of docs/ whose blocks take what the README's blocks left.
-RUN_AFTER_README = ("training.md", "generation.md")
+RUN_AFTER_README = ("training.md", "generation.md", "atlas.md")
 
 #: What is run instead of a line, since training for minutes is no test: the same, shortened.
 SHORTER = {
@@ -41,6 +41,9 @@ SHORTER = {
     ),
     "segan generate faces.segan --seeds 0-999 -o tars --format tar": (
         "segan generate faces.segan --seeds 0-9 -o tars --format tar"
+    ),
+    "segan atlas faces.segan -o atlas": (
+        "segan atlas faces.segan -o atlas --seeds 0-1 --steps 3 --no-propose"
     ),
     "segan sweep faces.segan --at L2N0D1 --seeds 0-3 -o slider.gif": (
         "segan sweep faces.segan --at L2N0D1 --seeds 0-3 -o slider.gif --steps 3"

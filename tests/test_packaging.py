@@ -64,7 +64,7 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
         f"segan/{path.relative_to(ROOT).as_posix()}"
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.suffix in (".py", ".segan") or path.name == "py.typed"
+        if path.suffix in (".py", ".segan", ".html", ".css", ".js") or path.name == "py.typed"
     }
     assert held == expected
     assert "segan/__init__.py" not in held  # a namespace package: the rooms stand side by side

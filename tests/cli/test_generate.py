@@ -245,3 +245,53 @@ def test_a_noise_mode_that_can_change_nothing_is_said_so(
     done = segan_here("generate", toy_bundle, "--seeds", "0", "-o", "out", "--noise", "random")
     assert done.returncode == 0
     assert "--noise random changes nothing here" in done.stderr
+
+
+def test_sliders_psi_by_layer_mixing_and_noise_at_once(
+    segan_here: Segan, toy_bundle: Path, tmp_path: Path
+) -> None:
+    assert segan_here("name", toy_bundle, "L1N0D2", "smile").returncode == 0
+    edits = ("--attr", "smile=1.5", "--set", "L2N0D3=-1", "--psi", 0.8, "--noise", "random")
+    layers = ("--psi-layers", "0=0.5,2=1", "--mix", "0-1,2=17")
+    done = segan_here("generate", toy_bundle, "--seeds", "0-2", *edits, *layers)
+    assert done.returncode == 0, done.stderr
+    with load(toy_bundle) as generator:
+        images = generator.generate(
+            range(3),
+            psi=0.8,
+            psi_layers={0: 0.5, 2: 1.0},
+            mix={"0-2": 17},
+            sliders={"L1N0D2": 1.5, "L2N0D3": -1.0},
+            noise="random",
+        )
+    for seed, image in enumerate(images):
+        with Image.open(tmp_path / "out" / f"seed{seed:06d}.png") as found:
+            assert (np.asarray(found) == image).all()
+    record = json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert record["psi_layers"] == {"0": 0.5, "2": 1.0}
+    assert record["mix"] == {"0": 17, "1": 17, "2": 17}
+    done = segan_here("generate", toy_bundle, "--seeds", "0-2", *edits)
+    assert done.returncode == 2
+    assert "mix is {'0': 17, '1': 17, '2': 17} there, none here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--psi-layers", "0-1"), "expected LAYERS=PSI, 0-1=0.5"),
+        (("--psi-layers", "0=x"), "'x' is not a number"),
+        (("--psi-layers", "0=1,0=0.5"), "layers 0 are given twice"),
+        (("--psi-layers", "0=1.5"), "psi of layer 0 is 1.5; expected 0 to 1"),
+        (("--psi-layers", "7=1"), "layer is 7; expected 0 to 2"),
+        (("--mix", "17"), "expected LAYERS=SEED, 0-1=17"),
+        (("--mix", "0=1-3"), "1-3 is not one seed"),
+        (("--mix", "0=x"), "seeds"),
+        (("--mix", "9=1"), "layer is 9; expected 0 to 2"),
+    ],
+)
+def test_layers_that_cannot_be(
+    segan_here: Segan, toy_bundle: Path, words: tuple[str, str], message: str
+) -> None:
+    done = segan_here("generate", toy_bundle, "--seeds", 0, *words)
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -151,7 +151,7 @@ def test_one_name_is_swept_beside_another_that_is_set(
         (("--attr", "smile", "--at", "L0N0D0"), "--attr NAME exclude each other"),
         (("--attr", "smile", "--all"), "--attr NAME exclude each other"),
         (("--attr", "smile", "--dim", 1), "exclude each other"),
-        (("--attr", "smile", "--attr", "pose"), "exclude each other"),
+        (("--attr", "a", "--attr", "b", "--attr", "c"), "exclude each other"),
         (("--attr", "smile", "--set", "L1N0D2=1"), "L1N0D2 is swept"),
         (("--attr", "smile", "--attr", "smile=1"), "L1N0D2 is swept"),
         (("--attr", "simle"), "Did you mean smile?"),

@@ -1,0 +1,178 @@
+"""Names for sliders of a generator of the built-in faces, by a network that reads attributes.
+
+A slider gets the name of the attribute that it moves most when it moves it by one standard
+deviation or more and at most MAX_LEAKAGE of what it does is on other attributes. Each name is
+proposed once, for the slider with the least leakage.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segan.cli.progress import progress
+from segan.runtime.atlas.proposals import Proposal, accept
+from segan.runtime.errors import ConfigError, SeganError
+from segan.runtime.layout import Slider
+
+if TYPE_CHECKING:
+    from segan.runtime.generator import Generator
+
+#: Most sliders that are read: more would take longer than anybody waits for a name.
+MAX_SLIDERS = 200
+#: Largest share of a slider's effect on other attributes.
+MAX_LEAKAGE = 0.6
+_SEEDS, _STEPS = range(32), 5
+#: Larger images are averaged down to what the largest network reads.
+_LARGEST = 64
+_NETWORKS = "segan.train.metrics.shipped_attributes"
+
+
+def propose_names(generator: Generator, *, required: bool) -> tuple[dict[Slider, Proposal], str]:
+    """Names by slider, and a sentence that says how they came about, or why there are none.
+
+    Args:
+        generator: of the bundle.
+        required: whether the user asked for names; else nothing is an error.
+
+    Raises:
+        ConfigError: names were asked for, and cannot be proposed.
+    """
+    reason = _why_not(generator)
+    network = None
+    if reason is None:
+        network, reason = _network(min(generator.manifest.resolution, _LARGEST))
+    if reason is not None:
+        if required:
+            raise ConfigError(
+                f"no names can be proposed: {reason}. Leave --propose and --write-names out."
+            )
+        return {}, f"None were proposed: {reason}."
+    found = _read(generator, network)
+    return found, (
+        f"{len(found)} proposed by a network that reads the built-in faces' attributes, from "
+        f"{len(_SEEDS)} seeds; 'segan name' gives one, --write-names all."
+    )
+
+
+def give_names(
+    generator: Generator, proposals: dict[Slider, Proposal], copy: Path | None
+) -> tuple[Path, int]:
+    """Writes proposed names into the bundle, or into a copy; what has a name keeps it.
+
+    Returns:
+        (the bundle that has them, how many were given).
+
+    Raises:
+        ConfigError: the bundle ships with segan, and no copy was asked for.
+        OutputError: it cannot be written.
+    """
+    from segan.runtime.attributes import read_attributes
+    from segan.runtime.attributes_editing import write_attributes
+
+    bundle = generator.bundle
+    attributes, given = accept(generator.manifest, read_attributes(bundle), proposals)
+    if not given and copy is None:
+        return bundle.path, 0
+    return write_attributes(bundle, attributes, copy), len(given)
+
+
+def _why_not(generator: Generator) -> str | None:
+    """Why no names can be proposed for this bundle; None when they can."""
+    manifest = generator.manifest
+    checkpoint = manifest.provenance.get("checkpoint")
+    data = checkpoint.get("data") if isinstance(checkpoint, dict) else None
+    if data != "faces":
+        known = f"is {data!r}" if isinstance(data, str) else "is not stated"
+        return f"names are known for the built-in faces only, and this generator's data {known}"
+    if manifest.img_channels != 3:
+        return f"images have {manifest.img_channels} channels, and the network reads RGB"
+    count = sum(subspace.dims for subspace in manifest.subspaces)
+    if count > MAX_SLIDERS:
+        return f"the bundle has {count} sliders, and at most {MAX_SLIDERS} are read"
+    return None
+
+
+def _network(resolution: int) -> tuple[Any, str | None]:
+    """The network that reads attributes, or why there is none."""
+    try:
+        networks = importlib.import_module(_NETWORKS)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.startswith("segan."):
+            return None, "this segan has no network that reads the faces' attributes"
+        return None, f"{missing} is not installed (pip install 'segan[train]')"
+    try:
+        return networks.shipped_attribute_network(resolution), None
+    except SeganError as error:
+        return None, str(error).rstrip(".")
+
+
+def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
+    from segan.train.metrics.control import control_scores
+    from segan.train.metrics.slider_effects import measure_slider
+
+    images = _SeedImages(generator, _SEEDS)
+    effects = {}
+    ranges = {
+        Slider(subspace.layer, subspace.index, dim): (row, subspace.low, subspace.high)
+        for row, subspace in enumerate(generator.manifest.subspaces)
+        for dim in range(subspace.dims)
+    }
+    with progress(len(ranges), "sliders", "reading attributes") as bar:
+        for slider, (row, low, high) in ranges.items():
+
+            def render(
+                _seeds: Sequence[int], value: float, row: int = row, dim: int = slider.dim
+            ) -> Any:
+                return images.at(row, dim, value)
+
+            values = [float(value) for value in np.linspace(low, high, _STEPS)]
+            effects[str(slider)] = measure_slider(render, network, _SEEDS, values)
+            bar.update()
+    proposals = {}
+    for name, score in control_scores(effects).controlled(MAX_LEAKAGE).items():
+        if score.dead:
+            continue
+        proposals[Slider.parse(score.slider)] = Proposal(
+            name=name,
+            confidence=1 - score.leakage,
+            sign=-1 if score.effect < 0 else 1,
+            reason=f"moves {name} by {abs(score.effect):.2g} standard deviations; "
+            f"{score.leakage:.0%} of what it does is on other attributes",
+        )
+    return proposals
+
+
+class _SeedImages:
+    """The seeds' images with a slider at a value, the classes in turn as the atlas shows them."""
+
+    def __init__(self, generator: Generator, seeds: Sequence[int]) -> None:
+        self._generator = generator
+        classes = generator.manifest.c_dim
+        # (the seeds' places, their settings, w, coordinates), for each class.
+        self._parts = []
+        for label in range(max(1, min(classes, len(seeds)))):
+            places = range(label, len(seeds), max(1, classes))
+            own = [seeds[place] for place in places]
+            settings = generator.settings(class_index=label if classes else None)
+            w, coords = generator.map_seeds(own, settings), settings.coords_of(own)
+            self._parts.append((places, own, settings, w, coords))
+
+    def at(self, row: int, dim: int, value: float) -> Any:
+        """Images [N, 3, R, R] float32 in [-1, 1], no larger than the network reads."""
+        import torch
+
+        count = sum(len(places) for places, *_ in self._parts)
+        images = np.empty((count, *self._generator.image_shape), np.uint8)
+        for places, own, settings, w, coords in self._parts:
+            moved = coords.copy()
+            moved[:, row, dim] = value
+            images[places] = self._generator.render(w, moved, own, settings)
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        factor = pixels.shape[-1] // _LARGEST
+        return torch.nn.functional.avg_pool2d(pixels, factor) if factor > 1 else pixels

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segan.runtime.attributes import read_attributes
+from segan.runtime.bundle import open_bundle
+
+Segan = Callable[..., subprocess.CompletedProcess[str]]
+
+QUICK = ("--seeds", "0-2", "--steps", 3)
+
+
+def test_an_atlas_as_typed(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
+    assert segan_here("name", toy_bundle, "L1N0D2", "smile", "--range", "-1,2").returncode == 0
+    done = segan_here("atlas", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "bundle: toy.segan" in done.stderr
+    assert "names: None were proposed: names are known for the built-in faces only" in done.stderr
+    # Every strength of each slider for each seed, and the seeds themselves.
+    assert f"measuring: {16 * 3 * 3 + 3}/{16 * 3 * 3 + 3} images" in done.stderr
+    assert "atlas/index.html: 16 sliders, 0 dead, 1 near-duplicate." in done.stdout
+    assert "next: open atlas/index.html in a browser" in done.stdout
+    page = (tmp_path / "atlas" / "index.html").read_text(encoding="utf-8")
+    assert "segan sweep toy.segan --attr smile" in re.sub("</?span>", "", page)
+    # The page's own advice works.
+    assert segan_here("sweep", "toy.segan", "--attr", "smile", "--steps", 2).returncode == 0
+    words = ("name", "toy.segan", "L1N0D2", "smile", "--range=-1,2")
+    assert segan_here(*words).returncode == 0
+    assert segan_here("atlas", *QUICK).returncode == 0  # replaces it
+
+
+def test_json_holds_the_figures(segan_here: Segan, toy_bundle_zip: Path, tmp_path: Path) -> None:
+    done = segan_here("atlas", toy_bundle_zip, *QUICK, "--max", 4, "-o", "a b", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["page"] == "a b/index.html"
+    assert [entry["rank"] for entry in found["sliders"]] == [1, 2, 3, 4]
+    assert found["left_out"] == 15
+    assert found["classes"] == ["circle", "square", "star"]
+    written = json.loads((tmp_path / "a b" / "atlas.json").read_text())
+    assert {key: found[key] for key in written} == written
+    page = (tmp_path / "a b" / "index.html").read_text(encoding="utf-8")
+    assert "--class circle" in re.sub("</?span>", "", page)
+
+
+def test_hidden_sliders(segan_here: Segan, toy_bundle: Path) -> None:
+    assert segan_here("name", toy_bundle, "L1N0D2", "smile", "--hide").returncode == 0
+    done = segan_here("atlas", toy_bundle, *QUICK)
+    assert "15 sliders, 0 dead, 1 near-duplicate, 1 hidden (--hidden)." in done.stdout
+    done = segan_here("atlas", toy_bundle, *QUICK, "--hidden")
+    assert "16 sliders" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seeds", 3), "there are 1 seeds"),
+        (("--steps", 2), "steps is 2; expected 3 or more"),
+        (("--max", 0), "max_sliders is 0"),
+        (("--psi", 2), "psi is 2; expected 0 to 1"),
+        (("--class", 1), "has no classes"),
+        (("--copy", "c.segan"), "--copy belongs to --write-names"),
+        (("--write-names", "--no-propose"), "exclude each other"),
+        (("--propose",), "no names can be proposed: names are known for the built-in faces only"),
+        (("--write-names",), "no names can be proposed"),
+    ],
+)
+def test_wrong_use(
+    segan_here: Segan, toy_bundle: Path, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    done = segan_here("atlas", toy_bundle, "--seeds", "0-1", *words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "atlas").exists()
+
+
+def test_what_cannot_be_drawn(
+    segan_here: Segan, toy_bundle: Path, toy_bundle_plain: Path, tmp_path: Path
+) -> None:
+    done = segan_here("atlas", toy_bundle_plain)
+    assert done.returncode == 2
+    assert "segan directions" in done.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    done = segan_here("atlas", toy_bundle, "-o", "mine")
+    assert done.returncode == 1
+    assert "mine exists and is not an atlas" in done.stderr
+
+
+# Names, proposed by a network that stands in for the one that ships.
+
+
+@pytest.fixture
+def faces_bundle(toy_bundle: Path) -> Path:
+    """The toy, whose data claims to be the built-in faces."""
+    manifest = json.loads((toy_bundle / "manifest.json").read_bytes())
+    manifest["provenance"]["checkpoint"] = {"data": "faces"}
+    (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
+    return toy_bundle
+
+
+@pytest.fixture
+def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A network that calls the mean of red ``smile``; the resolutions that it was asked for."""
+    torch = pytest.importorskip("torch", reason="the network is PyTorch's")
+    from segan.train.metrics.attributes import OUTPUTS, READINGS
+
+    smile = next(reading for reading in READINGS if reading.name == "smile")
+
+    class Red(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def features(self, images: Any) -> Any:
+            return images[:, :1].mean((2, 3))
+
+        def head(self, features: Any) -> Any:
+            outputs = torch.zeros(len(features), OUTPUTS)
+            outputs[:, smile.start] = -40 * features[:, 0]
+            return outputs
+
+        def forward(self, images: Any) -> Any:
+            return self.head(self.features(images))
+
+    asked: list[int] = []
+
+    def shipped_attribute_network(resolution: int) -> Red:
+        asked.append(resolution)
+        return Red()
+
+    module = ModuleType("shipped_attributes")
+    module.shipped_attribute_network = shipped_attribute_network  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "segan.train.metrics.shipped_attributes", module)
+    return asked
+
+
+def test_names_are_proposed_and_written(
+    segan_here: Segan, faces_bundle: Path, reads_red: list[int]
+) -> None:
+    done = segan_here("atlas", faces_bundle, *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    assert reads_red == [16]
+    found = json.loads(done.stdout)
+    proposed = {e["slider"]: e["proposal"] for e in found["sliders"] if e["proposal"]}
+    ((slider, proposal),) = proposed.items()
+    assert proposal["name"] == "smile"
+    assert proposal["confidence"] == 1
+    assert "standard deviations; 0% of what it does" in proposal["reason"]
+    assert found["named"] == 0
+    assert read_attributes(open_bundle(faces_bundle)) == ()
+
+    done = segan_here("atlas", faces_bundle, *QUICK, "--write-names")
+    assert done.returncode == 0, done.stderr
+    assert f"{faces_bundle}: 1 sliders named." in done.stdout
+    (entry,) = read_attributes(open_bundle(faces_bundle))
+    assert (entry.name, str(entry.slider), entry.sign) == ("smile", slider, proposal["sign"])
+    assert segan_here("sweep", faces_bundle, "--attr", "smile", "--steps", 2).returncode == 0
+    # A name that is there is not given again.
+    done = segan_here("atlas", faces_bundle, *QUICK, "--write-names", "--json")
+    assert json.loads(done.stdout)["named"] == 0
+
+
+def test_the_sign_makes_more_of_the_name_more_of_it(
+    segan_here: Segan, faces_bundle: Path, reads_red: list[int]
+) -> None:
+    from segan.runtime.generator import load
+
+    assert segan_here("atlas", faces_bundle, *QUICK, "--write-names").returncode == 0
+    with load(faces_bundle) as generator:
+        strips = [generator.sweep(seed, attr="smile", steps=2) for seed in range(16)]
+    # The network's smile is less red.
+    low, high = (np.mean([strip[end, ..., 0] for strip in strips]) for end in (0, 1))
+    assert high < low
+
+
+def test_names_go_into_a_copy(
+    segan_here: Segan, faces_bundle: Path, reads_red: list[int], tmp_path: Path
+) -> None:
+    before = hashlib.sha256((faces_bundle / "manifest.json").read_bytes()).hexdigest()
+    words = ("--write-names", "--copy", "named.segan")
+    done = segan_here("atlas", faces_bundle, *QUICK, *words)
+    assert done.returncode == 0, done.stderr
+    assert [a.name for a in read_attributes(open_bundle(tmp_path / "named.segan"))] == ["smile"]
+    assert hashlib.sha256((faces_bundle / "manifest.json").read_bytes()).hexdigest() == before
+    page = (tmp_path / "atlas" / "index.html").read_text("utf-8")
+    assert "segan sweep named.segan --attr smile" in re.sub("</?span>", "", page)
+
+
+def test_no_network_is_said(
+    segan_here: Segan, faces_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from segan.cli import atlas_proposals
+
+    for missing, words in (
+        ("torhc", "torhc is not installed (pip install 'segan[train]')"),
+        ("segan.train.metrics.no_such", "this segan has no network"),
+    ):
+        monkeypatch.setattr(atlas_proposals, "_NETWORKS", missing)
+        done = segan_here("atlas", faces_bundle, *QUICK)
+        assert done.returncode == 0, done.stderr
+        assert f"None were proposed: {words}" in done.stderr
+        page = (tmp_path / "atlas" / "index.html").read_text("utf-8")
+        assert "Names: None were proposed" in page
+        done = segan_here("atlas", faces_bundle, *QUICK, "--propose")
+        assert done.returncode == 2
+        assert words in done.stderr
+    assert segan_here("atlas", faces_bundle, *QUICK, "--no-propose").stderr.count("proposed") == 0
+
+
+def test_the_shipped_bundle_is_not_changed(segan_here: Segan) -> None:
+    done = segan_here("atlas", "--write-names")
+    assert done.returncode == 2
+    assert "ships with segan, and is not changed; expected --copy " in done.stderr
