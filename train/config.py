@@ -385,6 +385,14 @@ def decode_config(data: bytes) -> TrainConfig:
 
 def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Settings that differ, as ``subspace.dims: 6, now 4``."""
+    before, after = flat_settings(old), flat_settings(new)
+    return [
+        f"{key}: {before[key]}, now {after[key]}" for key in before if before[key] != after[key]
+    ]
+
+
+def flat_settings(config: TrainConfig) -> dict[str, Any]:
+    """Every setting by its full name, such as ``subspace.dims``."""
 
     def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
@@ -395,7 +403,4 @@ def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
             }
         return {prefix[:-1]: value}
 
-    before, after = flatten(msgspec.to_builtins(old)), flatten(msgspec.to_builtins(new))
-    return [
-        f"{key}: {before[key]}, now {after[key]}" for key in before if before[key] != after[key]
-    ]
+    return flatten(msgspec.to_builtins(config))

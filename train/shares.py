@@ -6,9 +6,49 @@ groups of g, sample i belongs to group i mod (n / g). So a share is made of whol
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from segan.runtime.errors import ConfigError
+from segan.train.config import TrainConfig
+
+
+class Division(NamedTuple):
+    """The micro-batches of one process, as positions in the batch, int64.
+
+    Attributes:
+        batch: of the batch.
+        path_length: of the path length penalty's smaller batch; empty where there is none.
+        parts: how many there are of each in all processes.
+    """
+
+    batch: list[torch.Tensor]
+    path_length: list[torch.Tensor]
+    parts: int
+
+
+def path_length_batch(config: TrainConfig) -> int:
+    """Images of the path length penalty."""
+    return max(config.batch_size // config.pl_batch_shrink, 1)
+
+
+def divide(config: TrainConfig, rank: int, size: int) -> Division:
+    """The micro-batches of process ``rank`` of ``size``.
+
+    Raises:
+        ConfigError: the batch cannot be divided like that.
+    """
+    n = config.batch_size
+    share = n // size
+    micros = -(-share // (config.compute.micro_batch or max(share, 1)))
+    parts = size * max(micros, 1)
+    mine = slice(rank * micros, (rank + 1) * micros)
+    batch = batch_shares(n, parts, config.network.mbstd_group)[mine]
+    path_length: list[torch.Tensor] = []
+    if config.pl_interval and config.pl_weight > 0:
+        path_length = strided_shares(path_length_batch(config), parts)[mine]
+    return Division(batch, path_length, parts)
 
 
 def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:

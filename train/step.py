@@ -34,7 +34,7 @@ from segan.train.losses import (
 )
 from segan.train.phase_clock import PhaseClock
 from segan.train.precision import allow_tf32, set_precision
-from segan.train.shares import batch_shares, strided_shares
+from segan.train.shares import divide, path_length_batch
 from segan.train.streams import STEP, WEIGHTS, torch_random
 from segan.train.subspace import orthonormality_penalty
 
@@ -170,23 +170,13 @@ class TrainingState:
 
     def _divide(self) -> None:
         """Finds this process's samples of a batch, and their micro-batches."""
-        config, world = self.config, self.world
-        n, group = config.batch_size, config.network.mbstd_group
-        share = n // world.size
-        micro = config.compute.micro_batch or share
-        micros = -(-share // micro)
-        parts = world.size * micros
-        mine = slice(world.rank * micros, (world.rank + 1) * micros)
-        divided = batch_shares(n, parts, group)[mine]
+        division = divide(self.config, self.world.rank, self.world.size)
         #: Positions in the batch of the images that this process computes, int64.
-        self.share = torch.cat(divided)
-        self._micros = [part.to(self.device) for part in divided]
-        self._num_pl = max(n // config.pl_batch_shrink, 1)
-        self._pl_micros: list[torch.Tensor] = []
-        if config.pl_interval and config.pl_weight > 0:
-            pl_shares = strided_shares(self._num_pl, parts)[mine]
-            self._pl_micros = [part.to(self.device) for part in pl_shares]
-        self._scale = 1 / parts
+        self.share = torch.cat(division.batch)
+        self._micros = [part.to(self.device) for part in division.batch]
+        self._num_pl = path_length_batch(self.config)
+        self._pl_micros = [part.to(self.device) for part in division.path_length]
+        self._scale = 1 / division.parts
 
     def train_step(
         self,

@@ -21,7 +21,8 @@ from segan.train.checkpoint import (
 )
 from segan.train.config import TrainConfig
 from segan.train.dataset import ImageDataset, build_dataset
-from segan.train.loop import Trainer, resume_point
+from segan.train.loop import Trainer
+from segan.train.resume import resume_point
 from segan.train.run_folder import new_run_folder, read_config, read_log
 from segan.train.sample_sheets import seed_images
 from segan.train.scoring import CheckpointScore
