@@ -13,6 +13,7 @@ so that the others notice.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -102,10 +103,14 @@ class World:
             for part, size in zip(parts, sizes, strict=True)
         ]
 
-    def together(self, act: Callable[[], T]) -> T:
+    def together(self, act: Callable[[], T], *, name_rank: bool = True) -> T:
         """Runs ``act`` in every process; an error in one ends all of them, and is told once.
 
         ``act`` itself must not call this object.
+
+        Args:
+            act: what to do.
+            name_rank: whether the error of one process says which.
 
         Raises:
             SeganError: as ``act``, or as ``act`` in the first process that failed.
@@ -123,7 +128,7 @@ class World:
             return result  # type: ignore[return-value]  # there was no error
         told = found[failed[0]]
         if error is not None and (self.rank == failed[0] or found[self.rank] != told):
-            if isinstance(error, SeganError) and len(failed) < self.size:
+            if isinstance(error, SeganError) and len(failed) < self.size and name_rank:
                 error.args = (f"rank {self.rank} of {self.size}: {error}",)
             raise error
         text = (
@@ -133,7 +138,7 @@ class World:
 
     def first(self, act: Callable[[], T]) -> T | None:
         """Runs ``act`` in the first process alone; None in the others. Errors as ``together``."""
-        return self.together(lambda: act() if self.is_first else None)
+        return self.together(lambda: act() if self.is_first else None, name_rank=False)
 
     def told_by(self, rank: int, error: SeganError) -> SeganError:
         """Marks an error that all processes raise, so that the user reads it once."""
@@ -153,7 +158,7 @@ class World:
             )
             raise RankError(
                 f"rank {self.rank} of {self.size} cannot go on: another process of the run {what} "
-                f"({_first_line(error)})."
+                f"({_reason(error)})."
             ) from error
 
 
@@ -169,8 +174,10 @@ def _error(name: str, text: str) -> SeganError:
     return RankError(f"{text} ({name})")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
+def _reason(error: Exception) -> str:
+    """The first sentence of what torch says, without the place in its source."""
+    text = re.sub(r"^\[[^\]]*\]\s*", "", str(error).strip().partition("\n")[0])
+    return text.partition(". ")[0].rstrip(".")
 
 
 @contextlib.contextmanager
@@ -198,7 +205,7 @@ def joined(place: Place, patience_s: float = PATIENCE_S) -> Iterator[World]:
         )
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
         raise RankError(
-            f"rank {place.rank} of {place.size} did not meet the others ({_first_line(error)}). "
+            f"rank {place.rank} of {place.size} did not meet the others ({_reason(error)}). "
             "Start all processes with one launcher, and see that MASTER_ADDR and MASTER_PORT name "
             "a machine and a free port there that all can reach."
         ) from error
