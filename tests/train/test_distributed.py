@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,10 +22,12 @@ from segan.train.agreement import checksum
 from segan.train.checkpoint import list_checkpoints, read_meta
 from segan.train.distributed import ALONE, joined
 from segan.train.launch import Place
+from segan.train.loop import Trainer
 from segan.train.run_folder import read_log
+from segan.train.state_tensors import training_tensors
 from segan.train.streams import DataOrder
 from segan.train.tensors import read_tensors
-from tests.train.rank_scenarios import BATCH, SETTINGS, WHOLE, data, finish, gradients, train
+from tests.train.rank_scenarios import BATCH, CPU, SETTINGS, WHOLE, data, finish, gradients, train
 
 RUN = "00000-squares-mode2-paper"
 
@@ -135,6 +138,22 @@ class TestTwoProcesses:
                 one = read_tensors(checkpoint / file)
                 two = read_tensors(resumed / "checkpoints" / checkpoint.name / file)
                 assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+    def test_one_process_goes_on_with_the_run_of_two(self, pair: Pair, tmp_path: Path) -> None:
+        """And ends where the two would have, but for rounding."""
+        run = shutil.copytree(pair.folder / "stopped" / RUN, tmp_path / RUN)
+        checkpoint = run / "checkpoints" / f"nimg{3 * BATCH:08d}"
+        trainer = Trainer(
+            run, WHOLE, data(), device=CPU, checkpoint=checkpoint, tensorboard=False, pictures=False
+        )
+        finish(trainer, stop_after=1)
+        assert trainer.state.cur_nimg == 4 * BATCH
+        expected = read_tensors(
+            pair.folder / "whole" / RUN / "checkpoints/nimg00000064/training.safetensors"
+        )
+        for name, value in training_tensors(trainer.state).items():
+            if "exp_avg" not in name:
+                torch.testing.assert_close(value, expected[name], rtol=1e-2, atol=2e-3, msg=name)
 
     @pytest.mark.parametrize(
         ("name", "kind", "text", "teller"),
