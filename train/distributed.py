@@ -131,9 +131,9 @@ class World:
             if isinstance(error, SeganError) and len(failed) < self.size and name_rank:
                 error.args = (f"rank {self.rank} of {self.size}: {error}",)
             raise error
-        text = (
-            told[1] if len(failed) == self.size else f"rank {failed[0]} of {self.size}: {told[1]}"
-        )
+        text = told[1]
+        if len(failed) < self.size and name_rank:
+            text = f"rank {failed[0]} of {self.size}: {text}"
         raise self.told_by(failed[0], _error(told[0], text)) from error
 
     def first(self, act: Callable[[], T]) -> T | None:
@@ -194,6 +194,10 @@ def joined(place: Place, patience_s: float = PATIENCE_S) -> Iterator[World]:
     if place.size == 1:
         yield ALONE
         return
+    # Optimisers import it. Where that happens first within a group, torch holds on to the group for
+    # ever, whose threads then now and then abort the process when Python has ended (torch 2.13).
+    import torch._dynamo
+
     gpu = torch.cuda.is_available() and dist.is_nccl_available()
     try:
         dist.init_process_group(

@@ -1,8 +1,9 @@
 """What test_distributed.py runs in two processes: a program, started once for each rank.
 
-    RANK=… WORLD_SIZE=2 MASTER_ADDR=… MASTER_PORT=… python rank_scenarios.py FOLDER
+    RANK=… WORLD_SIZE=2 MASTER_ADDR=… MASTER_PORT=… python rank_scenarios.py FOLDER PORT
 
-Each scenario leaves what it found in FOLDER/rank<r>.json, or tensors beside it.
+Each scenario leaves what it found in FOLDER/rank<r>.json, or tensors beside it. For the last one the
+processes part and meet again, at PORT.
 """
 
 from __future__ import annotations
@@ -160,6 +161,12 @@ def told(act: Any) -> list[Any]:
     return []
 
 
+def gloo_threads() -> list[str]:
+    """Threads of torch's process groups in this process. Linux only; elsewhere none are seen."""
+    tasks = Path("/proc/self/task").glob("*/comm")
+    return [name for name in (task.read_text().strip() for task in tasks) if "gloo" in name]
+
+
 #: Settings of a run in which everything takes part.
 WHOLE = config(c_dim=2, augment=ADA, mirror=True)
 
@@ -274,17 +281,20 @@ def main() -> None:
         for name, settings in SETTINGS.items():
             write_tensors(folder / f"{mine}-{name}.safetensors", gradients(settings, world))
         found = runs(folder, world) | errors(folder, world) | failing_runs(folder, world)
+    found["threads"] = gloo_threads()
+
+    def leave() -> None:
+        (folder / f"{mine}.json").write_text(json.dumps(found))
+        os._exit(0)  # as a kill: nothing is closed, nobody is told
+
+    def lose() -> None:
+        for number, _ in enumerate(trainer.steps(), 1):
+            if number == 5 and world.rank == 1:
+                leave()
+
+    os.environ["MASTER_PORT"] = sys.argv[2]
+    with joined(find_place(), patience_s=120) as world:
         trainer = train(folder / "gone", config(), world, pictures=False)
-
-        def lose() -> None:
-            for number, _ in enumerate(trainer.steps(), 1):
-                if number == 5 and world.rank == 1:
-                    leave()
-
-        def leave() -> None:
-            (folder / f"{mine}.json").write_text(json.dumps(found))
-            os._exit(0)  # as a kill: nothing is closed, nobody is told
-
         found["gone"] = told(lose)
         leave()
 

@@ -66,7 +66,9 @@ def start_ranks(*words: str | Path, cwd: Path) -> list[subprocess.Popen[str]]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("pair")
     script = Path(__file__).with_name("rank_scenarios.py")
-    processes = start_ranks("-W", "error::UserWarning", script, folder, cwd=folder)
+    processes = start_ranks(
+        "-W", "error::UserWarning", script, folder, f"{free_port()}", cwd=folder
+    )
     output = [process.communicate(timeout=300) for process in processes]
     first = folder / "rank0.json"
     assert first.is_file(), output
@@ -231,6 +233,10 @@ class TestTwoProcesses:
             assert found[name][0] == kind
             assert found[name][2] == (rank == 1)
             assert re.search(text, found[name][1]), found[name][1]
+
+    def test_no_thread_of_the_group_outlives_it(self, pair: Pair) -> None:
+        """One that needs Python when Python has ended aborts the process."""
+        assert [found["threads"] for found in pair.found] == [[], []]
 
     def test_a_process_that_dies_ends_the_other_with_the_way_on(self, pair: Pair) -> None:
         kind, said, elsewhere = pair.found[0]["gone"]
