@@ -78,7 +78,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="How the layers' images are joined.",
 )
-@click.option("--batch-size", type=int, help="Images per step.  [default: preset's]")
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Images per step, of all processes together.  [default: preset's]",
+)
 @click.option("--learning-rate", type=float, help="Adam's.  [default: preset's]")
 @click.option("--r1-gamma", type=float, help="Weight of R1.  [default: preset's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and all draws.")
@@ -152,7 +156,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder in which the run's folder is made.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or cuda:N.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, or cuda:N. Of several processes on a machine each takes its own GPU.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each tick.")
 def command(
     data: Path | None,

@@ -2,8 +2,8 @@
 
     RANK=… WORLD_SIZE=2 MASTER_ADDR=… MASTER_PORT=… python rank_scenarios.py FOLDER PORT
 
-Each scenario leaves what it found in FOLDER/rank<r>.json, or tensors beside it. For the last one the
-processes part and meet again, at PORT.
+Each scenario leaves what it found in FOLDER/rank<r>.json, or tensors beside it. For the last one
+the processes part and meet again, at PORT.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -181,8 +182,8 @@ def runs(folder: Path, world: World) -> dict[str, Any]:
         seen.append(real.mean((1, 2, 3)))
         return original(real, *others)
 
-    trainer.state.train_step = spy  # type: ignore[method-assign]
-    found: dict[str, Any] = {"written": finish(trainer)}
+    with patch.object(trainer.state, "train_step", spy):
+        found: dict[str, Any] = {"written": finish(trainer)}
     found["means"] = torch.stack(seen).tolist()
     found["share"] = trainer.state.share.tolist()
     stopped = train(folder / "stopped", WHOLE, world, pictures=False)
@@ -268,9 +269,9 @@ def failing_runs(folder: Path, world: World) -> dict[str, Any]:
     def full(*_args: Any, **_rest: Any) -> Path:
         raise OutputError(f"cannot write {folder / 'full'}: the disk is full.")
 
-    original, loop.save_checkpoint = loop.save_checkpoint, full
-    found["full"] = told(lambda: finish(train(folder / "full", config(), world, pictures=False)))
-    loop.save_checkpoint = original
+    with patch.object(loop, "save_checkpoint", full):
+        on_full_disk = train(folder / "full", config(), world, pictures=False)
+        found["full"] = told(lambda: finish(on_full_disk))
     return found
 
 
