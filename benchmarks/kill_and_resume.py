@@ -33,11 +33,21 @@ from segan.train.checkpoint import GENERATOR, TRAINING, list_checkpoints, read_m
 from segan.train.run_folder import read_log
 from segan.train.tensors import read_tensors
 
-#: 60 steps at 8², with a checkpoint every 5.
-SMALL = [
-    *("--faces", "64", "--resolution", "8", "--batch-size", "4", "--kimg", "0.24"),
-    *("--snapshot-kimg", "0.02", "--metric-images", "32", "--seed", "3"),
-]
+#: A run at 8².
+SMALL = ["--faces", "64", "--resolution", "8", "--metric-images", "32", "--seed", "3"]
+#: Its steps, the steps between checkpoints, and the images that each process computes in a step.
+STEPS, SNAPSHOT, SHARE = 60, 5, 4
+
+
+def lengths(ranks: int) -> list[str]:
+    """Options that give as many steps for any number of processes."""
+    batch = SHARE * ranks
+    return [
+        *("--batch-size", f"{batch}", "--kimg", f"{STEPS * batch / 1000}"),
+        *("--snapshot-kimg", f"{SNAPSHOT * batch / 1000}"),
+    ]
+
+
 #: Seconds that the other ranks have to notice that one died, before they are killed too.
 PATIENCE = 120.0
 
@@ -217,7 +227,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        args = [*SMALL, *options.train]
+        args = [*SMALL, *lengths(options.ranks), *options.train]
         whole = Run(folder / "whole", args, options.ranks)
         start = time.monotonic()
         whole.start()

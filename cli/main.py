@@ -125,7 +125,8 @@ def run(args: list[str] | None = None) -> int:
     except SeganError as error:
         if debug:
             raise
-        click.echo(f"segan: {error}", err=True)
+        if not error.told_elsewhere:
+            click.echo(f"segan: {error}", err=True)
         return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
         if debug:

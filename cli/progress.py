@@ -21,7 +21,12 @@ class Progress(Protocol):
 
 @contextlib.contextmanager
 def progress(
-    total: float | None, unit: str, description: str, *, stream: TextIO | None = None
+    total: float | None,
+    unit: str,
+    description: str,
+    *,
+    stream: TextIO | None = None,
+    quiet: bool = False,
 ) -> Iterator[Progress]:
     """Shows how far long work has come, with its rate and the remaining time.
 
@@ -30,7 +35,11 @@ def progress(
         unit: what is counted, such as ``images`` or ``kimg``.
         description: what is going on, such as ``generating``.
         stream: where to show it; None is stderr, so that stdout stays for results.
+        quiet: show nothing, in a process whose work another one shows.
     """
+    if quiet:
+        yield _Bar(lambda _n=1: None)
+        return
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
         from tqdm import tqdm

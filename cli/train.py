@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import types
@@ -11,30 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.progress import progress
-from segan.cli.train_data import (
-    FACES_LABELS,
-    Faces,
-    faces_count,
-    open_images,
-    origin,
-    remembered_data,
-    shape_of,
-)
-from segan.cli.train_settings import configure, reconfigure, refuse_change
-from segan.runtime.errors import ConfigError
+from segan.cli.train_plan import find_device, lock, new_plan, old_plan, take_over
 
 if TYPE_CHECKING:
     from segan.train.dataset import ImageDataset
     from segan.train.loop import Trainer
 
-#: Resolution of the built-in faces for each preset, when none is given.
-_FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
-
 
 @click.command(
     epilog="Example: segan train --mode 2\n\n"
     "Example: segan train --data photos.zip --preset paper --kimg 5000\n\n"
-    "Example: segan train --resume runs/00000-faces-mode2-tiny --kimg 200"
+    "Example: segan train --resume runs/00000-faces-mode2-tiny --kimg 200\n\n"
+    "Example: torchrun --nproc-per-node 4 -m segan.cli train --data photos.zip --preset auto"
 )
 @click.option(
     "--data",
@@ -96,7 +85,11 @@ _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
     show_default=True,
     help="How the layers' images are joined.",
 )
-@click.option("--batch-size", type=int, help="Images per step.  [default: preset's]")
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Images per step, of all processes together.  [default: preset's]",
+)
 @click.option("--learning-rate", type=float, help="Adam's.  [default: preset's]")
 @click.option("--r1-gamma", type=float, help="Weight of R1.  [default: preset's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and all draws.")
@@ -170,7 +163,12 @@ _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
     show_default=True,
     help="Folder in which the run's folder is made.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or cuda:N.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, or cuda:N. Of several processes on a machine each takes its own GPU.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each tick.")
 def command(
     data: Path | None,
@@ -187,58 +185,68 @@ def command(
     Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and says how
     to go on. With --resume every setting is the run's own; --kimg may change its length,
     --keep-checkpoints what it keeps, and --batch-gpu how a batch is divided.
-    """
-    from segan.runtime.lock import locked
-    from segan.train.checkpoint import remove_leftovers
-    from segan.train.loop import Trainer, check_data_fits, resume_point
-    from segan.train.precision import fastest_precision
-    from segan.train.run_folder import new_run_folder
 
-    torch_device = _device(device)
+    On several GPUs or machines the same command is started once for each GPU, by torchrun (with -m
+    segan.cli train) or by Slurm's srun. The processes share each batch of --batch-size images.
+    """
+    from segan.train.agreement import check_same_start
+    from segan.train.distributed import joined
+    from segan.train.launch import find_place
+    from segan.train.loop import Trainer
+    from segan.train.run_folder import new_run_folder
+    from segan.train.shares import divide
+
     given = _given()
-    for values in (settings, given):
-        if values.get("precision") == "auto":
-            values["precision"] = fastest_precision(torch_device)
-    if data is None and "data_cache" in given and resume is None:
-        raise ConfigError(
-            "--data-cache is for --data; the built-in faces are drawn into memory. Leave it out."
-        )
-    if resume is not None:
-        if "runs" in given:
-            raise ConfigError(
-                f"--runs is where a new run is made, and --resume goes on in {resume}. "
-                "Leave one of them out."
+    with joined(find_place()) as world, contextlib.ExitStack() as held:
+        torch_device = world.together(lambda: find_device(device, world.place))
+        world.first(lambda: None if resume is None else take_over(resume, given, held))
+        quiet = not world.is_first
+        if resume is None:
+            plan = world.together(
+                lambda: new_plan(data, faces, data_cache, settings, given, torch_device, quiet)
             )
-        run, checkpoint, config = resume_point(resume)
-        config = reconfigure(given, config, run)
-        if "faces" in given:
-            refuse_change("faces", faces, faces_count(run), run)
-        dataset = remembered_data(run, data, data_cache)
-    else:
-        checkpoint, cond = None, settings["cond"]
-        if data is not None:
-            _refuse_faces_options(given)
-            source: Faces | Path = data
-            dataset = open_images(data, data_cache)
-            config = configure(settings, shape_of(dataset, cond))
         else:
-            resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
-            source = Faces(faces, resolution, FACES_LABELS if cond else None)
-            config = configure(settings, source.shape())
-            dataset = source.draw()  # only once the settings are known good
-        check_data_fits(config, dataset)
-        run = new_run_folder(runs, config, dataset.name, origin(source, dataset))
-    with locked(run, "another process is training in"):
-        remove_leftovers(run)
-        trainer = Trainer(run, config, dataset, device=torch_device, checkpoint=checkpoint)
+            plan = world.together(
+                lambda: old_plan(resume, data, faces, data_cache, given, torch_device, quiet)
+            )
+        config, dataset, checkpoint = plan.config, plan.dataset, plan.checkpoint
+        check_same_start(world, config, dataset, torch_device, checkpoint)
+        world.together(lambda: divide(config, world.rank, world.size))
+
+        def make() -> str:
+            made = new_run_folder(runs, config, dataset.name, plan.origin)
+            lock(made, held)
+            return str(made)
+
+        run = plan.run
+        if run is None:
+            run = Path(world.gather(world.first(make))[0])
+        trainer = Trainer(
+            run, config, dataset, device=torch_device, checkpoint=checkpoint, world=world
+        )
+        if world.is_first:
+            _introduce(trainer, config.preset, plan.ranks)
+        return _train(trainer, as_json)
+
+
+def _introduce(trainer: Trainer, preset: str, ranks: int | None) -> None:
+    """Says what is trained, and on what."""
+    config, dataset, size = trainer.config, trainer.dataset, trainer.world.size
+    processes = "" if size == 1 else f"{size} x "
+    click.echo(
+        f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²"
+        f"{_classes(dataset, config.network.c_dim)}; mode "
+        f"{config.subspace.mode} ({config.subspace.kind}), preset {preset}, "
+        f"{config.total_kimg:g} kimg, on {processes}{trainer.device.type}. "
+        f"Run: {trainer.run_folder}",
+        err=True,
+    )
+    if ranks is not None and ranks != size:
         click.echo(
-            f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²"
-            f"{_classes(dataset, config.network.c_dim)}; mode "
-            f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
-            f"{config.total_kimg:g} kimg, on {torch_device.type}. Run: {run}",
+            f"it was trained by {ranks} and goes on with {size} processes: the same gradients, "
+            "but for rounding",
             err=True,
         )
-        return _train(trainer, run, as_json)
 
 
 def _classes(dataset: ImageDataset, c_dim: int) -> str:
@@ -251,8 +259,9 @@ def _classes(dataset: ImageDataset, c_dim: int) -> str:
     return ""
 
 
-def _train(trainer: Trainer, run: Path, as_json: bool) -> int:
-    """Runs the loop under a progress bar; 130 when it was interrupted."""
+def _train(trainer: Trainer, as_json: bool) -> int:
+    """Runs the loop, under a progress bar in the first process; 130 when it was interrupted."""
+    tells = trainer.world.is_first
     interrupted = False
 
     def stop(_signum: int, _frame: types.FrameType | None) -> None:
@@ -260,14 +269,15 @@ def _train(trainer: Trainer, run: Path, as_json: bool) -> int:
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
-        click.echo("\nstopping after this step; once more to stop at once", err=True)
+        if tells:
+            click.echo("\nstopping after this step; once more to stop at once", err=True)
         trainer.request_stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     left = trainer.total_nimg - trainer.state.cur_nimg
     last: dict[str, Any] = {}
     try:
-        with progress(left / 1000, "kimg", "training") as bar:
+        with progress(left / 1000, "kimg", "training", quiet=not tells) as bar:
             for report in trainer.steps():
                 bar.update(report.images / 1000)
                 if report.entry is not None:
@@ -278,13 +288,21 @@ def _train(trainer: Trainer, run: Path, as_json: bool) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if interrupted:
+    if tells:
+        _conclude(trainer, left, last)
+    return 130 if trainer.stopped else 0
+
+
+def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
+    """Says how the run ended, and what comes next."""
+    run = trainer.run_folder
+    if trainer.stopped:
         click.echo(
             f"stopped at kimg {trainer.state.cur_nimg / 1000:g}; everything is saved. "
-            f"Go on: segan train --resume {run}",
+            f"Go on: {trainer.world.place.resume_command(run)}",
             err=True,
         )
-        return 130
+        return
     if left <= 0:
         click.echo(f"{run} is complete already; give a larger --kimg to go on.", err=True)
     if "dead_coords" in last:
@@ -293,7 +311,6 @@ def _train(trainer: Trainer, run: Path, as_json: bool) -> int:
             err=True,
         )
     click.echo(f"Samples and curves: {run}. Next: segan export {run}", err=True)
-    return 0
 
 
 def _warn(entry: dict[str, Any] | None) -> None:
@@ -315,20 +332,6 @@ def _warn(entry: dict[str, Any] | None) -> None:
         )
 
 
-def _refuse_faces_options(given: dict[str, Any]) -> None:
-    """Raises ConfigError for what only the built-in faces have."""
-    if "resolution" in given:
-        raise ConfigError(
-            "--resolution is for the built-in faces; with --data the resolution follows the "
-            "data. Leave one of them out."
-        )
-    if "faces" in given:
-        raise ConfigError(
-            "--faces is how many built-in faces to draw, and --data names other images. "
-            "Leave one of them out."
-        )
-
-
 def _given() -> dict[str, Any]:
     """The options that the user wrote, by name: those that stand at a default are left out."""
     context = click.get_current_context()
@@ -338,23 +341,3 @@ def _given() -> dict[str, Any]:
         for name, value in context.params.items()
         if context.get_parameter_source(name) is written
     }
-
-
-def _device(name: str) -> Any:
-    """The torch device. Raises: ConfigError."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:N.") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:N.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"--device is {name!r}, but this torch sees {torch.cuda.device_count()} CUDA devices. "
-            "Pass --device cpu."
-        )
-    return device

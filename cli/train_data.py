@@ -39,11 +39,12 @@ class Faces(NamedTuple):
             classes = label_names(self.labels)
         return {"resolution": self.resolution, "img_channels": 3, "c_dim": len(classes)}
 
-    def draw(self) -> ImageDataset:
-        """Draws them into memory. Raises: ConfigError, DataError."""
+    def draw(self, quiet: bool = False) -> ImageDataset:
+        """Draws them into memory, with a progress bar. Raises: ConfigError, DataError."""
         from segan.train.faces_dataset import faces_dataset
 
-        with progress(self.faces, "faces", f"drawing faces of {self.resolution}²") as bar:
+        words = f"drawing faces of {self.resolution}²"
+        with progress(self.faces, "faces", words, quiet=quiet) as bar:
             return faces_dataset(
                 self.faces, self.resolution, labels=self.labels, on_progress=bar.update
             )
@@ -80,13 +81,14 @@ def origin(source: Faces | Path, dataset: ImageDataset) -> dict[str, Any]:
     return where | {"fingerprint": dataset.fingerprint}
 
 
-def remembered_data(run: Path, data: Path | None, cache: str) -> ImageDataset:
+def remembered_data(run: Path, data: Path | None, cache: str, quiet: bool = False) -> ImageDataset:
     """The data that a run was started on.
 
     Args:
         run: its folder.
         data: where the user says that it lies now; None takes the place that the run remembers.
         cache: as in ``open_dataset``.
+        quiet: whether to show no progress.
 
     Raises:
         CheckpointError: data.json is missing or broken, or these are other images than then.
@@ -103,7 +105,7 @@ def remembered_data(run: Path, data: Path | None, cache: str) -> ImageDataset:
             ) from None
         record, source = {}, data
     source = source if data is None else data
-    dataset = source.draw() if isinstance(source, Faces) else open_images(source, cache)
+    dataset = source.draw(quiet) if isinstance(source, Faces) else open_images(source, cache)
     if record.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise CheckpointError(
             f"{dataset.name} holds other images or labels than when {run} was started. Pass the "

@@ -5,6 +5,7 @@
     ├── DataError         an image, a data set or its labels cannot be used
     ├── CheckpointError   a training run or checkpoint cannot be read or does not fit
     ├── TrainingError     training cannot go on
+    │   └── RankError     the processes that train together differ, or one of them is gone
     ├── ExportError       a bundle cannot be written from this checkpoint
     │   └── VerifyError   the bundle's images differ from the checkpoint's by more than allowed
     ├── BundleError       a bundle is missing, damaged, altered or of an unknown format
@@ -17,7 +18,13 @@ sentences: ``psi is 1.8; expected 0 to 1. Pass --psi 0.7.``
 
 
 class SeganError(Exception):
-    """The root: catch this to catch everything that segan raises on purpose."""
+    """The root: catch this to catch everything that segan raises on purpose.
+
+    Attributes:
+        told_elsewhere: whether another process of the same run tells the user.
+    """
+
+    told_elsewhere = False
 
 
 class ConfigError(SeganError, ValueError):
@@ -33,7 +40,11 @@ class CheckpointError(SeganError):
 
 
 class TrainingError(SeganError):
-    """Training cannot go on: its losses are no longer finite."""
+    """Training cannot go on: its losses are no longer finite, for example."""
+
+
+class RankError(TrainingError):
+    """The processes that train together differ, or one of them is gone."""
 
 
 class ExportError(SeganError):

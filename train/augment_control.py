@@ -23,7 +23,8 @@ class AdaptiveProbability:
 
     Attributes:
         p: the probability, a scalar float32 tensor.
-        sign_sum: of the real scores since the last adjustment, a scalar float32 tensor.
+        sign_sum: of the real scores since the last adjustment, a scalar float32 tensor; of the
+            steps that have ended, over all processes.
         sign_count: how many scores those were, a scalar float32 tensor.
 
     Args:
@@ -36,6 +37,8 @@ class AdaptiveProbability:
         self.p = torch.full((), config.probability, device=device)
         self.sign_sum = torch.zeros((), device=device)
         self.sign_count = torch.zeros((), device=device)
+        #: Sum and number of the signs in this step and process.
+        self._seen = torch.zeros(2, device=device)
 
     @property
     def adaptive(self) -> bool:
@@ -46,27 +49,31 @@ class AdaptiveProbability:
     def observe(self, real_score: torch.Tensor) -> None:
         """Takes in D's scores of (augmented) real images, of any shape, once or more a step."""
         if self.adaptive:
-            self.sign_sum += real_score.sign().sum()
-            self.sign_count += real_score.numel()
+            self._seen[0] += real_score.sign().sum()
+            self._seen[1] += real_score.numel()
 
     @torch.no_grad()
     def end_step(
         self, step: int, reduce: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> None:
-        """Adjusts p after each ``interval``-th step.
+        """Takes in what all processes saw, and adjusts p after each ``interval``-th step.
 
         Args:
             step: number of the step that has ended, from 0.
-            reduce: sums a tensor over the ranks; called with [sum, count] when p is adjusted. None
-                for one process.
+            reduce: sums a tensor over the processes; called with the step's [sum, count], so that
+                all of them hold, and save, the same state after every step. None for one process.
         """
-        if not self.adaptive or (step + 1) % self.config.interval:
+        if not self.adaptive:
             return
-        observed = torch.stack([self.sign_sum, self.sign_count])
-        sign_sum, sign_count = (observed if reduce is None else reduce(observed)).unbind()
+        seen = self._seen if reduce is None else reduce(self._seen)
+        self.sign_sum += seen[0]
+        self.sign_count += seen[1]
+        self._seen.zero_()
+        if (step + 1) % self.config.interval:
+            return
         # Not a division: sums of signs are whole numbers, and 0 observations move nothing.
-        direction = (sign_sum - self.config.target * sign_count).sign()
-        change = direction * sign_count / (self.config.speed_kimg * 1000)
+        direction = (self.sign_sum - self.config.target * self.sign_count).sign()
+        change = direction * self.sign_count / (self.config.speed_kimg * 1000)
         # In place: a captured graph goes on reading the same tensor.
         self.p.add_(change).clamp_(0, 1)
         self.sign_sum.zero_()

@@ -52,6 +52,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         files: sha256 of the two tensor files.
         scores: measures of the exported weights, by name; ``swd``, less is better. Empty when none
             was taken, and in checkpoints of older versions.
+        ranks: processes that trained together.
     """
 
     format: Literal["segan.checkpoint/1"] = FORMAT
@@ -64,6 +65,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     versions: dict[str, str]
     files: dict[str, str]
     scores: dict[str, float] = {}
+    ranks: int = 1
 
     @property
     def sha256(self) -> str:

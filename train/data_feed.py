@@ -50,7 +50,8 @@ class DataFeed:
         batch_size: images of a step.
         start: real images shown so far.
         device: where the batches are needed.
-        part: which images of each batch to give, for a process that trains on a share of it.
+        part: which images of each batch to give, and in which order: a slice or positions
+            [n] int64, for a process that trains on a share of it.
         prefetch: whether a thread makes them ready; None: on a GPU, and for images on the disk.
     """
 
@@ -62,7 +63,7 @@ class DataFeed:
         batch_size: int,
         start: int,
         device: torch.device,
-        part: slice = slice(None),
+        part: slice | np.ndarray = slice(None),
         prefetch: bool | None = None,
     ) -> None:
         self._dataset, self._order, self._batch_size = dataset, order, batch_size

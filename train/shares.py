@@ -6,9 +6,52 @@ groups of g, sample i belongs to group i mod (n / g). So a share is made of whol
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from segan.runtime.errors import ConfigError
+from segan.train.config import TrainConfig
+
+
+class Division(NamedTuple):
+    """The micro-batches of one process, as positions in the batch, int64.
+
+    Attributes:
+        batch: of the batch.
+        regular: of the smaller batch of G's regularisers; empty where there are none.
+        parts: how many there are of each in all processes.
+    """
+
+    batch: list[torch.Tensor]
+    regular: list[torch.Tensor]
+    parts: int
+
+
+def regular_batch(config: TrainConfig) -> int:
+    """Images of a regulariser of G: path lengths, and what coordinates have in common."""
+    return max(config.batch_size // config.pl_batch_shrink, 1)
+
+
+def divide(config: TrainConfig, rank: int, size: int) -> Division:
+    """The micro-batches of process ``rank`` of ``size``.
+
+    Raises:
+        ConfigError: the batch cannot be divided like that.
+    """
+    n = config.batch_size
+    share = n // size
+    micros = -(-share // (config.compute.micro_batch or max(share, 1)))
+    parts = size * max(micros, 1)
+    mine = slice(rank * micros, (rank + 1) * micros)
+    batch = batch_shares(n, parts, config.network.mbstd_group)[mine]
+    subspace = config.subspace
+    regular: list[torch.Tensor] = []
+    if (config.pl_interval and config.pl_weight > 0) or (
+        subspace.sampled and subspace.jacobian_weight > 0
+    ):
+        regular = strided_shares(regular_batch(config), parts)[mine]
+    return Division(batch, regular, parts)
 
 
 def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
@@ -42,7 +85,7 @@ def strided_shares(n: int, parts: int) -> list[torch.Tensor]:
     """
     if n % parts:
         raise ConfigError(
-            f"the path length penalty's batch of {n} (batch_size / pl_batch_shrink) cannot be "
+            f"the generator's regularisers' batch of {n} (batch_size / pl_batch_shrink) cannot be "
             f"divided into {parts} equal shares. Change --batch-size, --batch-gpu or the number of "
             "processes."
         )

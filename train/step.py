@@ -35,7 +35,7 @@ from segan.train.losses import (
 )
 from segan.train.phase_clock import PhaseClock
 from segan.train.precision import allow_tf32, set_precision
-from segan.train.shares import batch_shares, strided_shares
+from segan.train.shares import divide, regular_batch
 from segan.train.streams import STEP, WEIGHTS, torch_random
 from segan.train.subspace import orthonormality_penalty
 
@@ -175,22 +175,13 @@ class TrainingState:
 
     def _divide(self) -> None:
         """Finds this process's samples of a batch, and their micro-batches."""
-        config, world = self.config, self.world
-        n, group = config.batch_size, config.network.mbstd_group
-        share = n // world.size
-        micro = config.compute.micro_batch or share
-        micros = -(-share // micro)
-        parts = world.size * micros
-        mine = slice(world.rank * micros, (world.rank + 1) * micros)
-        divided = batch_shares(n, parts, group)[mine]
+        division = divide(self.config, self.world.rank, self.world.size)
         #: Positions in the batch of the images that this process computes, int64.
-        self.share = torch.cat(divided)
-        self._micros = [part.to(self.device) for part in divided]
-        #: Images of a regulariser of G, and this process's positions among them.
-        self._num_regular = max(n // config.pl_batch_shrink, 1)
-        regular = strided_shares(self._num_regular, parts)[mine]
-        self._regular_micros = [part.to(self.device) for part in regular]
-        self._scale = 1 / parts
+        self.share = torch.cat(division.batch)
+        self._micros = [part.to(self.device) for part in division.batch]
+        self._num_regular = regular_batch(self.config)
+        self._regular_micros = [part.to(self.device) for part in division.regular]
+        self._scale = 1 / division.parts
 
     def train_step(
         self,

@@ -85,15 +85,38 @@ def test_a_run_says_what_it_does_and_what_comes_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """The script for larger numbers of kills, and for several processes."""
+@pytest.mark.parametrize(
+    ("kills", "options"),
+    [
+        (3, ["--", "--kimg", "0.1"]),
+        (1, ["--ranks", "2", "--victim", "one", "--", "--kimg", "0.08", "--augment", "ada"]),
+    ],
+    ids=["alone", "one of two"],
+)
+def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
+    kills: int, options: list[str], tmp_path: Path
+) -> None:
+    """The script is there for larger numbers of kills."""
     script = Path(__file__).parents[2] / "benchmarks" / "kill_and_resume.py"
-    words = [sys.executable, str(script), "--kills", "3", "--json", "--", "--kimg", "0.1"]
+    words = [sys.executable, str(script), "--kills", str(kills), "--json", *options]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
-    assert found["kills"] == 3
+    assert found["kills"] == kills
     assert found["differences"] == []
+
+
+def test_a_run_of_other_processes_goes_on_and_says_so(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shutil.copytree(whole, tmp_path / "home"))
+    record = list_checkpoints(only_run(Path()))[-1] / "checkpoint.json"
+    content = json.loads(record.read_text())
+    assert content["ranks"] == 1
+    record.write_text(json.dumps(content | {"ranks": 2}))
+    assert run(["train", "--resume", str(only_run(Path())), "--kimg", "0.244"]) == 0
+    said = capsys.readouterr().err
+    assert "it was trained by 2 and goes on with 1 processes: the same gradients" in said
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,10 @@ from segan.train.checkpoint import (
     load_generator,
     read_meta,
 )
-from segan.train.config import TrainConfig
+from segan.train.config import AugmentConfig, ComputeConfig, TrainConfig
 from segan.train.dataset import ImageDataset, build_dataset
-from segan.train.loop import Trainer, resume_point
+from segan.train.loop import Trainer
+from segan.train.resume import resume_point
 from segan.train.run_folder import new_run_folder, read_config, read_log
 from segan.train.sample_sheets import seed_images
 from segan.train.scoring import CheckpointScore
@@ -101,13 +104,33 @@ def test_tensorboard_files_are_written(
     assert list((run / "tensorboard").glob("events.*"))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mirror": True},
+        # Stopped between two adjustments of p, with a sum that is not zero.
+        {
+            "augment": AugmentConfig(mode="ada", probability=0.3, target=-0.9, speed_kimg=0.1),
+            "c_dim": 2,
+        },
+        {"compute": ComputeConfig(precision="bf16")},
+        {"compute": ComputeConfig(precision="fp16"), "conv_clamp": 256.0},
+        {"compute": ComputeConfig(micro_batch=4), "batch_size": 8, "total_kimg": 0.12},
+        {"mode": 1, "kind": "diagonal"},
+    ],
+    ids=["mirror", "ada, labels", "bf16", "fp16", "micro-batches", "feature maps"],
+)
 def test_resuming_continues_exactly(
-    tmp_path: Path, small_config: Config, small_data: ImageDataset
+    changes: dict[str, Any], tmp_path: Path, small_config: Config, small_data: ImageDataset
 ) -> None:
-    config = small_config(mirror=True)
+    clamp = changes.pop("conv_clamp", None)
+    config = small_config(metric_images=0, **changes)
+    if clamp is not None:
+        network = msgspec.structs.replace(config.network, conv_clamp=clamp)
+        config = msgspec.structs.replace(config, network=network)
     whole = train(tmp_path / "a", config, small_data)
     stopped = train(tmp_path / "b", config, small_data, stop_after=7)
-    assert read_meta(list_checkpoints(stopped)[-1]).cur_nimg == 28
+    assert read_meta(list_checkpoints(stopped)[-1]).cur_nimg == 7 * config.batch_size
     go_on(stopped, small_data)
     assert_same_weights(whole, stopped)
 
@@ -321,14 +344,20 @@ def test_the_phases_that_a_step_reports_are_logged_by_the_tick(
         assert entry["seconds/data"] + entry["seconds/step"] <= entry["seconds/tick"]
 
 
+@pytest.mark.parametrize("micro_batch", [0, 4])
 def test_a_step_takes_the_images_in_the_order_of_the_run(
+    micro_batch: int,
     tmp_path: Path,
     small_config: Config,
     small_data: ImageDataset,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same numbers as from indexing the set by the run's order, epoch after epoch."""
-    config = small_config()
+    """The same numbers as from indexing the set by the run's order, epoch after epoch.
+
+    Micro-batches take theirs so that the groups of the minibatch deviation stay together.
+    """
+    compute = ComputeConfig(micro_batch=micro_batch)
+    config = small_config(batch_size=8, compute=compute, metric_images=0)
     trainer = Trainer(tmp_path, config, small_data, device=CPU, tensorboard=False, pictures=False)
     seen = []
     original = trainer.state.train_step
@@ -340,8 +369,9 @@ def test_a_step_takes_the_images_in_the_order_of_the_run(
     monkeypatch.setattr(trainer.state, "train_step", spy)
     for _ in trainer.steps():
         pass
-    order = DataOrder(len(small_data), config.seed)
-    expected = torch.from_numpy(small_data.images[order.indices(0, 80)]).float() / 127.5 - 1
+    order = DataOrder(len(small_data), config.seed).indices(0, 80).reshape(10, 8)
+    share = [0, 1, 2, 3, 4, 5, 6, 7] if micro_batch == 0 else [0, 2, 4, 6, 1, 3, 5, 7]
+    expected = torch.from_numpy(small_data.images[order[:, share].ravel()]).float() / 127.5 - 1
     assert torch.equal(torch.cat(seen), expected)
 
 
@@ -355,6 +385,41 @@ def test_a_memory_map_trains_to_the_same_bits(
     assert_same_weights(
         train(tmp_path / "a", config, small_data), train(tmp_path / "b", config, mapped)
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mode": 3}, "subspace.mode: 2, now 3"),
+        ({"kind": "diagonal"}, "subspace.kind: eigen, now diagonal"),
+        ({"architecture": "residual"}, "network.architecture: skip, now residual"),
+    ],
+)
+def test_a_checkpoint_of_another_network_under_the_runs_own_name(
+    changes: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    small_config: Config,
+    small_data: ImageDataset,
+) -> None:
+    """Also when its record says otherwise, the tensors do not fit."""
+    architecture = changes.pop("architecture", "skip")
+    short = {"metric_images": 0, "total_kimg": 0.004}
+    config = small_config(**short, **changes)
+    network = msgspec.structs.replace(config.network, architecture=architecture)
+    config = msgspec.structs.replace(config, network=network)
+    run = train(tmp_path / "a", small_config(**short), small_data)
+    other = train(tmp_path / "b", config, small_data)
+    shutil.rmtree(other / "checkpoints")
+    shutil.copytree(run / "checkpoints", other / "checkpoints")
+    with pytest.raises(CheckpointError, match=re.escape(f"different settings ({said}")):
+        resume_point(other)
+    record = list_checkpoints(other)[-1] / "checkpoint.json"
+    content = json.loads(record.read_text())
+    content["config"] = json.loads((other / "config.json").read_text())
+    record.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"belongs to another network \(mode, kind"):
+        go_on(other, small_data)
 
 
 def test_resuming_from_what_does_not_belong_to_the_run(
