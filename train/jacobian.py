@@ -54,4 +54,4 @@ def moved_one_by_one(coords: torch.Tensor, positions: torch.Tensor) -> torch.Ten
     step = torch.where(here > 0, -STEP, STEP)
     moved = flat[:, None].repeat(1, positions.shape[1], 1)
     moved.scatter_add_(2, positions[:, :, None], step[:, :, None])
-    return moved.unflatten(2, coords.shape[1:])
+    return moved.reshape(*positions.shape, *coords.shape[1:])
