@@ -202,7 +202,7 @@ def _subtitle(runs: Sequence[RunRecord]) -> str:
     kind = f" {config.subspace.kind}" if config.subspace.mode else ""
     return (
         f"Mode {config.subspace.mode}{kind}, preset {config.preset}, {config.network.resolution}², "
-        f"seed {config.seed}. {run.kimg:g} kimg, {progress_text(run)}."
+        f"seed {config.seed}. {run.kimg:g} kimg{',' * run.complete} {progress_text(run)}."
     )
 
 
