@@ -8,9 +8,10 @@ as cosine and sine, categorical ones as probabilities.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ FEATURES = 128
 ReadingKind = Literal["continuous", "circular", "categorical"]
 #: Resolutions at which a network can see images.
 Resolution = Literal[16, 32, 64]
+RESOLUTIONS: tuple[Resolution, ...] = get_args(Resolution)
 
 
 class Reading(NamedTuple):
@@ -106,6 +108,32 @@ class _Block(nn.Sequential):
         )
 
 
+class _Residual(nn.Module):
+    """Two 3 × 3 convolutions beside an identity (He et al. 2016, Fig. 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _Block(channels, channels)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+def _stem(resolution: int) -> list[nn.Module]:
+    """Images → 48 channels at 16².
+
+    Halving by taking pixels apart loses nothing and saves the costliest convolution.
+    """
+    if resolution == 16:
+        return [_Block(3, 48)]
+    if resolution == 32:
+        return [nn.PixelUnshuffle(2), _Block(12, 48)]
+    return [nn.PixelUnshuffle(2), _Block(12, 32), _Block(32, 48, 2)]
+
+
 class AttributeNetwork(nn.Module):
     """Images [N, 3, R, R] in [-1, 1] → attributes.
 
@@ -125,18 +153,18 @@ class AttributeNetwork(nn.Module):
 
     def __init__(self, resolution: int) -> None:
         super().__init__()
-        if resolution not in (16, 32, 64):
+        if resolution not in RESOLUTIONS:
             raise ConfigError(f"resolution is {resolution}; expected 16, 32 or 64.")
         self.resolution = cast(Resolution, resolution)
-        # Halving by taking pixels apart loses nothing and saves the costliest convolution.
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), _Block(12, 32)]
-        if resolution == 64:
-            layers.append(_Block(32, 40, 2))
-        else:
-            layers.append(_Block(32, 40))
-        layers.append(_Block(40, 64, 2) if resolution > 16 else _Block(40, 64))
-        layers += [_Block(64, 80), _Block(80, 80, 2), nn.Conv2d(80, 48, 1), nn.Flatten()]
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = nn.Sequential(
+            *_stem(resolution),
+            _Block(48, 48),
+            _Block(48, 80, 2),
+            _Residual(80),
+            _Block(80, 128, 2),
+            nn.Conv2d(128, 48, 1),
+            nn.Flatten(),
+        )
         self.hidden = nn.Sequential(
             nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
         )
@@ -182,7 +210,37 @@ def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return torch.stack(losses).mean()
 
 
+class ImageReadings(NamedTuple):
+    """What a network sees in images.
+
+    Attributes:
+        attributes: [N, OUTPUTS] float64, as ``encode_attributes``; categories as probabilities.
+        features: [N, FEATURES] float64.
+    """
+
+    attributes: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float64]
+
+
 @torch.no_grad()
+def read_images(
+    network: AttributeNetwork, images: torch.Tensor, batch: int = 250
+) -> ImageReadings:
+    """Estimated attributes and features of images [N, 3, R, R] in [-1, 1].
+
+    Raises:
+        ConfigError: images that do not fit the network.
+    """
+    network.eval()
+    features = torch.cat([network.features(part) for part in images.split(batch)])
+    outputs = cast(torch.Tensor, network.head(features)).double()
+    for reading in READINGS:
+        if reading.kind == "categorical":
+            columns = slice(reading.start, reading.start + reading.width)
+            outputs[:, columns] = outputs[:, columns].softmax(1)
+    return ImageReadings(outputs.numpy(), features.double().numpy())
+
+
 def read_attributes(
     network: AttributeNetwork, images: torch.Tensor, batch: int = 250
 ) -> npt.NDArray[np.float64]:
@@ -190,13 +248,17 @@ def read_attributes(
 
     Categories are probabilities.
     """
-    network.eval()
-    outputs = torch.cat([network(part) for part in images.split(batch)]).double()
-    for reading in READINGS:
-        if reading.kind == "categorical":
-            columns = slice(reading.start, reading.start + reading.width)
-            outputs[:, columns] = outputs[:, columns].softmax(1)
-    return outputs.numpy()
+    return read_images(network, images, batch).attributes
+
+
+def find_reading(name: str) -> Reading:
+    """The attribute of a name. Raises: ConfigError, with the nearest names."""
+    known = {reading.name: reading for reading in READINGS}
+    if name not in known:
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}? All" if near else "The attributes"
+        raise ConfigError(f"attribute is {name!r}. {hint}: {', '.join(known)}.")
+    return known[name]
 
 
 def attribute_scores(

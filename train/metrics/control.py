@@ -13,8 +13,9 @@ from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider
 from segan.train.generator import Generator
 from segan.train.metrics.attributes import READINGS, AttributeNetwork
+from segan.train.metrics.model_images import ModelImages
 from segan.train.metrics.seeded_images import SeededImages
-from segan.train.metrics.slider_effects import SliderEffect, measure_slider
+from segan.train.metrics.slider_effects import SliderEffect, SliderReadings, read_slider
 from segan.train.monitor import DEAD_BELOW
 
 Array = npt.NDArray[np.float64]
@@ -171,17 +172,17 @@ def _score(name: str, effect: SliderEffect) -> SliderScore:
     )
 
 
-def generator_effects(
-    generator: Generator,
+def read_sliders(
+    images: ModelImages,
     network: AttributeNetwork,
     seeds: Sequence[int] = range(64),
     steps: int = 5,
     sliders: Sequence[Slider] | None = None,
-) -> dict[str, SliderEffect]:
-    """Moves sliders of a generator over their ranges: name (L3N0D5) → effect; empty in mode 0.
+) -> dict[str, SliderReadings]:
+    """Moves sliders of a model over their ranges: name (L3N0D5) → readings; empty without sliders.
 
     Args:
-        generator: in evaluation mode.
+        images: of the model.
         network: reads the attributes.
         seeds: that each slider is moved for.
         steps: values over a slider's range.
@@ -190,13 +191,22 @@ def generator_effects(
     Raises:
         ConfigError: images that do not fit the network, or too few seeds or steps.
     """
-    images = SeededImages(generator)
-    effects = {}
-    for entry in generator.table:
-        values = np.linspace(entry.low, entry.high, steps).tolist()
-        for dim in range(entry.dims):
-            slider = Slider(entry.layer, entry.index, dim)
-            if sliders is not None and slider not in sliders:
-                continue
-            effects[str(slider)] = measure_slider(images.slider(slider), network, seeds, values)
-    return effects
+    return {
+        str(slider): read_slider(
+            images.slider(slider), network, seeds, np.linspace(low, high, steps).tolist()
+        )
+        for slider, low, high in images.sliders
+        if sliders is None or slider in sliders
+    }
+
+
+def generator_effects(
+    generator: Generator,
+    network: AttributeNetwork,
+    seeds: Sequence[int] = range(64),
+    steps: int = 5,
+    sliders: Sequence[Slider] | None = None,
+) -> dict[str, SliderEffect]:
+    """The effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
+    found = read_sliders(SeededImages(generator), network, seeds, steps, sliders)
+    return {name: readings.effect() for name, readings in found.items()}

@@ -74,7 +74,7 @@ def test_larger_images_are_averaged_down(resolution: int) -> None:
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(network(large), network(small))
     assert network(small).shape == (2, OUTPUTS)
-    assert sum(p.numel() for p in network.parameters()) < 260_000
+    assert sum(p.numel() for p in network.parameters()) < 400_000
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 1, 32, 32), (1, 3, 32, 64), (3, 32, 32)])
