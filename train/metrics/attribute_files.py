@@ -17,8 +17,8 @@ import torch
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, sha256_file, write_atomic
 from segan.runtime.json_record import decode_record, encode_record
-from segan.train.metrics.attributes import READINGS, AttributeNetwork, Resolution
 from segan.train.metrics.attribute_training import HeldOutScores
+from segan.train.metrics.attributes import READINGS, AttributeNetwork, Resolution
 from segan.train.tensors import matching_state, read_tensors, write_tensors
 from segan.train.versions import versions
 

@@ -134,6 +134,42 @@ def _stem(resolution: int) -> list[nn.Module]:
     return [nn.PixelUnshuffle(2), _Block(12, 32), _Block(32, 48, 2)]
 
 
+def image_trunk(resolution: int) -> nn.Sequential:
+    """Images [N, 3, R, R] → [N, 768]; R is 16, 32 or 64."""
+    return nn.Sequential(
+        *_stem(resolution),
+        _Block(48, 48),
+        _Block(48, 80, 2),
+        _Residual(80),
+        _Block(80, 128, 2),
+        nn.Conv2d(128, 48, 1),
+        nn.Flatten(),
+    )
+
+
+def feature_layer() -> nn.Sequential:
+    """What ``image_trunk`` gives → features [N, FEATURES]."""
+    return nn.Sequential(
+        nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
+    )
+
+
+def average_down(images: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Averages larger images down to a resolution.
+
+    Raises:
+        ConfigError: not [N, 3, R, R], or R is no multiple of the resolution.
+    """
+    size = images.shape[-1]
+    if images.ndim != 4 or images.shape[1:] != (3, size, size) or size % resolution:
+        raise ConfigError(
+            f"images have the shape {list(images.shape)}; expected [N, 3, R, R] with R a "
+            f"multiple of {resolution}."
+        )
+    factor = size // resolution
+    return images if factor == 1 else F.avg_pool2d(images, factor)
+
+
 class AttributeNetwork(nn.Module):
     """Images [N, 3, R, R] in [-1, 1] → attributes.
 
@@ -155,41 +191,16 @@ class AttributeNetwork(nn.Module):
         super().__init__()
         if resolution not in RESOLUTIONS:
             raise ConfigError(f"resolution is {resolution}; expected 16, 32 or 64.")
-        self.resolution = cast(Resolution, resolution)
-        self.trunk = nn.Sequential(
-            *_stem(resolution),
-            _Block(48, 48),
-            _Block(48, 80, 2),
-            _Residual(80),
-            _Block(80, 128, 2),
-            nn.Conv2d(128, 48, 1),
-            nn.Flatten(),
-        )
-        self.hidden = nn.Sequential(
-            nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
-        )
+        self.resolution = resolution
+        self.trunk = image_trunk(resolution)
+        self.hidden = feature_layer()
         self.head = nn.Linear(FEATURES, OUTPUTS)
         self.register_buffer("reference_mean", torch.zeros(FEATURES))
         self.register_buffer("reference_covariance", torch.zeros(FEATURES, FEATURES))
 
-    def fit(self, images: torch.Tensor) -> torch.Tensor:
-        """Averages larger images down to the network's resolution.
-
-        Raises:
-            ConfigError: not [N, 3, R, R], or R is no multiple of the network's resolution.
-        """
-        size = images.shape[-1]
-        if images.ndim != 4 or images.shape[1:] != (3, size, size) or size % self.resolution:
-            raise ConfigError(
-                f"images have the shape {list(images.shape)}; expected [N, 3, R, R] with R a "
-                f"multiple of {self.resolution}."
-            )
-        factor = size // self.resolution
-        return images if factor == 1 else F.avg_pool2d(images, factor)
-
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The layer before the last, [N, FEATURES]."""
-        found: torch.Tensor = self.hidden(self.trunk(self.fit(images)))
+        """The layer before the last, [N, FEATURES]. Raises: ConfigError, see ``average_down``."""
+        found: torch.Tensor = self.hidden(self.trunk(average_down(images, self.resolution)))
         return found
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -223,9 +234,7 @@ class ImageReadings(NamedTuple):
 
 
 @torch.no_grad()
-def read_images(
-    network: AttributeNetwork, images: torch.Tensor, batch: int = 250
-) -> ImageReadings:
+def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 250) -> ImageReadings:
     """Estimated attributes and features of images [N, 3, R, R] in [-1, 1].
 
     Raises:

@@ -45,6 +45,11 @@ class BundleImages:
         self._coords = np.empty((0, 0, 0), np.float32)
 
     @property
+    def resolution(self) -> int:
+        """Height and width of the images."""
+        return self.generator.manifest.resolution
+
+    @property
     def sliders(self) -> tuple[SliderRange, ...]:
         """All sliders in table order."""
         return slider_ranges(self.generator.manifest.subspaces)

@@ -108,7 +108,9 @@ class ControlScores(NamedTuple):
         }
 
 
-def control_scores(effects: Mapping[str, SliderEffect]) -> ControlScores:
+def control_scores(
+    effects: Mapping[str, SliderEffect], mains: Mapping[str, str] | None = None
+) -> ControlScores:
     """Scores sliders by their effects.
 
     The matrix of consistent effects is the importance matrix of DCI (Eastwood & Williams 2018,
@@ -117,6 +119,8 @@ def control_scores(effects: Mapping[str, SliderEffect]) -> ControlScores:
 
     Args:
         effects: the sliders' names and effects.
+        mains: each slider's main attribute, which is not sought again, as when the effects are
+            those of a resample; empty for a slider that moves none. None: the one moved most.
 
     Raises:
         ConfigError: no slider.
@@ -124,7 +128,10 @@ def control_scores(effects: Mapping[str, SliderEffect]) -> ControlScores:
     if not effects:
         raise ConfigError("no slider is given; expected 1 or more.")
     matrix = np.array([_heard(effect.consistent) for effect in effects.values()])
-    scores = [_score(name, effect) for name, effect in effects.items()]
+    scores = [
+        _score(name, effect, None if mains is None else mains[name])
+        for name, effect in effects.items()
+    ]
     ordered = np.sort(matrix, axis=0)
     second = ordered[-2] if len(ordered) > 1 else np.zeros_like(ordered[-1])
     gaps = (ordered[-1] - second) / np.maximum(ordered[-1], 1e-12)
@@ -155,11 +162,11 @@ def _heard(effects: Array) -> Array:
     return np.where(effects >= IGNORED_BELOW, effects, 0.0)
 
 
-def _score(name: str, effect: SliderEffect) -> SliderScore:
+def _score(name: str, effect: SliderEffect, given: str | None) -> SliderScore:
     heard, loud = _heard(effect.consistent), _heard(effect.absolute)
-    if not heard.any():
+    if not heard.any() or given == "":
         return SliderScore(name, "", 0.0, 1.0, 1.0, 0.0, effect.change)
-    main = int(heard.argmax())
+    main = int(heard.argmax()) if given is None else _NAMES.index(given)
     sign = -1.0 if effect.sign[main] < 0 else 1.0
     return SliderScore(
         slider=name,

@@ -43,7 +43,7 @@ class DrawnModel:
 
     def __init__(self, resolution: int, mixing: Array | None = None) -> None:
         width = len(FACE_ATTRIBUTES)
-        self.resolution = resolution
+        self._resolution = resolution
         self.mixing = np.eye(width) if mixing is None else np.asarray(mixing, np.float64)
         if self.mixing.ndim != 2 or self.mixing.shape[1] != width:
             raise ConfigError(
@@ -52,6 +52,11 @@ class DrawnModel:
         # A fixed rotation, so that w is a code in which every attribute is spread over all dims.
         normal = np.random.RandomState(0).randn(len(self.mixing), len(self.mixing))
         self._turn = np.linalg.qr(normal)[0]
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images."""
+        return self._resolution
 
     @property
     def sliders(self) -> tuple[SliderRange, ...]:
@@ -79,7 +84,7 @@ class DrawnModel:
         return render
 
     def _draw(self, coords: Array) -> torch.Tensor:
-        return as_tensor(draw_faces(self.attributes(coords), self.resolution))
+        return as_tensor(draw_faces(self.attributes(coords), self._resolution))
 
     def attributes(self, coords: Array) -> dict[str, npt.NDArray[np.float64 | np.int64]]:
         """The attributes of coordinates [N, sliders]: name → [N]; hues wrap, others stop."""

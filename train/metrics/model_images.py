@@ -44,6 +44,11 @@ class ModelImages(Protocol):
     """A checkpoint, a bundle, or the drawn faces themselves."""
 
     @property
+    def resolution(self) -> int:
+        """Height and width of the images."""
+        ...
+
+    @property
     def sliders(self) -> tuple[SliderRange, ...]:
         """All sliders in table order; empty for a model that has none."""
         ...

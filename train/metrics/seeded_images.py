@@ -42,6 +42,11 @@ class SeededImages:
         self._coords = torch.empty(0)
 
     @property
+    def resolution(self) -> int:
+        """Height and width of the images."""
+        return self.generator.network.resolution
+
+    @property
     def sliders(self) -> tuple[SliderRange, ...]:
         """All sliders in table order; empty in mode 0."""
         return slider_ranges(self.generator.table)

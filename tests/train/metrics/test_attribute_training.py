@@ -45,7 +45,7 @@ def test_finishing_keeps_the_features_statistics() -> None:
     )
     assert scores.clean["glasses"] <= 1
     assert set(scores.degraded) == set(scores.clean)
-    weight = network.hidden[2].weight
+    weight = network.head.weight
     assert torch.equal(weight, weight.half().float())  # as the file holds it
 
 
