@@ -147,7 +147,7 @@ def _regress(
 
     if regressor == "forest":
         forest = RandomForestRegressor(
-            TREES, min_samples_leaf=LEAF, max_features=1 / 3, random_state=seed, n_jobs=1
+            TREES, min_samples_leaf=LEAF, max_features=0.5, random_state=seed, n_jobs=1
         )
         forest.fit(codes, target if target.shape[1] > 1 else target[:, 0])
         guess = forest.predict(held).reshape(len(held), -1)

@@ -96,8 +96,8 @@ def open_model(path: Path | str, *, threads: int | None = None) -> ModelImages:
         threads: that a bundle's backend computes with; None takes all cores.
 
     Raises:
-        ConfigError: nothing there, or it makes no RGB images.
-        CheckpointError: a checkpoint that cannot be read.
+        ConfigError: it makes no RGB images.
+        CheckpointError: nothing there, or a checkpoint that cannot be read.
         BundleError: a bundle that cannot be read.
     """
     from segan.runtime.bundle import MANIFEST

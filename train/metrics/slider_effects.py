@@ -27,7 +27,7 @@ from segan.train.metrics.attributes import (
     UNIFORM_SD,
     AttributeNetwork,
     Reading,
-    read_images,
+    read_attributes,
 )
 from segan.train.metrics.model_images import Render
 
@@ -63,17 +63,15 @@ class SliderReadings(NamedTuple):
 
     Attributes:
         attributes: [values, seeds, OUTPUTS].
-        features: [values, seeds, FEATURES].
         change: [seeds] mean square over pixels of the image's change from end to end.
     """
 
     attributes: Array
-    features: Array
     change: Array
 
     def of_seeds(self, rows: npt.NDArray[np.intp]) -> SliderReadings:
         """Those of some of the seeds, which may be given more than once."""
-        return SliderReadings(self.attributes[:, rows], self.features[:, rows], self.change[rows])
+        return SliderReadings(self.attributes[:, rows], self.change[rows])
 
     def effect(self) -> SliderEffect:
         """The slider's effect on each attribute."""
@@ -104,13 +102,9 @@ def read_slider(
     for number, value in enumerate(values):
         last = render(seeds, value)
         first = last if number == 0 else first
-        readings.append(read_images(network, last))
+        readings.append(read_attributes(network, last))
     change = (last - first).double().square().mean((1, 2, 3)).numpy()
-    return SliderReadings(
-        np.stack([part.attributes for part in readings]),
-        np.stack([part.features for part in readings]),
-        change,
-    )
+    return SliderReadings(np.stack(readings), change)
 
 
 def measure_slider(

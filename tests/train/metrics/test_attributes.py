@@ -15,6 +15,7 @@ from segan.train.metrics.attributes import (
     attribute_loss,
     attribute_scores,
     encode_attributes,
+    find_reading,
     read_attributes,
 )
 
@@ -86,3 +87,11 @@ def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
 def test_other_resolutions_are_refused() -> None:
     with pytest.raises(ConfigError, match="resolution is 48"):
         AttributeNetwork(48)
+
+
+def test_an_attribute_is_found_by_name_or_the_nearest_are_named() -> None:
+    assert find_reading("smile").name == "smile"
+    with pytest.raises(ConfigError, match=r"attribute is 'hair-colour'\. Did you mean hair_color"):
+        find_reading("hair-colour")
+    with pytest.raises(ConfigError, match=r"attribute is 'zzz'\. The attributes: skin_tone"):
+        find_reading("zzz")
