@@ -75,7 +75,7 @@ def test_added_directions_are_sliders_over_their_own_range(
     with load(toy_bundle_plain, "cpu", threads=1) as plain:
         assert BundleImages(plain).sliders == ()
         before = BundleImages(plain).render(range(3))
-        config = DirectionsConfig(method="sefa", dims=2, samples=500)
+        config = DirectionsConfig(method="pca", dims=2, samples=500)
         write_directions(plain, directed, config)
     with load(directed, "cpu", threads=1) as generator:
         images = BundleImages(generator)
