@@ -1,7 +1,8 @@
 """Trains the attribute networks that ship with segan, one for each resolution.
 
 Faces are drawn once, at the largest resolution, and averaged down for the others; the held-out
-ones are drawn at each network's own resolution. Run from the repository root:
+ones are drawn at each network's own resolution. The first network (32²) is trained from nothing,
+the others go on from it, which takes a sixth of the time. Run from the repository root:
 ``python benchmarks/train_attributes.py train/metrics/attribute_networks``; with ``--faces-file``
 the drawn faces are kept for another run.
 """
@@ -19,7 +20,7 @@ import torch
 from segan.runtime.errors import SeganError
 from segan.train.faces import sample_attributes
 from segan.train.faces_draw import draw_faces
-from segan.train.metrics.attribute_files import save_attributes
+from segan.train.metrics.attribute_files import load_attributes, save_attributes
 from segan.train.metrics.attribute_training import (
     HELD_OUT,
     DrawnFaces,
@@ -29,11 +30,11 @@ from segan.train.metrics.attribute_training import (
     shrink,
     train_attribute_network,
 )
-from segan.train.metrics.attributes import encode_attributes
+from segan.train.metrics.attributes import AttributeNetwork, encode_attributes
 
 FACES, HELD_OUT_FACES = 72000, 8000
 #: Passes over the faces, by resolution.
-EPOCHS = {16: 8.0, 32: 12.0, 64: 10.0}
+EPOCHS = {16: 3.0, 32: 12.0, 64: 3.0}
 
 
 def training_faces(resolution: int, seed: int, count: int, file: Path | None) -> DrawnFaces:
@@ -58,7 +59,14 @@ def table(scores: HeldOutScores) -> str:
     return "\n".join(lines)
 
 
-def train(folder: Path, faces: DrawnFaces, resolution: int, epochs: float, seed: int) -> None:
+def train(
+    folder: Path,
+    faces: DrawnFaces,
+    resolution: int,
+    epochs: float,
+    seed: int,
+    start: AttributeNetwork | None,
+) -> AttributeNetwork:
     """Trains and writes the network of one resolution, and prints its scores."""
     wall, core = time.perf_counter(), time.process_time()
 
@@ -69,7 +77,7 @@ def train(folder: Path, faces: DrawnFaces, resolution: int, epochs: float, seed:
     small = shrink(faces, resolution)
     count = len(small.images)
     network = train_attribute_network(
-        resolution, count, seed, epochs=epochs, faces=small, report=report
+        resolution, count, seed, epochs=epochs, faces=small, start=start, report=report
     )
     scores = finish(network, draw_set(resolution, seed + HELD_OUT, HELD_OUT_FACES))
     save_attributes(
@@ -84,6 +92,7 @@ def train(folder: Path, faces: DrawnFaces, resolution: int, epochs: float, seed:
     print(table(scores))
     wall, core = time.perf_counter() - wall, time.process_time() - core
     print(f"{resolution}: {wall:.0f} s, {core:.0f} s of a core", flush=True)
+    return network
 
 
 def main() -> None:
@@ -94,6 +103,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=FACES)
     parser.add_argument("--faces-file", type=Path, help="drawn faces (.npy): read, or written")
     parser.add_argument("--epochs", type=float, help=f"default: {EPOCHS}")
+    parser.add_argument("--start", type=Path, help="a network to go on from: its folder")
     parser.add_argument("--seed", type=int, default=90001)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -101,9 +111,11 @@ def main() -> None:
     wanted = [int(text) for text in options.resolutions.split(",")]
     try:
         faces = training_faces(64, options.seed, options.faces, options.faces_file)
+        start = load_attributes(options.start).network if options.start else None
         for resolution in wanted:
             epochs = options.epochs or EPOCHS[resolution]
-            train(options.out, faces, resolution, epochs, options.seed)
+            found = train(options.out, faces, resolution, epochs, options.seed, start)
+            start = start or found
     except SeganError as error:
         sys.exit(f"error: {error}")
 

@@ -95,6 +95,7 @@ def train_attribute_network(
     batch_size: int = 128,
     learning_rate: float = 0.004,
     faces: DrawnFaces | None = None,
+    start: AttributeNetwork | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> AttributeNetwork:
     """Trains a network with AdamW and a one-cycle schedule (Smith & Topin 2018).
@@ -110,6 +111,7 @@ def train_attribute_network(
         batch_size: faces in a step.
         learning_rate: the largest.
         faces: the training faces, when they are already drawn; else they are drawn from ``seed``.
+        start: a trained network of another resolution to go on from; saves most of the training.
         report: called after each step with its number and loss.
 
     Returns:
@@ -123,6 +125,8 @@ def train_attribute_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AttributeNetwork(resolution)
+    if start is not None:
+        network.start_from(start)
     if faces is None:
         faces = draw_set(resolution, seed, count)
     targets = torch.from_numpy(faces.targets)

@@ -198,6 +198,16 @@ class AttributeNetwork(nn.Module):
         self.register_buffer("reference_mean", torch.zeros(FEATURES))
         self.register_buffer("reference_covariance", torch.zeros(FEATURES, FEATURES))
 
+    def start_from(self, other: AttributeNetwork) -> None:
+        """Takes over what a network of another resolution has learned: all but its first layers.
+
+        From 16² on both have the same layers, which what comes before has to learn to feed.
+        """
+        ours, theirs = (_past_stem(network) for network in (self, other))
+        ours.load_state_dict(theirs.state_dict())
+        self.hidden.load_state_dict(other.hidden.state_dict())
+        self.head.load_state_dict(other.head.state_dict())
+
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """The layer before the last, [N, FEATURES]. Raises: ConfigError, see ``average_down``."""
         found: torch.Tensor = self.hidden(self.trunk(average_down(images, self.resolution)))
@@ -207,6 +217,10 @@ class AttributeNetwork(nn.Module):
         """Raw outputs [N, OUTPUTS]: as ``encode_attributes``, but logits for categories."""
         outputs: torch.Tensor = self.head(self.features(images))
         return outputs
+
+
+def _past_stem(network: AttributeNetwork) -> nn.Sequential:
+    return nn.Sequential(*list(network.trunk)[len(_stem(network.resolution)) :])
 
 
 def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from segan.runtime.errors import ConfigError
 from segan.train.faces import FACE_ATTRIBUTES, sample_attributes
@@ -82,6 +83,20 @@ def test_larger_images_are_averaged_down(resolution: int) -> None:
 def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="multiple of 32"):
         AttributeNetwork(32)(torch.zeros(shape))
+
+
+def past(network: AttributeNetwork, layers: int) -> nn.Sequential:
+    return nn.Sequential(*list(network.trunk)[layers:])
+
+
+@pytest.mark.parametrize("resolution", [16, 64])
+def test_a_network_goes_on_from_one_of_another_resolution(resolution: int) -> None:
+    one, other = AttributeNetwork(32).eval(), AttributeNetwork(resolution).eval()
+    other.start_from(one)
+    seen = torch.randn(3, 48, 16, 16)
+    of_one = one.head(one.hidden(past(one, 2)(seen)))
+    first = {16: 1, 64: 3}[resolution]
+    assert torch.equal(other.head(other.hidden(past(other, first)(seen))), of_one)
 
 
 def test_other_resolutions_are_refused() -> None:
