@@ -8,6 +8,7 @@ with the protocol that they were measured by (``control_record``).
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from segan.train.metrics.control import (
     control_scores,
     read_sliders,
 )
-from segan.train.metrics.dci import REGRESSORS, dci_intervals
+from segan.train.metrics.dci import REGRESSORS, Regressor, dci_intervals
 from segan.train.metrics.identity import identity_kept
 from segan.train.metrics.mig import mig_interval
 from segan.train.metrics.model_images import ModelImages, SliderRange
@@ -47,6 +48,8 @@ FORMAT = "segan.control/1"
 CONTROL = "control.json"
 
 _NAMES = tuple(reading.name for reading in READINGS)
+#: Codes that DCI's regressors are fitted to and scored with, at most: a forest takes its time.
+DCI_CODES = 4000
 #: What is stated for each slider, with an interval.
 _EACH = ("effect", "leakage", "leakage_absolute", "monotonicity", "identity")
 #: What is stated for the model's sliders together.
@@ -155,12 +158,13 @@ def score_readings(
 def _figures(scores: ControlScores, identity: Mapping[str, float]) -> dict[str, float]:
     alive = [score for score in scores.sliders if not score.dead]
     leakages = [score.leakage for score in alive]
-    kept = [identity[score.slider] for score in alive]
+    known = [identity[score.slider] for score in alive]
+    kept = [value for value in known if math.isfinite(value)]
     figures = {
         "controlled": float(len(scores.controlled())),
         "controlled_strict": float(len(scores.controlled(STRICT_LEAKAGE))),
         "leakage": statistics.median(leakages) if alive else 1.0,
-        "identity": statistics.median(kept) if alive else float("nan"),
+        "identity": statistics.median(kept) if kept else math.nan,
         "measured_disentanglement": scores.disentanglement,
         "measured_completeness": scores.completeness,
         "gap": scores.gap,
@@ -191,12 +195,16 @@ def measure_codes(
     """
     step = on_step or (lambda _: None)
     found: dict[str, Any] = {part: {} for part in parts if part != "separability"}
-    for space, codes in code_spaces(sample.codes).items():
+    spaces = code_spaces(sample.codes)
+    # Where there are coordinates, they are what DCI is about; lasso, which is quick, sees it all.
+    slow = [name for name in spaces if "coords" in name] or list(spaces)
+    for space, codes in spaces.items():
         if "dci" in parts:
-            for regressor in REGRESSORS:
+            regressors: tuple[Regressor, ...] = REGRESSORS if space in slow else ("lasso",)
+            for regressor in regressors:
                 step(f"DCI of {space}, {regressor}")
                 scores, intervals = dci_intervals(
-                    codes, sample.readings, regressor, repeats=repeats
+                    codes[:DCI_CODES], sample.readings[:DCI_CODES], regressor, repeats=repeats
                 )
                 predicted = {name: round(score, 4) for name, score in scores.predicted.items()}
                 found["dci"].setdefault(space, {})[regressor] = {
