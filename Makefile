@@ -46,8 +46,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing $$(grep '^torch==' constraints.txt)"
 	@$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
 		"$$(grep '^torch==' constraints.txt)"
-	@echo "installing segan[export,video,dev]"
-	@$(PIP) install -c constraints.txt -e '.[export,video,dev]'
+	@echo "installing segan[export,metrics,video,dev]"
+	@$(PIP) install -c constraints.txt -e '.[export,metrics,video,dev]'
 	@touch $(READY)
 
 demo: $(READY)  ## Train on cartoon faces, export, sweep: out/index.html (10 minutes, two cores).

@@ -1,16 +1,15 @@
-"""What a checkpoint's sliders control on the built-in faces, and how good its images are.
+"""What a model's sliders control on the built-in faces, and how disentangled its latents are.
 
-Every slider is moved over its range for the same seeds; a network that reads the faces' attributes
-says what changed. "controlled" attributes are moved by 1 standard deviation or more by one slider
-with at most 30 % (20 %) of its effect on others. Run from the repository root:
-``python benchmarks/control.py RUN --attributes DIR``; DIR holds an attribute network, which
-``python benchmarks/control.py --train DIR --resolution 32`` trains in some minutes.
+MODEL is a run, a checkpoint or a bundle; closed-form and PCA directions are measured as a bundle
+that ``segan directions`` wrote. Every slider is moved over its range for the same seeds, and a
+network that reads the faces' attributes says what changed; docs/control.md defines each figure.
+Run from the repository root: ``python benchmarks/control.py MODEL -o control.json``. In place of
+MODEL, ``drawn:32`` measures the drawn faces themselves: what perfect sliders score.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -19,153 +18,186 @@ from typing import Any
 import torch
 
 from segan.runtime.errors import ConfigError, SeganError
-from segan.train.checkpoint import load_generator, resolve_checkpoint
-from segan.train.metrics.attribute_files import load_attributes, save_attributes
-from segan.train.metrics.attribute_training import (
-    HELD_OUT,
-    draw_set,
-    finish,
-    train_attribute_network,
+from segan.train.dataset import open_dataset
+from segan.train.metrics.attribute_files import LoadedAttributes, load_attributes
+from segan.train.metrics.attributes import find_reading
+from segan.train.metrics.control import LEAKAGE, STRICT_LEAKAGE
+from segan.train.metrics.control_report import (
+    control_record,
+    measure_codes,
+    measure_separability,
+    measure_sliders,
+    write_control,
 )
-from segan.train.metrics.control import (
-    LEAKAGE,
-    STRICT_LEAKAGE,
-    ControlScores,
-    control_scores,
-    generator_effects,
-)
+from segan.train.metrics.drawn_model import DrawnModel
 from segan.train.metrics.frechet import fd_faces
-from segan.train.monitor import mean_importance, variance_shares
-
-#: Faces that an attribute network is trained on and scored with, unless said otherwise.
-FACES, HELD_OUT_FACES = 48000, 8000
-
-
-def train(folder: Path, resolution: int, faces: int, epochs: float, seed: int) -> None:
-    """Trains and writes an attribute network, and prints its scores."""
-
-    def report(step: int, loss: float) -> None:
-        if step % 200 == 0:
-            print(f"step {step}: loss {loss:.4f}", flush=True)
-
-    network = train_attribute_network(resolution, faces, seed, epochs=epochs, report=report)
-    scores = finish(network, draw_set(resolution, seed + HELD_OUT, HELD_OUT_FACES))
-    save_attributes(
-        folder,
-        network,
-        faces=faces,
-        seed=seed,
-        epochs=epochs,
-        held_out=HELD_OUT_FACES,
-        scores=scores,
-    )
-    for name, score in scores.items():
-        print(f"{name:16}{score:7.3f}")
+from segan.train.metrics.label_classifier import train_label_classifier
+from segan.train.metrics.model_images import ModelImages, open_model
+from segan.train.metrics.readings_sample import sample_readings
+from segan.train.metrics.separability import class_questions, metric_name
+from segan.train.metrics.shipped_attributes import attributes_for
 
 
-def measure(path: Path, attributes: Path, seeds: int, images: int) -> dict[str, Any]:
-    """All measures of a run's or checkpoint's generator."""
+def open_named(name: str, threads: int) -> ModelImages:
+    """The model of a path, or the drawn faces of ``drawn:RESOLUTION``."""
+    kind, _, resolution = name.partition(":")
+    if kind != "drawn":
+        return open_model(name, threads=threads)
+    if not resolution.isdecimal():
+        raise ConfigError(f"model is {name!r}; expected a resolution, as in drawn:32.")
+    return DrawnModel(int(resolution))
+
+
+def say(text: str) -> None:
+    """Says on standard error what is being done."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+def measure(images: ModelImages, attributes: LoadedAttributes, options: Any) -> dict[str, Any]:
+    """The record of a model: its sliders, its codes, and the distance from the faces."""
     start = time.perf_counter()
-    checkpoint = resolve_checkpoint(path)
-    loaded = load_generator(checkpoint)
-    network = load_attributes(attributes).network
-    generator = loaded.generator
-    shares = variance_shares(generator, torch.Generator().manual_seed(0), n=16)
-    result: dict[str, Any] = {
-        "checkpoint": str(checkpoint),
-        "kimg": loaded.meta.cur_nimg / 1000,
-        "mode": loaded.config.subspace.mode,
-        "fd_faces": fd_faces(generator, network, images) if images else None,
-        "variance_coords": shares.coords if shares else None,
-        "variance_z": shares.z if shares else None,
-        "importance": mean_importance(generator),
+    network = attributes.network
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    say(f"moving {len(images.sliders)} sliders for {options.seeds} seeds")
+    sliders = measure_sliders(
+        images, network, seeds=seeds, steps=options.steps, repeats=options.repeats
+    )
+    found: dict[str, Any] = {}
+    if options.images:
+        say(f"fd_faces of {options.images} images")
+        found["fd_faces"] = round(fd_faces(images, network, options.images), 4)
+    if options.latents:
+        say(f"reading {options.latents} images")
+        sample = sample_readings(images, network, options.latents, options.first_seed)
+        found |= measure_codes(sample, repeats=options.refits, on_step=say)
+    if options.classes:
+        found |= own_separability(images, options)
+    protocol = {
+        "first_seed": options.first_seed,
+        "seeds": options.seeds,
+        "steps": options.steps,
+        "resamples": options.repeats,
+        "latents": options.latents,
+        "refits": options.refits,
+        "images": options.images,
     }
-    effects = generator_effects(generator, network, range(seeds))
-    if effects:
-        scores = control_scores(effects)
-        result |= scores.to_json()
-        result["table"] = table(scores)
-    else:
-        result |= {"sliders": 0, "dead": 0, "controlled": 0, "controlled_strict": 0}
-    result["seconds"] = time.perf_counter() - start
-    return result
+    record = control_record(
+        options.model, attributes, sliders=sliders, codes=found, protocol=protocol
+    )
+    return record | {"seconds": round(time.perf_counter() - start)}
 
 
-def table(scores: ControlScores) -> str:
+def own_separability(images: ModelImages, options: Any) -> dict[str, Any]:
+    """Separability by the classes of the user's own data."""
+    dataset = open_dataset(options.classes)
+    say(f"training a classifier on the classes of {dataset.name}")
+    classifier = train_label_classifier(dataset)
+    n = options.latents or 10_000
+    say(f"classifying {n} images")
+    sample = sample_readings(images, classifier.probabilities, n, options.first_seed)
+    questions = class_questions(sample.readings, classifier.class_names)
+    scores = measure_separability(sample, questions, repeats=options.refits)
+    accuracy = {"accuracy": round(classifier.accuracy, 4), "chance": round(classifier.chance, 4)}
+    return {f"{metric_name(n)}_{dataset.name}": scores | {"classifier": accuracy}}
+
+
+def table(sliders: dict[str, Any], attribute: str | None) -> str:
     """One line for each slider: main attribute, effect, leakage, and what else it moves."""
-    names = list(scores.to_json()["attributes"])
-    lines = ["slider    attribute        effect  leak  leak|Δ|  monotone  rms    also moves"]
-    for score, row in zip(scores.sliders, scores.effects, strict=True):
-        order = row.argsort()[::-1]
-        also = [f"{names[j]} {row[j]:.1f}" for j in order[1:4] if row[j] > 0]
-        mark = " *"[score.controls()] if not score.dead else "x"
+    lines = ["slider    attribute        effect   leak  leak|Δ|  monotone  identity    also moves"]
+    rows = sliders["sliders"]
+    if attribute:
+        rows = sorted(rows, key=lambda row: -row["effects"][attribute])
+    for row in rows:
+        also = sorted(row["effects"].items(), key=lambda item: -item[1])
+        others = [f"{name} {size:.1f}" for name, size in also if name != row["attribute"] and size]
+        mark = "x" if row["dead"] else " *"[row["controls"]]
+        value = {
+            name: entry["value"]
+            for name, entry in row.items()
+            if isinstance(entry, dict) and "value" in entry
+        }
+        identity = "–" if value["identity"] is None else format(value["identity"], ".2f")
         lines.append(
-            f"{score.slider:8}{mark} {score.attribute:15}{score.effect:+7.2f}{score.leakage:6.0%}"
-            f"{score.leakage_absolute:8.0%}{score.monotonicity:9.2f}{score.change:7.3f}    "
-            + ", ".join(also)
+            f"{row['slider']:8}{mark} {row['attribute'] or '–':15}{value['effect']:+7.2f}"
+            f"{value['leakage']:7.0%}{value['leakage_absolute']:9.0%}{value['monotonicity']:10.2f}"
+            f"{identity:>10}    " + ", ".join(others[:3])
         )
     return "\n".join(lines)
 
 
-def show(result: dict[str, Any]) -> None:
+def interval(entry: dict[str, Any], form: str) -> str:
+    """A value with its interval as text."""
+    if entry["value"] is None:
+        return "–"
+    text = format(entry["value"], form)
+    if entry["low"] is None:
+        return text
+    return f"{text} ({format(entry['low'], form)} to {format(entry['high'], form)})"
+
+
+def show(record: dict[str, Any], attribute: str | None) -> None:
     """Prints the measures as text."""
-    print(f"{result['checkpoint']}: mode {result['mode']}, {result['kimg']:g} kimg")
-    if "table" in result:
-        print(result["table"])
-    print(
-        f"sliders {result['sliders']} (dead {result['dead']}); controlled: {result['controlled']} "
-        f"at ≤ {LEAKAGE:.0%} leakage, {result['controlled_strict']} at ≤ {STRICT_LEAKAGE:.0%}"
-    )
-    for name, best in result.get("best", {}).items():
-        print(
-            f"  {best['slider']:8} → {name:15} {best['effect']:+.2f} sd, "
-            f"leakage {best['leakage']:.0%}, monotonicity {best['monotonicity']:.2f}"
-        )
-    if "gap" in result:
-        print(
-            f"disentanglement {result['disentanglement']:.3f}, completeness "
-            f"{result['completeness']:.3f}, gap {result['gap']:.3f}"
-        )
-    if result["fd_faces"] is not None:
-        print(f"fd_faces {result['fd_faces']:.3f}")
-    if result["variance_coords"] is not None:
-        print(
-            f"share of variance: coords {result['variance_coords']:.2f}, z "
-            f"{result['variance_z']:.2f}; mean |L| "
-            + " ".join(f"{value:.2f}" for value in result["importance"])
-        )
-    print(f"{result['seconds']:.0f} s")
+    print(f"{record['model']}, read at {record['protocol']['network']['resolution']}²")
+    sliders = record["sliders"]
+    if sliders:
+        print(table(sliders, attribute))
+        print(f"sliders {sliders['count']} (dead {sliders['dead']})")
+        print(f"controlled at ≤ {LEAKAGE:.0%} leakage: {interval(sliders['controlled'], '.0f')}")
+        strict = interval(sliders["controlled_strict"], ".0f")
+        print(f"controlled at ≤ {STRICT_LEAKAGE:.0%} leakage: {strict}")
+        for name in ("leakage", "identity", "measured_disentanglement", "measured_completeness"):
+            print(f"{name}: {interval(sliders[name], '.3f')}")
+        print(f"gap: {interval(sliders['gap'], '.3f')}")
+    else:
+        print("no sliders")
+    for space, by_regressor in record.get("dci", {}).items():
+        for regressor, scores in by_regressor.items():
+            text = ", ".join(
+                f"{name[0].upper()} {interval(scores[name], '.3f')}"
+                for name in ("disentanglement", "completeness", "informativeness")
+            )
+            print(f"DCI of {space}, {regressor}: {text}")
+    for space, scores in record.get("mig", {}).items():
+        print(f"MIG of {space}: {interval(scores, '.3f')}")
+    for name, spaces in record.items():
+        if name.startswith("separability"):
+            for space, scores in spaces.items():
+                if space != "classifier":
+                    print(f"{name} of {space}: {interval(scores, '.3f')}")
+    if "fd_faces" in record:
+        print(f"fd_faces: {record['fd_faces']:.3f}")
 
 
 def main() -> None:
-    """Measures a checkpoint, or trains an attribute network."""
+    """Measures a model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("path", nargs="?", type=Path, help="run or checkpoint folder")
-    parser.add_argument("--attributes", type=Path, help="folder of an attribute network")
+    parser.add_argument("model", help="run, checkpoint or bundle; or drawn:32")
+    parser.add_argument("--attributes", type=Path, help="an attribute network, not the shipped one")
     parser.add_argument("--seeds", type=int, default=64, help="seeds that a slider is moved for")
-    parser.add_argument("--images", type=int, default=5000, help="for fd_faces; 0 = leave it out")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=5, help="values over a slider's range")
+    parser.add_argument("--latents", type=int, default=10_000, help="for DCI …; 0 leaves them out")
+    parser.add_argument("--images", type=int, default=5000, help="for fd_faces; 0 leaves it out")
+    parser.add_argument("--repeats", type=int, default=100, help="resamples for intervals")
+    parser.add_argument("--refits", type=int, default=10, help="the same where models are fitted")
+    parser.add_argument("--classes", type=Path, help="labelled data: separability of its classes")
+    parser.add_argument("--attribute", help="sort the sliders by their effect on this one")
+    parser.add_argument("-o", "--out", type=Path, help="write control.json here")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--train", type=Path, help="train an attribute network into this folder")
-    parser.add_argument("--resolution", type=int, default=32, help="of --train: 16, 32 or 64")
-    parser.add_argument("--faces", type=int, default=FACES, help="of --train")
-    parser.add_argument("--epochs", type=float, default=6.0, help="of --train")
-    parser.add_argument("--seed", type=int, default=90001, help="of --train")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
-        if options.train:
-            train(options.train, options.resolution, options.faces, options.epochs, options.seed)
-            return
-        if options.path is None or options.attributes is None:
-            raise ConfigError("a run or checkpoint and --attributes are needed (or --train).")
-        result = measure(options.path, options.attributes, options.seeds, options.images)
+        if options.attribute:
+            find_reading(options.attribute)
+        images = open_named(options.model, options.threads)
+        own = options.attributes
+        attributes = load_attributes(own) if own else attributes_for(images.resolution)
+        record = measure(images, attributes, options)
+        if options.out:
+            write_control(options.out, record)
     except SeganError as error:
         sys.exit(f"error: {error}")
-    if options.json:
-        print(json.dumps({key: value for key, value in result.items() if key != "table"}, indent=1))
-    else:
-        show(result)
+    show(record, options.attribute)
 
 
 if __name__ == "__main__":

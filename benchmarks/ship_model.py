@@ -4,8 +4,7 @@ Every slider is moved over its range and a network that reads the built-in faces
 what changed (as in ``benchmarks/control.py``). An attribute gives its name to the slider that moves
 it by 1 standard deviation or more with the least leakage, at most 60 %; the figures stay in the
 entry. The same checkpoint gives the same bytes on the same machine and versions. Run from the
-repository root: ``python benchmarks/ship_model.py RUN --attributes DIR``; DIR holds an attribute
-network, which ``python benchmarks/control.py --train DIR --resolution 32`` trains in some minutes.
+repository root: ``python benchmarks/ship_model.py RUN``.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from segan.train.metrics.control import (
     control_scores,
     generator_effects,
 )
+from segan.train.metrics.shipped_attributes import attributes_for
 
 #: Largest share of a named slider's effect that is on other attributes.
 LEAKAGE = 0.6
@@ -91,7 +91,7 @@ def training_command(loaded: LoadedGenerator) -> str:
 
 
 def ship(
-    path: Path, attributes: Path, out: Path, *, seeds: int, command: str | None, name: str
+    path: Path, attributes: Path | None, out: Path, *, seeds: int, command: str | None, name: str
 ) -> list[Attribute]:
     """Writes the shipped bundle and reads it back; returns its named sliders.
 
@@ -100,8 +100,9 @@ def ship(
             would be too large.
     """
     loaded = load_generator(resolve_checkpoint(path))
-    network = load_attributes(attributes).network
-    effects = generator_effects(loaded.generator, network, range(seeds))
+    resolution = loaded.generator.network.resolution
+    read = load_attributes(attributes) if attributes else attributes_for(resolution)
+    effects = generator_effects(loaded.generator, read.network, range(seeds))
     if not effects:
         raise ConfigError("this generator has no sliders; expected one of mode 1, 2 or 3.")
     scores = control_scores(effects)
@@ -148,7 +149,7 @@ def main() -> None:
     """Parses the options, writes the file and says what it holds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("path", type=Path, help="run or checkpoint folder")
-    parser.add_argument("--attributes", type=Path, required=True, help="attribute network's folder")
+    parser.add_argument("--attributes", type=Path, help="an attribute network, not the shipped one")
     parser.add_argument("-o", "--out", type=Path, default=OUT, help=f"the file (default: {OUT})")
     parser.add_argument("--seeds", type=int, default=64, help="seeds that a slider is moved for")
     parser.add_argument("--command", help="how it was trained, where the settings do not say it")

@@ -64,7 +64,9 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
         f"segan/{path.relative_to(ROOT).as_posix()}"
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.suffix in (".py", ".segan", ".html", ".css", ".js") or path.name == "py.typed"
+        if path.suffix in (".py", ".segan", ".html", ".css", ".js")
+        or path.name == "py.typed"
+        or path.parent.parent.name == "attribute_networks"
     }
     assert held == expected
     assert "segan/__init__.py" not in held  # a namespace package: the rooms stand side by side
@@ -100,7 +102,7 @@ def requirements() -> list[Requirement]:
     """What the project and the extras that 'make setup' installs ask for."""
     project = PROJECT["project"]
     wanted = list(project["dependencies"])
-    for extra in ("train", "export", "video", "dev"):
+    for extra in ("train", "export", "metrics", "video", "dev"):
         wanted += project["optional-dependencies"][extra]
     return [found for found in map(Requirement, wanted) if found.name != "segan"]
 
@@ -120,7 +122,17 @@ def test_every_extra_is_described_and_resolves() -> None:
 
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(extras) == {
-        *("train", "export", "openvino", "tensorrt", "tensorrt-rtx", "video", "dev", "all")
+        *(
+            "train",
+            "export",
+            "metrics",
+            "openvino",
+            "tensorrt",
+            "tensorrt-rtx",
+            "video",
+            "dev",
+            "all",
+        )
     }
     assert set(_EXTRAS) == set(extras) - {"dev", "all"}
     for wanted in extras.values():

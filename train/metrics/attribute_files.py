@@ -17,11 +17,12 @@ import torch
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, sha256_file, write_atomic
 from segan.runtime.json_record import decode_record, encode_record
+from segan.train.metrics.attribute_training import HeldOutScores
 from segan.train.metrics.attributes import READINGS, AttributeNetwork, Resolution
 from segan.train.tensors import matching_state, read_tensors, write_tensors
 from segan.train.versions import versions
 
-FORMAT: Literal["segan.attributes/1"] = "segan.attributes/1"
+FORMAT: Literal["segan.attributes/2"] = "segan.attributes/2"
 WEIGHTS, RECORD = "attributes.safetensors", "attributes.json"
 _REMEDY = "Train the attribute network again."
 
@@ -30,7 +31,7 @@ class AttributeRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """``attributes.json``.
 
     Attributes:
-        format: ``segan.attributes/1``.
+        format: ``segan.attributes/2``.
         resolution: at which the network sees images.
         attributes: what it reads, in the order of its outputs.
         faces: it was trained on.
@@ -38,11 +39,12 @@ class AttributeRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         epochs: passes over them.
         held_out: faces that the scores and the feature statistics come from.
         scores: R² of each continuous attribute and hue, accuracy of each categorical one.
+        degraded: the same scores for the same faces blurred and with noise.
         versions: of segan and torch.
         sha256: of the tensor file.
     """
 
-    format: Literal["segan.attributes/1"] = FORMAT
+    format: Literal["segan.attributes/2"] = FORMAT
     resolution: Resolution
     attributes: tuple[str, ...]
     faces: int
@@ -50,6 +52,7 @@ class AttributeRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     epochs: float
     held_out: int
     scores: dict[str, float]
+    degraded: dict[str, float]
     versions: dict[str, str]
     sha256: str = ""
 
@@ -69,7 +72,7 @@ def save_attributes(
     seed: int,
     epochs: float,
     held_out: int,
-    scores: dict[str, float],
+    scores: HeldOutScores,
 ) -> AttributeRecord:
     """Writes a trained network.
 
@@ -77,9 +80,10 @@ def save_attributes(
         OutputError: it cannot be written.
     """
     make_folder(folder)
+    weights = {name for name, _ in network.named_parameters()}
     state = {
-        # Half precision is far finer than the estimates; the statistics are sums over thousands.
-        name: value.half() if name.startswith(("trunk", "hidden", "head")) else value
+        # Half precision is far finer than the estimates; statistics are sums over thousands.
+        name: value.half() if name in weights else value
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
@@ -91,12 +95,17 @@ def save_attributes(
         seed=seed,
         epochs=epochs,
         held_out=held_out,
-        scores=scores,
+        scores=_rounded(scores.clean),
+        degraded=_rounded(scores.degraded),
         versions=versions(),
         sha256=sha256_file(folder / WEIGHTS),
     )
     write_atomic(folder / RECORD, encode_record(record))
     return record
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(score, 5) for name, score in scores.items()}
 
 
 def load_attributes(folder: Path) -> LoadedAttributes:

@@ -8,9 +8,10 @@ as cosine and sine, categorical ones as probabilities.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ FEATURES = 128
 ReadingKind = Literal["continuous", "circular", "categorical"]
 #: Resolutions at which a network can see images.
 Resolution = Literal[16, 32, 64]
+RESOLUTIONS: tuple[Resolution, ...] = get_args(Resolution)
 
 
 class Reading(NamedTuple):
@@ -106,6 +108,68 @@ class _Block(nn.Sequential):
         )
 
 
+class _Residual(nn.Module):
+    """Two 3 × 3 convolutions beside an identity (He et al. 2016, Fig. 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _Block(channels, channels)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+def _stem(resolution: int) -> list[nn.Module]:
+    """Images → 48 channels at 16².
+
+    Halving by taking pixels apart loses nothing and saves the costliest convolution.
+    """
+    if resolution == 16:
+        return [_Block(3, 48)]
+    if resolution == 32:
+        return [nn.PixelUnshuffle(2), _Block(12, 48)]
+    return [nn.PixelUnshuffle(2), _Block(12, 32), _Block(32, 48, 2)]
+
+
+def image_trunk(resolution: int) -> nn.Sequential:
+    """Images [N, 3, R, R] → [N, 768]; R is 16, 32 or 64."""
+    return nn.Sequential(
+        *_stem(resolution),
+        _Block(48, 48),
+        _Block(48, 80, 2),
+        _Residual(80),
+        _Block(80, 128, 2),
+        nn.Conv2d(128, 48, 1),
+        nn.Flatten(),
+    )
+
+
+def feature_layer() -> nn.Sequential:
+    """What ``image_trunk`` gives → features [N, FEATURES]."""
+    return nn.Sequential(
+        nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
+    )
+
+
+def average_down(images: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Averages larger images down to a resolution.
+
+    Raises:
+        ConfigError: not [N, 3, R, R], or R is no multiple of the resolution.
+    """
+    size = images.shape[-1]
+    if images.ndim != 4 or images.shape[1:] != (3, size, size) or size % resolution:
+        raise ConfigError(
+            f"images have the shape {list(images.shape)}; expected [N, 3, R, R] with R a "
+            f"multiple of {resolution}."
+        )
+    factor = size // resolution
+    return images if factor == 1 else F.avg_pool2d(images, factor)
+
+
 class AttributeNetwork(nn.Module):
     """Images [N, 3, R, R] in [-1, 1] → attributes.
 
@@ -125,49 +189,38 @@ class AttributeNetwork(nn.Module):
 
     def __init__(self, resolution: int) -> None:
         super().__init__()
-        if resolution not in (16, 32, 64):
+        if resolution not in RESOLUTIONS:
             raise ConfigError(f"resolution is {resolution}; expected 16, 32 or 64.")
-        self.resolution = cast(Resolution, resolution)
-        # Halving by taking pixels apart loses nothing and saves the costliest convolution.
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), _Block(12, 32)]
-        if resolution == 64:
-            layers.append(_Block(32, 40, 2))
-        else:
-            layers.append(_Block(32, 40))
-        layers.append(_Block(40, 64, 2) if resolution > 16 else _Block(40, 64))
-        layers += [_Block(64, 80), _Block(80, 80, 2), nn.Conv2d(80, 48, 1), nn.Flatten()]
-        self.trunk = nn.Sequential(*layers)
-        self.hidden = nn.Sequential(
-            nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
-        )
+        self.resolution = resolution
+        self.trunk = image_trunk(resolution)
+        self.hidden = feature_layer()
         self.head = nn.Linear(FEATURES, OUTPUTS)
         self.register_buffer("reference_mean", torch.zeros(FEATURES))
         self.register_buffer("reference_covariance", torch.zeros(FEATURES, FEATURES))
 
-    def fit(self, images: torch.Tensor) -> torch.Tensor:
-        """Averages larger images down to the network's resolution.
+    def start_from(self, other: AttributeNetwork) -> None:
+        """Takes over what a network of another resolution has learned: all but its first layers.
 
-        Raises:
-            ConfigError: not [N, 3, R, R], or R is no multiple of the network's resolution.
+        From 16² on both have the same layers, which what comes before has to learn to feed.
         """
-        size = images.shape[-1]
-        if images.ndim != 4 or images.shape[1:] != (3, size, size) or size % self.resolution:
-            raise ConfigError(
-                f"images have the shape {list(images.shape)}; expected [N, 3, R, R] with R a "
-                f"multiple of {self.resolution}."
-            )
-        factor = size // self.resolution
-        return images if factor == 1 else F.avg_pool2d(images, factor)
+        ours, theirs = (_past_stem(network) for network in (self, other))
+        ours.load_state_dict(theirs.state_dict())
+        self.hidden.load_state_dict(other.hidden.state_dict())
+        self.head.load_state_dict(other.head.state_dict())
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The layer before the last, [N, FEATURES]."""
-        found: torch.Tensor = self.hidden(self.trunk(self.fit(images)))
+        """The layer before the last, [N, FEATURES]. Raises: ConfigError, see ``average_down``."""
+        found: torch.Tensor = self.hidden(self.trunk(average_down(images, self.resolution)))
         return found
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Raw outputs [N, OUTPUTS]: as ``encode_attributes``, but logits for categories."""
         outputs: torch.Tensor = self.head(self.features(images))
         return outputs
+
+
+def _past_stem(network: AttributeNetwork) -> nn.Sequential:
+    return nn.Sequential(*list(network.trunk)[len(_stem(network.resolution)) :])
 
 
 def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -182,7 +235,35 @@ def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return torch.stack(losses).mean()
 
 
+class ImageReadings(NamedTuple):
+    """What a network sees in images.
+
+    Attributes:
+        attributes: [N, OUTPUTS] float64, as ``encode_attributes``; categories as probabilities.
+        features: [N, FEATURES] float64.
+    """
+
+    attributes: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float64]
+
+
 @torch.no_grad()
+def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 250) -> ImageReadings:
+    """Estimated attributes and features of images [N, 3, R, R] in [-1, 1].
+
+    Raises:
+        ConfigError: images that do not fit the network.
+    """
+    network.eval()
+    features = torch.cat([network.features(part) for part in images.split(batch)])
+    outputs = cast(torch.Tensor, network.head(features)).double()
+    for reading in READINGS:
+        if reading.kind == "categorical":
+            columns = slice(reading.start, reading.start + reading.width)
+            outputs[:, columns] = outputs[:, columns].softmax(1)
+    return ImageReadings(outputs.numpy(), features.double().numpy())
+
+
 def read_attributes(
     network: AttributeNetwork, images: torch.Tensor, batch: int = 250
 ) -> npt.NDArray[np.float64]:
@@ -190,13 +271,17 @@ def read_attributes(
 
     Categories are probabilities.
     """
-    network.eval()
-    outputs = torch.cat([network(part) for part in images.split(batch)]).double()
-    for reading in READINGS:
-        if reading.kind == "categorical":
-            columns = slice(reading.start, reading.start + reading.width)
-            outputs[:, columns] = outputs[:, columns].softmax(1)
-    return outputs.numpy()
+    return read_images(network, images, batch).attributes
+
+
+def find_reading(name: str) -> Reading:
+    """The attribute of a name. Raises: ConfigError, with the nearest names."""
+    known = {reading.name: reading for reading in READINGS}
+    if name not in known:
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}? All" if near else "The attributes"
+        raise ConfigError(f"attribute is {name!r}. {hint}: {', '.join(known)}.")
+    return known[name]
 
 
 def attribute_scores(

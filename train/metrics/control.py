@@ -13,8 +13,9 @@ from segan.runtime.errors import ConfigError
 from segan.runtime.layout import Slider
 from segan.train.generator import Generator
 from segan.train.metrics.attributes import READINGS, AttributeNetwork
+from segan.train.metrics.model_images import ModelImages
 from segan.train.metrics.seeded_images import SeededImages
-from segan.train.metrics.slider_effects import SliderEffect, measure_slider
+from segan.train.metrics.slider_effects import SliderEffect, SliderReadings, read_slider
 from segan.train.monitor import DEAD_BELOW
 
 Array = npt.NDArray[np.float64]
@@ -107,7 +108,9 @@ class ControlScores(NamedTuple):
         }
 
 
-def control_scores(effects: Mapping[str, SliderEffect]) -> ControlScores:
+def control_scores(
+    effects: Mapping[str, SliderEffect], mains: Mapping[str, str] | None = None
+) -> ControlScores:
     """Scores sliders by their effects.
 
     The matrix of consistent effects is the importance matrix of DCI (Eastwood & Williams 2018,
@@ -116,6 +119,8 @@ def control_scores(effects: Mapping[str, SliderEffect]) -> ControlScores:
 
     Args:
         effects: the sliders' names and effects.
+        mains: each slider's main attribute, which is not sought again, as when the effects are
+            those of a resample; empty for a slider that moves none. None: the one moved most.
 
     Raises:
         ConfigError: no slider.
@@ -123,7 +128,10 @@ def control_scores(effects: Mapping[str, SliderEffect]) -> ControlScores:
     if not effects:
         raise ConfigError("no slider is given; expected 1 or more.")
     matrix = np.array([_heard(effect.consistent) for effect in effects.values()])
-    scores = [_score(name, effect) for name, effect in effects.items()]
+    scores = [
+        _score(name, effect, None if mains is None else mains[name])
+        for name, effect in effects.items()
+    ]
     ordered = np.sort(matrix, axis=0)
     second = ordered[-2] if len(ordered) > 1 else np.zeros_like(ordered[-1])
     gaps = (ordered[-1] - second) / np.maximum(ordered[-1], 1e-12)
@@ -154,11 +162,11 @@ def _heard(effects: Array) -> Array:
     return np.where(effects >= IGNORED_BELOW, effects, 0.0)
 
 
-def _score(name: str, effect: SliderEffect) -> SliderScore:
+def _score(name: str, effect: SliderEffect, given: str | None) -> SliderScore:
     heard, loud = _heard(effect.consistent), _heard(effect.absolute)
-    if not heard.any():
+    if not heard.any() or given == "":
         return SliderScore(name, "", 0.0, 1.0, 1.0, 0.0, effect.change)
-    main = int(heard.argmax())
+    main = int(heard.argmax()) if given is None else _NAMES.index(given)
     sign = -1.0 if effect.sign[main] < 0 else 1.0
     return SliderScore(
         slider=name,
@@ -171,17 +179,17 @@ def _score(name: str, effect: SliderEffect) -> SliderScore:
     )
 
 
-def generator_effects(
-    generator: Generator,
+def read_sliders(
+    images: ModelImages,
     network: AttributeNetwork,
     seeds: Sequence[int] = range(64),
     steps: int = 5,
     sliders: Sequence[Slider] | None = None,
-) -> dict[str, SliderEffect]:
-    """Moves sliders of a generator over their ranges: name (L3N0D5) → effect; empty in mode 0.
+) -> dict[str, SliderReadings]:
+    """Moves sliders of a model over their ranges: name (L3N0D5) → readings; empty without sliders.
 
     Args:
-        generator: in evaluation mode.
+        images: of the model.
         network: reads the attributes.
         seeds: that each slider is moved for.
         steps: values over a slider's range.
@@ -190,13 +198,22 @@ def generator_effects(
     Raises:
         ConfigError: images that do not fit the network, or too few seeds or steps.
     """
-    images = SeededImages(generator)
-    effects = {}
-    for entry in generator.table:
-        values = np.linspace(entry.low, entry.high, steps).tolist()
-        for dim in range(entry.dims):
-            slider = Slider(entry.layer, entry.index, dim)
-            if sliders is not None and slider not in sliders:
-                continue
-            effects[str(slider)] = measure_slider(images.slider(slider), network, seeds, values)
-    return effects
+    return {
+        str(slider): read_slider(
+            images.slider(slider), network, seeds, np.linspace(low, high, steps).tolist()
+        )
+        for slider, low, high in images.sliders
+        if sliders is None or slider in sliders
+    }
+
+
+def generator_effects(
+    generator: Generator,
+    network: AttributeNetwork,
+    seeds: Sequence[int] = range(64),
+    steps: int = 5,
+    sliders: Sequence[Slider] | None = None,
+) -> dict[str, SliderEffect]:
+    """The effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
+    found = read_sliders(SeededImages(generator), network, seeds, steps, sliders)
+    return {name: readings.effect() for name, readings in found.items()}

@@ -11,6 +11,7 @@ import torch
 from segan.runtime.errors import ConfigError
 from segan.train.generator import Generator
 from segan.train.metrics.attributes import AttributeNetwork
+from segan.train.metrics.model_images import ModelImages
 from segan.train.metrics.seeded_images import SeededImages
 
 Array = npt.NDArray[np.float64]
@@ -60,12 +61,15 @@ def reference(network: AttributeNetwork) -> Gaussian:
 
 @torch.no_grad()
 def fd_faces(
-    generator: Generator, network: AttributeNetwork, n: int = 5000, first_seed: int = 0
+    model: Generator | ModelImages,
+    network: AttributeNetwork,
+    n: int = 5000,
+    first_seed: int = 0,
 ) -> float:
     """Fréchet distance of a generator's images from built-in faces the network has not seen.
 
     Args:
-        generator: in evaluation mode, RGB.
+        model: a generator in evaluation mode, RGB, or a model's images.
         network: its features are compared; it holds those of the faces.
         n: images.
         first_seed: of the images; they have seeds first_seed to first_seed + n - 1.
@@ -73,7 +77,7 @@ def fd_faces(
     Raises:
         ConfigError: images that do not fit the network, or fewer than 2.
     """
-    images = SeededImages(generator)
+    images = SeededImages(model) if isinstance(model, Generator) else model
     parts = [
         network.features(images.render(range(start, min(start + 250, first_seed + n))))
         for start in range(first_seed, first_seed + n, 250)

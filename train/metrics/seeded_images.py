@@ -1,4 +1,4 @@
-"""A generator's images of seeds, with one slider or direction set to a value."""
+"""A checkpoint's images of seeds, with one slider or direction set to a value."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from segan.runtime.errors import ConfigError
 from segan.runtime.latents import sample_coords, sample_z
 from segan.runtime.layout import Slider
 from segan.train.generator import Generator
-
-#: Seeds and a slider's value → images [N, 3, R, R], nominally in [-1, 1].
-Render = Callable[[Sequence[int], float], torch.Tensor]
+from segan.train.metrics.model_images import (
+    Codes,
+    Render,
+    SliderRange,
+    check_rgb,
+    drawn_coords,
+    slider_ranges,
+)
 
 #: Images made at once.
 _BATCH = 64
@@ -30,16 +34,32 @@ class SeededImages:
     """
 
     def __init__(self, generator: Generator) -> None:
-        if generator.network.img_channels != 3:
-            raise ConfigError(
-                f"the generator makes images of {generator.network.img_channels} channels; "
-                "expected 3 (the built-in faces are RGB)."
-            )
+        check_rgb(generator.network.img_channels)
         self.generator = generator
         self._noise = generator.synthesis.noise_const()
         self._seeds: tuple[int, ...] = ()
         self._w = torch.empty(0)
         self._coords = torch.empty(0)
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images."""
+        return self.generator.network.resolution
+
+    @property
+    def sliders(self) -> tuple[SliderRange, ...]:
+        """All sliders in table order; empty in mode 0."""
+        return slider_ranges(self.generator.table)
+
+    @torch.no_grad()
+    def codes(self, seeds: Sequence[int]) -> Codes:
+        """The latents of seeds."""
+        self._draw(seeds)
+        return Codes(
+            sample_z(seeds, self.generator.network.z_dim).astype(np.float64),
+            self._w.double().numpy(),
+            drawn_coords(self.generator.table, self._coords.numpy()),
+        )
 
     def _draw(self, seeds: Sequence[int]) -> None:
         # The mapping network is run once for all values of all sliders.

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from segan.runtime.errors import ConfigError
 from segan.train.metrics.attributes import (
@@ -28,7 +29,7 @@ from segan.train.metrics.attributes import (
     Reading,
     read_attributes,
 )
-from segan.train.metrics.seeded_images import Render
+from segan.train.metrics.model_images import Render
 
 Array = npt.NDArray[np.float64]
 
@@ -57,9 +58,29 @@ class SliderEffect(NamedTuple):
     monotonicity: Array
 
 
-def measure_slider(
+class SliderReadings(NamedTuple):
+    """What a network reads while a slider moves from its low to its high end.
+
+    Attributes:
+        attributes: [values, seeds, OUTPUTS].
+        change: [seeds] mean square over pixels of the image's change from end to end.
+    """
+
+    attributes: Array
+    change: Array
+
+    def of_seeds(self, rows: npt.NDArray[np.intp]) -> SliderReadings:
+        """Those of some of the seeds, which may be given more than once."""
+        return SliderReadings(self.attributes[:, rows], self.change[rows])
+
+    def effect(self) -> SliderEffect:
+        """The slider's effect on each attribute."""
+        return effect_of_readings(self.attributes, math.sqrt(float(self.change.mean())))
+
+
+def read_slider(
     render: Render, network: AttributeNetwork, seeds: Sequence[int], values: Sequence[float]
-) -> SliderEffect:
+) -> SliderReadings:
     """Moves one slider over ``values`` for each seed, everything else as it is.
 
     Args:
@@ -76,10 +97,21 @@ def measure_slider(
             f"{len(seeds)} seeds and {len(values)} values are given; expected 1 or more seeds and "
             "2 or more values."
         )
-    images = [render(seeds, value) for value in values]
-    change = float((images[-1] - images[0]).double().square().mean().sqrt())
-    readings = np.stack([read_attributes(network, part) for part in images])
-    return effect_of_readings(readings, change)
+    first = last = torch.empty(0)
+    readings = []
+    for number, value in enumerate(values):
+        last = render(seeds, value)
+        first = last if number == 0 else first
+        readings.append(read_attributes(network, last))
+    change = (last - first).double().square().mean((1, 2, 3)).numpy()
+    return SliderReadings(np.stack(readings), change)
+
+
+def measure_slider(
+    render: Render, network: AttributeNetwork, seeds: Sequence[int], values: Sequence[float]
+) -> SliderEffect:
+    """The effect of a slider; see ``read_slider``."""
+    return read_slider(render, network, seeds, values).effect()
 
 
 def effect_of_readings(readings: Array, change: float = math.nan) -> SliderEffect:

@@ -43,7 +43,10 @@ def test_finishing_keeps_the_features_statistics() -> None:
     np.testing.assert_allclose(
         network.reference_covariance, np.cov(features, rowvar=False), atol=1e-5
     )
-    assert scores["glasses"] <= 1
+    assert scores.clean["glasses"] <= 1
+    assert set(scores.degraded) == set(scores.clean)
+    weight = network.head.weight
+    assert torch.equal(weight, weight.half().float())  # as the file holds it
 
 
 def test_pixels_become_numbers_from_minus_one_to_one() -> None:
