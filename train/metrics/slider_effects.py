@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from segan.runtime.errors import ConfigError
 from segan.train.metrics.attributes import (
@@ -40,8 +39,8 @@ class SliderEffect(NamedTuple):
     """The effect of one slider on each attribute, in the order of ``READINGS``.
 
     Attributes:
-        change: root mean square over seeds and pixels of the image's change from the low end to
-            the high end, for images in [-1, 1].
+        change: root mean square over seeds and pixels of the image's change from the low end, at
+            the value where it is largest, for images in [-1, 1].
         consistent: [attributes] size of the mean over seeds of the signed change, end to end, in
             sd: movements that differ in direction from seed to seed cancel.
         absolute: [attributes] mean over seeds of the change's size, in sd; the estimator's noise
@@ -63,7 +62,8 @@ class SliderReadings(NamedTuple):
 
     Attributes:
         attributes: [values, seeds, OUTPUTS].
-        change: [seeds] mean square over pixels of the image's change from end to end.
+        change: [seeds] mean square over pixels of the image's change from the low end, at the
+            value where it is largest: a hue that turns once around ends where it began.
     """
 
     attributes: Array
@@ -97,13 +97,14 @@ def read_slider(
             f"{len(seeds)} seeds and {len(values)} values are given; expected 1 or more seeds and "
             "2 or more values."
         )
-    first = last = torch.empty(0)
-    readings = []
-    for number, value in enumerate(values):
-        last = render(seeds, value)
-        first = last if number == 0 else first
-        readings.append(read_attributes(network, last))
-    change = (last - first).double().square().mean((1, 2, 3)).numpy()
+    first = render(seeds, values[0])
+    change = np.zeros(len(seeds))
+    readings = [read_attributes(network, first)]
+    for value in values[1:]:
+        images = render(seeds, value)
+        apart = (images - first).double().square().mean((1, 2, 3)).numpy()
+        change = np.maximum(change, apart)
+        readings.append(read_attributes(network, images))
     return SliderReadings(np.stack(readings), change)
 
 
