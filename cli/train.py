@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     epilog="Example: segan train --mode 2\n\n"
     "Example: segan train --data photos.zip --preset paper --kimg 5000\n\n"
     "Example: segan train --resume runs/00000-faces-mode2-tiny --kimg 200\n\n"
-    "Example: torchrun --nproc-per-node 4 -m segan.cli train --data photos.zip --preset auto"
+    "Example: torchrun --standalone --nproc-per-node 4 -m segan.cli train --preset paper"
 )
 @click.option(
     "--data",

@@ -36,6 +36,10 @@ SHORTER = {
     "segan train --data photos.zip --mode 2 --preset paper --kimg 1000": (
         "segan train --data photos.zip --mode 2 --preset tiny --batch-size 4 --kimg 0.004"
     ),
+    "torchrun --standalone --nproc-per-node 4 -m segan.cli train --mode 2 --preset paper": (
+        "torchrun --standalone --nproc-per-node 2 -m segan.cli train --mode 2 --preset paper "
+        "--faces 32 --resolution 8 --kimg 0.016 --metric-images 8"
+    ),
     "segan generate faces.segan --seeds 0-999 -o many --psi 0.7 --format tar": (
         "segan generate faces.segan --seeds 0-9 -o many --psi 0.7 --format tar"
     ),
@@ -187,11 +191,12 @@ def check_not_run(line: str) -> bool:
 
 
 def run_line(line: str, folder: Path) -> None:
-    """Runs one shell line, which must be a segan command, in ``folder``."""
+    """Runs one shell line, which must be a segan command, or torchrun's, in ``folder``."""
     words = shlex.split(SHORTER.get(line, line))
-    assert words[0] == "segan", line
+    module = {"segan": "segan.cli.main", "torchrun": "torch.distributed.run"}.get(words[0])
+    assert module is not None, line
     done = subprocess.run(
-        [sys.executable, "-m", "segan.cli.main", *words[1:]],
+        [sys.executable, "-m", module, *words[1:]],
         cwd=folder,
         capture_output=True,
         text=True,
