@@ -7,6 +7,7 @@ thread of their own, while features of the last ones are taken.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from segan.train.metrics.feature_cache import Arrays, cached_arrays
 from segan.train.metrics.frechet import Gaussian
 from segan.train.metrics.image_makers import ImageMaker
 from segan.train.metrics.metric import FeatureRequest, Metric
-from segan.train.metrics.moments import MomentSums
+from segan.train.metrics.moments import MomentSums, moments_of
 
 Rows = NDArray[np.float32]
 
@@ -51,7 +52,8 @@ class MetricContext:
         cache: what metrics keep between ``compute`` and ``resampled``, by the metric's name.
 
     Raises:
-        DataError: images of another size or another number of channels than the generator's.
+        DataError: images of another size or another number of channels than the generator's, or
+            for a generator with classes, without labels of as many.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class MetricContext:
         self._real: dict[tuple[Any, ...], Collected] = {}
         if data is not None:
             _check_data(data, images)
+            if images.facts.c_dim:
+                images.class_shares = _class_shares(data, images.facts.c_dim)
 
     def seeds(self, n: int) -> range:
         """The first n seeds. Raises: ConfigError past the last seed that there is."""
@@ -107,7 +111,8 @@ class MetricContext:
                 if request not in self._generated
             )
         )
-        for request in requests:
+        # Rows first: moments of the same images come from them, without a second pass.
+        for request in sorted(requests, key=lambda request: request.form != "rows"):
             if request.real:
                 self.real(request)
         self._generate(requests)
@@ -125,20 +130,24 @@ class MetricContext:
         detector = self.detectors.get(request.detector)
         count = min(len(data), request.max_real or len(data))
         key = (request.detector, request.output, request.form, count)
-        if key not in self._real:
-            arrays = cached_arrays(
-                {
-                    "data": data.fingerprint,
-                    "detector": detector.record.sha256,
-                    "resize": detector.resize,
-                    "output": request.output,
-                    "form": request.form,
-                    "images": count,
-                },
-                lambda: self._real_features(data, detector, request, count),
-                on_note=self.on_note,
-            )
-            self._real[key] = _from_arrays(arrays)
+        if key in self._real:
+            return self._real[key]
+
+        def compute() -> Arrays:
+            known = self._real.get((request.detector, request.output, "rows", count))
+            if request.form == "moments" and known is not None and known.rows is not None:
+                return _to_arrays(Collected(None, moments_of(known.rows)))
+            return self._real_features(data, detector, request, count)
+
+        names = {
+            "data": data.fingerprint,
+            "detector": detector.record.sha256,
+            "resize": detector.resize,
+            "output": request.output,
+            "form": request.form,
+        }
+        arrays = cached_arrays({**names, "images": count}, compute, on_note=self.on_note)
+        self._real[key] = _from_arrays(arrays)
         return self._real[key]
 
     def feature_batches(
@@ -154,7 +163,7 @@ class MetricContext:
         collectors = {request: _Collector(request.form, request.n) for request in requests}
         n = max(request.n for request in requests)
         done = 0
-        with in_background(self._generated_batches(n)) as batches:
+        with self.ahead(self._generated_batches(n)) as batches, self._few_threads(requests):
             for batch in batches:
                 rgb = _as_rgb(batch)
                 outputs: dict[tuple[Any, ...], Rows] = {}
@@ -170,6 +179,28 @@ class MetricContext:
                 self.on_images(len(batch))
         for request, collector in collectors.items():
             self._generated[request] = collector.finish()
+
+    def ahead(self, items: Iterator[Any]) -> contextlib.AbstractContextManager[Iterator[Any]]:
+        """The items, made in a thread of their own where that lets two things compute at once.
+
+        PyTorch's own threads get into each other's way when two threads call it on the CPU.
+        """
+        if self.images.backend == "torch" and self.detectors.device.type == "cpu":
+            return contextlib.nullcontext(items)
+        return in_background(items)
+
+    @contextlib.contextmanager
+    def _few_threads(self, requests: Sequence[FeatureRequest]) -> Iterator[None]:
+        """One thread for a small network on the CPU, beside a backend that uses all cores."""
+        small = all(request.detector == "faces" for request in requests)
+        beside = self.images.backend != "torch" and self.detectors.device.type == "cpu"
+        before = torch.get_num_threads()
+        if small and beside:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _generated_batches(self, n: int) -> Iterator[NDArray[np.uint8]]:
         """The generated images of the first n seeds, [m, C, H, W]."""
@@ -261,3 +292,14 @@ def _check_data(data: ImageDataset, images: ImageMaker) -> None:
             f"data {data.name!r} has {data.img_channels} channels, and the generator makes "
             f"{facts.img_channels}; expected the same."
         )
+
+
+def _class_shares(data: ImageDataset, count: int) -> NDArray[np.float64]:
+    """How often each class is in the data, [count]. Raises: DataError."""
+    if data.labels is None or len(data.class_names) != count:
+        found = f"{len(data.class_names)} classes" if data.class_names else "no labels"
+        raise DataError(
+            f"the generator has {count} classes, which are drawn as the data has them, and "
+            f"{data.name!r} has {found}; expected labels of {count} classes in its dataset.json."
+        )
+    return np.bincount(data.labels, minlength=count).astype(np.float64)

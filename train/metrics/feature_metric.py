@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError, DataError
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.metric import FeatureRequest, Metric
+from segan.train.metrics.score_record import DataRecord
 
 Rows = npt.NDArray[np.float32]
 
@@ -50,6 +52,7 @@ class FeatureMetric(Metric):
 
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
+        super().check(context)
         data = context.dataset(self)
         if len(data) < self.fewest:
             raise DataError(
@@ -62,6 +65,14 @@ class FeatureMetric(Metric):
                 f"{data.name!r} has {len(data)}. Use {self.name}_full, which takes all real "
                 "images, or a smaller n."
             )
+
+    def real_images(self, context: MetricContext) -> DataRecord | None:
+        """See ``Metric``."""
+        found = super().real_images(context)
+        if found is None or found.images is None:
+            return found
+        most = self.most_real if self.full else self.n
+        return msgspec.structs.replace(found, images=min(found.images, most or found.images))
 
     def rows(self, context: MetricContext) -> tuple[Rows, Rows]:
         """(generated [n, D], real [m, D])."""

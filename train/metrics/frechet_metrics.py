@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,9 @@ from segan.runtime.errors import ConfigError
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.feature_metric import FeatureMetric
 from segan.train.metrics.frechet import Gaussian, frechet_distance, reference, resampled_distances
-from segan.train.metrics.metric import FeatureRequest, Score
+from segan.train.metrics.metric import DetectorKind, FeatureRequest, Score
 from segan.train.metrics.registry import count_of
+from segan.train.metrics.score_record import DataRecord
 
 
 class FrechetMetric(FeatureMetric):
@@ -23,7 +24,7 @@ class FrechetMetric(FeatureMetric):
     only values of the same n can be compared.
     """
 
-    detector = "inception"
+    detector: ClassVar[DetectorKind | None] = "inception"
 
     def requests(self, *, resample: bool) -> tuple[FeatureRequest, ...]:
         """Moments; rows of the generated images, too, when they are to be resampled."""
@@ -99,6 +100,15 @@ class FacesFrechetMetric(FrechetMetric):
         assert found is not None
         return found
 
+    def real_images(self, context: MetricContext) -> DataRecord | None:
+        """See ``Metric``."""
+        found = super().real_images(context)
+        if found is not None:
+            return found
+        record = context.detectors.faces().record
+        name = f"built-in faces, as kept with {record.name}"
+        return DataRecord(name=name, fingerprint=record.sha256, images=None)
+
 
 def faces_fit(name: str, context: MetricContext) -> None:
     """Raises ConfigError for grey images, or a resolution that no attribute network takes."""
@@ -124,4 +134,3 @@ def build_fid(name: str, numbers: dict[str, Any]) -> FrechetMetric:
 def build_fd_faces(name: str, numbers: dict[str, Any]) -> FacesFrechetMetric:
     """``fd_faces5k``."""
     return FacesFrechetMetric(name, count_of(numbers["n"]))
-

@@ -74,13 +74,11 @@ class MakerSettings:
         psi: truncation strength, 0 to 1; 1 = off, as published scores have it.
         noise: ``random``, drawn from each seed, as StyleGAN2-ADA measures; ``const`` or ``none``.
             None: ``random`` where it changes anything, else ``none``.
-        class_shares: how often each class is drawn, [c_dim] that sum to 1; None: equally often.
         batch_size: images made at once.
     """
 
     psi: float = 1.0
     noise: NoiseMode | None = None
-    class_shares: tuple[float, ...] | None = None
     batch_size: int = 32
 
 
@@ -96,6 +94,7 @@ class ImageMaker(abc.ABC):
         backend: ``torch``, or the runtime's backend.
         precision: of the computation.
         noise: the mode that is used.
+        class_shares: how often each class is drawn, [c_dim]; at first all equally often.
 
     Raises:
         ConfigError: psi or noise cannot be, or images with alpha.
@@ -116,6 +115,7 @@ class ImageMaker(abc.ABC):
             raise ConfigError("noise is 'random', but this generator has none; expected none.")
         self.facts, self.model, self.settings = facts, model, settings
         self.noise: NoiseMode = settings.noise or ("random" if facts.noise == "used" else "none")
+        self.class_shares: NDArray[np.float64] = np.ones(facts.c_dim)
         self._psi = psi_row(facts.sites, settings.psi, None)
         self._noise_size = sum(noise_sizes(facts.sites))
 
@@ -126,8 +126,7 @@ class ImageMaker(abc.ABC):
         count = self.facts.c_dim
         if not count:
             return None
-        shares = np.array(self.settings.class_shares or (1 / count,) * count)
-        ends = np.cumsum(shares) / shares.sum()
+        ends = np.cumsum(self.class_shares) / self.class_shares.sum()
         found = np.searchsorted(ends, uniform_of_seeds(seeds, _CLASS_STREAM), side="right")
         return np.minimum(found, count - 1)
 

@@ -60,9 +60,7 @@ class InceptionScoreMetric(Metric):
         return rows
 
 
-def split_scores(
-    probabilities: npt.ArrayLike, weights: Array, splits: int = SPLITS
-) -> Array:
+def split_scores(probabilities: npt.ArrayLike, weights: Array, splits: int = SPLITS) -> Array:
     """The score of each part, with each image counted by its weight.
 
     With h_i = Σ_y p_iy log p_iy and the weighted mean q, the mean divergence is mean h - Σ q log q.

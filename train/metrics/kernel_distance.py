@@ -7,7 +7,7 @@ estimator of one pair is torchmetrics'; ours computes in float64.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import torch
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.feature_metric import FeatureMetric
 from segan.train.metrics.frechet_metrics import faces_fit
-from segan.train.metrics.metric import Score
+from segan.train.metrics.metric import DetectorKind, Score
 from segan.train.metrics.registry import count_of
 
 Rows = npt.NDArray[np.float32]
@@ -30,7 +30,7 @@ _BLOCK = 512
 class KernelMetric(FeatureMetric):
     """Kernel distance of Inception features. Lower is better; 0 or a bit less for equal sets."""
 
-    detector = "inception"
+    detector: ClassVar[DetectorKind | None] = "inception"
     most_real = 1_000_000
 
     def compute(self, context: MetricContext) -> Score:
@@ -84,8 +84,8 @@ def kernel_distance(
     for _ in range(subsets):
         x = generated[random.choice(len(generated), size, replace=False)]
         y = real[random.choice(len(real), size, replace=False)]
-        pair = (torch.from_numpy(part).to(device or "cpu", torch.float64) for part in (y, x))
-        values.append(float(poly_mmd(*pair)))
+        one, two = (torch.from_numpy(part).to(device or "cpu", torch.float64) for part in (y, x))
+        values.append(float(poly_mmd(one, two)))
     return float(np.mean(values)), float(np.std(values))
 
 
@@ -131,9 +131,7 @@ def weighted_kernel_distances(
         alone += float(kernel.sum())
     sums = w.sum(1)
     pairs = sums.square() - w.square().sum(1)
-    found: Array = (
-        (own / pairs - 2 * cross / sums + alone / (len(y) * (len(y) - 1))).cpu().numpy()
-    )
+    found: Array = (own / pairs - 2 * cross / sums + alone / (len(y) * (len(y) - 1))).cpu().numpy()
     return found
 
 

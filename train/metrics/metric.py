@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segan.runtime.errors import DataError
+from segan.train.metrics.score_record import DataRecord
+
 if TYPE_CHECKING:
     from segan.train.metrics.context import MetricContext
 
@@ -97,6 +100,26 @@ class Metric(abc.ABC):
             DataError: the data has too few images, or no labels.
             ConfigError: the generator does not fit.
         """
+        if self.data == "required" or self.labels:
+            data = context.dataset(self)
+            if self.labels and data.labels is None:
+                raise DataError(
+                    f"{self.name} needs a class for every image, and {data.name!r} has no labels. "
+                    "Give labels in its dataset.json, or put the images into a folder for each "
+                    "class and run: segan data convert FOLDER OUT.zip --resolution "
+                    f"{data.resolution}"
+                )
+
+    def resize(self, context: MetricContext) -> str:
+        """What is done to images before the detector sees them, for the record."""
+        return "none" if self.detector is None else context.detectors.get(self.detector).resize
+
+    def real_images(self, context: MetricContext) -> DataRecord | None:
+        """The real images that were compared, for the record; None for none."""
+        if self.data == "unused" or context.data is None:
+            return None
+        data = context.data
+        return DataRecord(name=data.name, fingerprint=data.fingerprint, images=len(data))
 
     @abc.abstractmethod
     def compute(self, context: MetricContext) -> Score:

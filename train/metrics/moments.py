@@ -44,9 +44,7 @@ class MomentSums:
         if self._shift is None or self.count < 2:
             raise ConfigError(f"{self.count} features are given; expected 2 or more.")
         mean = self._sum / self.count
-        return Gaussian(
-            self._shift + mean, self._products / self.count - np.outer(mean, mean)
-        )
+        return Gaussian(self._shift + mean, self._products / self.count - np.outer(mean, mean))
 
 
 def moments_of(rows: npt.ArrayLike, size: int = 1000) -> Gaussian:

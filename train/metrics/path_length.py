@@ -20,7 +20,6 @@ import numpy.typing as npt
 import torch
 
 from segan.runtime.latents import sample_z, slerp
-from segan.train.metrics.background import in_background
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.image_makers import ImageMaker, uniform_of_seeds
 from segan.train.metrics.metric import Metric, Score
@@ -74,6 +73,11 @@ class PathLengthMetric(Metric):
         """Two for each pair."""
         return 2 * self.n
 
+    def resize(self, context: MetricContext) -> str:
+        """See ``Metric``."""
+        middle = "the middle part, " if self.path.crop else ""
+        return f"{middle}averaged down where larger than {MAX_SIDE} x {MAX_SIDE}"
+
     def compute(self, context: MetricContext) -> Score:
         """See ``Metric``."""
         found = path_distances(context, self.path, self.n)
@@ -97,7 +101,7 @@ def path_distances(context: MetricContext, path: PathConfig, n: int) -> Array:
     found = []
     with (
         torch.inference_mode(),
-        in_background(_image_pairs(context, path, n)) as pairs,
+        context.ahead(_image_pairs(context, path, n)) as pairs,
     ):
         for images in pairs:
             seen = prepared(torch.from_numpy(images).to(device), crop=path.crop)

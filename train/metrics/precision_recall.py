@@ -8,7 +8,7 @@ half-precision features; ours are single.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from segan.runtime.errors import ConfigError, DataError
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.feature_metric import FeatureMetric
 from segan.train.metrics.frechet_metrics import faces_fit
-from segan.train.metrics.metric import Score
+from segan.train.metrics.metric import DetectorKind, Score
 from segan.train.metrics.registry import count_of
 
 Rows = npt.NDArray[np.float32]
@@ -39,7 +39,7 @@ class PrecisionRecallMetric(FeatureMetric):
         full: compare with all real images, up to 200,000; else with the first n.
     """
 
-    detector = "vgg16"
+    detector: ClassVar[DetectorKind | None] = "vgg16"
     most_real = 200_000
     less_is_better = False
 
@@ -109,10 +109,7 @@ def inside_manifold(
     )
     size = max(1, _DISTANCES // len(points))
     radii = torch.cat(
-        [
-            torch.cdist(part, points).kthvalue(k + 1, dim=1).values
-            for part in points.split(size)
-        ]
+        [torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(size)]
     )
     hits = [(torch.cdist(part, points) <= radii).any(1) for part in asked.split(size)]
     found: Hits = torch.cat(hits).cpu().numpy()

@@ -27,37 +27,18 @@ class DetectorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The real images: name, sha256 of their pixels and labels, and how many were compared."""
+    """The real images.
+
+    Attributes:
+        name: of the data set.
+        fingerprint: sha256 of their pixels and labels; for moments that are kept with a detector,
+            the detector's.
+        images: how many were compared; None where that was not kept.
+    """
 
     name: str
     fingerprint: str
-    images: int
-
-
-class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """How a score was taken.
-
-    Attributes:
-        n: generated images, or pairs of them.
-        seeds: ``0-49999``.
-        psi: truncation strength; 1 = off.
-        noise: ``const``, ``random`` or ``none``.
-        resize: what was done to images before the detector saw them.
-        detector: the network; None for a metric without one.
-        backend: ``torch`` for a checkpoint, else the backend's name.
-        precision: what images were computed in.
-        data: the real images; None for a metric without them.
-    """
-
-    n: int
-    seeds: str
-    psi: float
-    noise: str
-    resize: str
-    detector: DetectorRecord | None
-    backend: str
-    precision: str
-    data: DataRecord | None
+    images: int | None
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +56,34 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     kimg: float | None
     sha256: str
+
+
+class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a score was taken.
+
+    Attributes:
+        n: generated images, or pairs of them.
+        seeds: ``0-49999``.
+        psi: truncation strength; 1 = off.
+        noise: ``const``, ``random`` or ``none``.
+        resize: what was done to images before the detector saw them.
+        detector: the network; None for a metric without one.
+        backend: ``torch`` for a checkpoint, else the backend's name.
+        precision: what images were computed in.
+        data: the real images; None for a metric without them.
+        against: the other model, in the record of a difference; absent in others.
+    """
+
+    n: int
+    seeds: str
+    psi: float
+    noise: str
+    resize: str
+    detector: DetectorRecord | None
+    backend: str
+    precision: str
+    data: DataRecord | None
+    against: ModelRecord | None = None
 
 
 class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
