@@ -83,6 +83,12 @@ def make_generator(seed: int = 0, **settings: int) -> Generator:
 
 
 @pytest.fixture
+def build_generator() -> Callable[..., Generator]:
+    """See ``make_generator``."""
+    return make_generator
+
+
+@pytest.fixture
 def generator() -> Generator:
     """8 × 8 RGB, mode 2, unconditional."""
     return make_generator()
