@@ -146,3 +146,25 @@ def test_a_missing_model_is_named(segan_here: Segan, pixels: Path) -> None:
         done = segan_here("metrics", model, "--metrics", "is20", "--detector", pixels)
         assert done.returncode == 1
         assert part in done.stderr
+
+
+def test_the_benchmark_has_a_column_for_a_metric(
+    segan_here: Segan, toy_bundle: Path, pixels: Path
+) -> None:
+    quick = ("--backends", "cpu", "--batches", "1,2", "--seconds", "0.01", "--rounds", "1")
+    arguments = ("benchmark", toy_bundle, *quick, "--threads", "1")
+    done = segan_here(*arguments, "--metric", "is40", "--detector", pixels, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) == 2
+    for row in rows:
+        assert row["metrics"]["is40"]["value"] > 1
+        assert row["metrics"]["is40"]["difference"] == 0
+    for wrong, part in (
+        (("--metric", "is4x"), "no metric 'is4x'"),
+        (("--data", "a.zip"), "are for --metric"),
+        (("--metric", "fid40_full", "--detector", pixels), "Pass --data"),
+    ):
+        failed = segan_here(*arguments, *wrong)
+        assert failed.returncode in (1, 2)
+        assert part in failed.stderr

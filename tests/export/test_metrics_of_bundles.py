@@ -48,6 +48,7 @@ def detectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DetectorSet:
     return DetectorSet(torch.device("cpu"), 8, {"inception": path, "vgg16": path})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"mode": 2, "c_dim": 3}, {"mode": 1, "kind": "eigen"}])
 def test_a_seed_is_the_same_image_in_both(
     make_generator: Make, tmp_path: Path, settings: dict[str, Any]
@@ -80,12 +81,11 @@ def test_a_seed_is_the_same_image_in_both(
             assert (one == one[:1]).all()  # the mean image
 
 
-@pytest.mark.parametrize("backend", ["cpu", "openvino"])
+@pytest.mark.slow
 def test_engine_against_checkpoint(
-    make_generator: Make, tmp_path: Path, detectors: DetectorSet, backend: str
+    make_generator: Make, tmp_path: Path, detectors: DetectorSet
 ) -> None:
-    if backend == "openvino":
-        pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     generator = make_generator(mode=2)
     export_bundle(generator, tmp_path / "g.segan", ExportConfig(batch_sizes=(1,)))
     images = np.random.RandomState(0).randint(0, 256, (150, 3, 8, 8)).astype(np.uint8)
@@ -95,18 +95,19 @@ def test_engine_against_checkpoint(
         return MetricContext(maker, detectors, data)
 
     metrics = [parse_metric(name) for name in ("fid100_full", "kid100_full", "pr1k3_full")]
-    bundle = BundleImages(tmp_path / "g.segan", MakerSettings(), backend=backend, precision="fp32")
-    found = compare(
-        metrics, context(bundle), context(GeneratorImages(generator, MakerSettings())), resamples=20
-    )
-    for entry in found:
-        assert entry.model.protocol.backend == backend
-        assert entry.against.protocol.backend == "torch"
-        # The stated tolerance: 0.1 % of the score in fp32, where some pixels differ by one step.
-        assert entry.difference.value == pytest.approx(0, abs=1e-3 * abs(entry.model.value))
-        assert entry.difference.interval is not None
-        assert entry.model.model.kind == "bundle"
-        assert len(entry.model.model.sha256) == 64
+    plain = context(GeneratorImages(generator, MakerSettings()))
+    for backend in ("cpu", "openvino"):
+        bundle = BundleImages(
+            tmp_path / "g.segan", MakerSettings(), backend=backend, precision="fp32"
+        )
+        for entry in compare(metrics, context(bundle), plain, resamples=20):
+            assert entry.model.protocol.backend == backend
+            assert entry.against.protocol.backend == "torch"
+            # The stated tolerance: 0.1 % of the score, where some pixels differ by one step.
+            assert entry.difference.value == pytest.approx(0, abs=1e-3 * abs(entry.model.value))
+            assert entry.difference.interval is not None
+            assert entry.model.model.kind == "bundle"
+            assert len(entry.model.model.sha256) == 64
 
 
 def test_a_generator_without_noise(toy_bundle_plain: Path, toy_bundle_zip: Path) -> None:
