@@ -14,9 +14,9 @@ import torch
 from segan.export import ExportConfig, export_bundle
 from segan.runtime.errors import ConfigError
 from segan.train.dataset import build_dataset
-from segan.train.metrics.bundle_images import BundleImages
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.detectors import DetectorSet
+from segan.train.metrics.engine_images import EngineImages
 from segan.train.metrics.evaluation import compare
 from segan.train.metrics.image_makers import ImageMaker, MakerSettings
 from segan.train.metrics.registry import parse_metric
@@ -60,7 +60,7 @@ def test_a_seed_is_the_same_image_in_both(
         MakerSettings(psi=0.6, noise="const"),
         MakerSettings(psi=0.0, noise="none"),
     ):
-        bundle = BundleImages(tmp_path / "g.segan", asked, backend="cpu")
+        bundle = EngineImages(tmp_path / "g.segan", asked, backend="cpu")
         plain = GeneratorImages(generator, asked)
         assert bundle.noise == plain.noise
         assert bundle.facts == plain.facts
@@ -97,7 +97,7 @@ def test_engine_against_checkpoint(
     metrics = [parse_metric(name) for name in ("fid100_full", "kid100_full", "pr1k3_full")]
     plain = context(GeneratorImages(generator, MakerSettings()))
     for backend in ("cpu", "openvino"):
-        bundle = BundleImages(
+        bundle = EngineImages(
             tmp_path / "g.segan", MakerSettings(), backend=backend, precision="fp32"
         )
         for entry in compare(metrics, context(bundle), plain, resamples=20):
@@ -111,16 +111,16 @@ def test_engine_against_checkpoint(
 
 
 def test_a_generator_without_noise(toy_bundle_plain: Path, toy_bundle_zip: Path) -> None:
-    maker = BundleImages(toy_bundle_plain, MakerSettings(), backend="cpu")
+    maker = EngineImages(toy_bundle_plain, MakerSettings(), backend="cpu")
     assert maker.noise == "none"
     assert maker.model.kimg is None
     with pytest.raises(ConfigError, match="this generator has none"):
-        BundleImages(toy_bundle_plain, MakerSettings(noise="random"), backend="cpu")
+        EngineImages(toy_bundle_plain, MakerSettings(noise="random"), backend="cpu")
     with pytest.raises(ConfigError, match="psi is 2"):
-        BundleImages(toy_bundle_plain, MakerSettings(psi=2), backend="cpu")
+        EngineImages(toy_bundle_plain, MakerSettings(psi=2), backend="cpu")
     with pytest.raises(ConfigError, match="batch_size is 0"):
-        BundleImages(toy_bundle_plain, MakerSettings(batch_size=0), backend="cpu")
-    grey = BundleImages(toy_bundle_zip, MakerSettings(), backend="cpu")
+        EngineImages(toy_bundle_plain, MakerSettings(batch_size=0), backend="cpu")
+    grey = EngineImages(toy_bundle_zip, MakerSettings(), backend="cpu")
     assert grey.facts.img_channels == 1
     assert grey.classes_of([0, 1, 2]) is not None
 

@@ -19,6 +19,9 @@ from segan.train.metrics.torchscript import first_line, load_torchscript
 
 Output = Literal["features", "probabilities"]
 
+#: Resolution of the largest attribute network.
+LARGEST_FACES = 64
+
 
 class Detector(Protocol):
     """A network that images are compared by.
@@ -135,7 +138,9 @@ def faces_network(resolution: int, folder: Path | None = None) -> AttributeNetwo
         raise ConfigError(
             "no attribute network ships with this segan. Give one with --detector faces=FOLDER."
         ) from None
-    return cast(AttributeNetwork, shipped.shipped_attribute_network(resolution))
+    # Larger images are averaged down to what the largest network sees.
+    size = min(resolution, LARGEST_FACES)
+    return cast(AttributeNetwork, shipped.shipped_attribute_network(size))
 
 
 class DetectorSet:

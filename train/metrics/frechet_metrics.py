@@ -10,7 +10,8 @@ import numpy.typing as npt
 from segan.runtime.errors import ConfigError
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.feature_metric import FeatureMetric
-from segan.train.metrics.frechet import Gaussian, frechet_distance, reference, resampled_distances
+from segan.train.metrics.frechet import Gaussian, frechet_distance, reference
+from segan.train.metrics.frechet_resampling import resampled_distances
 from segan.train.metrics.metric import DetectorKind, FeatureRequest, Score
 from segan.train.metrics.registry import count_of
 from segan.train.metrics.score_record import DataRecord

@@ -13,7 +13,7 @@ from segan.runtime.errors import ConfigError
 from segan.runtime.sessions.base import SessionConfig
 from segan.runtime.shipped import is_shipped
 from segan.train.checkpoint import resolve_checkpoint
-from segan.train.metrics.bundle_images import BundleImages
+from segan.train.metrics.engine_images import EngineImages
 from segan.train.metrics.image_makers import ImageMaker, MakerSettings
 from segan.train.metrics.score_record import SCORES
 from segan.train.metrics.torch_images import open_checkpoint
@@ -59,7 +59,7 @@ def open_images(path: Path, settings: MakerSettings, compute: Compute) -> ImageM
                 f"{path} is a bundle, which PyTorch does not run; expected another --backend, such "
                 "as cpu."
             )
-        return BundleImages(
+        return EngineImages(
             path,
             settings,
             backend=compute.backend,

@@ -9,7 +9,8 @@ import torch
 
 from segan.runtime.errors import ConfigError
 from segan.train.metrics.evaluation import draws
-from segan.train.metrics.frechet import Gaussian, frechet_distance, resampled_distances
+from segan.train.metrics.frechet import Gaussian, frechet_distance
+from segan.train.metrics.frechet_resampling import resampled_distances
 from segan.train.metrics.inception_score import split_scores
 from segan.train.metrics.kernel_distance import kernel_distance, weighted_kernel_distances
 from segan.train.metrics.moments import MomentSums, moments_of

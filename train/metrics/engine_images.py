@@ -20,7 +20,7 @@ from segan.train.metrics.image_makers import (
 from segan.train.metrics.score_record import ModelRecord
 
 
-class BundleImages(ImageMaker):
+class EngineImages(ImageMaker):
     """The images of a bundle, by the runtime.
 
     Args:
