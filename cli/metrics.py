@@ -138,7 +138,7 @@ def command(
     psi: float,
     noise: Any,
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
     as_list: bool,
     out: Path | None,
     as_json: bool,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segan.runtime.errors import ConfigError, DataError
 from segan.train.metrics.attributes import AttributeNetwork
@@ -97,6 +99,7 @@ class FacesDetector:
 
     def __init__(self, network: AttributeNetwork, device: torch.device) -> None:
         self.network = network.to(device)
+        self._trunk = _without_norms(network.trunk)
         size = network.resolution
         self.resize = f"averaged down to {size} x {size}"
         self.record = DetectorRecord(name=f"faces{size}", sha256=weights_sha256(network))
@@ -104,10 +107,25 @@ class FacesDetector:
     def __call__(self, images: torch.Tensor, output: Output) -> torch.Tensor:
         """See ``Detector``."""
         assert output == "features", "the attribute network has no classes"
-        return self.network.features(images.float().div_(127.5).sub_(1))
+        fitted = self.network.fit(images.float().div_(127.5).sub_(1))
+        found: torch.Tensor = self.network.hidden(self._trunk(fitted))
+        return found
 
 
-def weights_sha256(network: torch.nn.Module) -> str:
+def _without_norms(trunk: nn.Sequential) -> nn.Sequential:
+    """The trunk with each batch norm folded into its convolution: a third less work on a CPU."""
+    layers: list[nn.Module] = []
+    for layer in trunk:
+        if isinstance(layer, nn.Sequential):
+            convolution, norm, *rest = layer
+            assert isinstance(convolution, nn.Conv2d)
+            layers += [fuse_conv_bn_eval(convolution, cast(Any, norm)), *rest]
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers).eval()
+
+
+def weights_sha256(network: nn.Module) -> str:
     """sha256 of a network's parameters and buffers, by name and in float32."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):

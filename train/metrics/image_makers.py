@@ -26,6 +26,8 @@ NoiseMode = Literal["const", "random", "none"]
 
 #: Streams of a seed beside those of the runtime (1 coordinates, 2 noise).
 _CLASS_STREAM, _POSITION_STREAM = 3, 4
+#: Pixels that are made at once, where the number of images is not given.
+_BATCH_PIXELS = 1 << 20
 
 
 def uniform_of_seeds(seeds: Sequence[int], stream: int = _POSITION_STREAM) -> NDArray[np.float64]:
@@ -74,12 +76,12 @@ class MakerSettings:
         psi: truncation strength, 0 to 1; 1 = off, as published scores have it.
         noise: ``random``, drawn from each seed, as StyleGAN2-ADA measures; ``const`` or ``none``.
             None: ``random`` where it changes anything, else ``none``.
-        batch_size: images made at once.
+        batch_size: images made at once; None: as many as have 2**20 pixels, 64 at most.
     """
 
     psi: float = 1.0
     noise: NoiseMode | None = None
-    batch_size: int = 32
+    batch_size: int | None = None
 
 
 class ImageMaker(abc.ABC):
@@ -94,6 +96,7 @@ class ImageMaker(abc.ABC):
         backend: ``torch``, or the runtime's backend.
         precision: of the computation.
         noise: the mode that is used.
+        batch_size: images made at once.
         class_shares: how often each class is drawn, [c_dim]; at first all equally often.
 
     Raises:
@@ -109,11 +112,13 @@ class ImageMaker(abc.ABC):
                 f"{model.path} makes images of {facts.img_channels} channels; metrics compare grey "
                 "or RGB images, without alpha."
             )
-        if settings.batch_size < 1:
-            raise ConfigError(f"batch_size is {settings.batch_size}; expected 1 or more.")
+        size = settings.batch_size
+        if size is not None and size < 1:
+            raise ConfigError(f"batch_size is {size}; expected 1 or more.")
         if settings.noise == "random" and facts.noise == "absent":
             raise ConfigError("noise is 'random', but this generator has none; expected none.")
         self.facts, self.model, self.settings = facts, model, settings
+        self.batch_size = size or max(1, min(64, _BATCH_PIXELS // facts.resolution**2))
         self.noise: NoiseMode = settings.noise or ("random" if facts.noise == "used" else "none")
         self.class_shares: NDArray[np.float64] = np.ones(facts.c_dim)
         self._psi = psi_row(facts.sites, settings.psi, None)
@@ -170,7 +175,7 @@ class ImageMaker(abc.ABC):
         Raises:
             BackendError: a pixel is not a finite number, or the backend failed.
         """
-        size = self.settings.batch_size
+        size = self.batch_size
         starts = range(0, len(seeds), size)
         return self.stream(self.inputs(seeds[start : start + size]) for start in starts)
 

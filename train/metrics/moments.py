@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from segan.runtime.errors import ConfigError
 from segan.train.metrics.frechet import Gaussian
@@ -33,7 +34,9 @@ class MomentSums:
         apart = values - self._shift
         self.count += len(values)
         self._sum += apart.sum(0)
-        self._products += apart.T @ apart
+        # By torch, whose threads the caller rules: numpy's would spin beside the backend's.
+        given = torch.from_numpy(apart)
+        self._products += (given.T @ given).numpy()
 
     def gaussian(self) -> Gaussian:
         """Mean [D] and covariance [D, D], divided by N as StyleGAN2-ADA's metrics do.

@@ -116,7 +116,7 @@ def _image_pairs(context: MetricContext, path: PathConfig, n: int) -> Any:
     """Images of some pairs: all beginnings, then all ends, [2 m, C, H, W]."""
     maker = context.images
     seeds = context.seeds(2 * n)
-    size = max(1, maker.settings.batch_size // 2)
+    size = max(1, maker.batch_size // 2)
     for start in range(0, n, size):
         chunk = seeds[2 * start : 2 * min(start + size, n)]
         yield _render_pairs(maker, chunk[0::2], chunk[1::2], path)
