@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-
-torch = pytest.importorskip("torch")
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
 
-class Pixels(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+class Pixels(torch.nn.Module):
     """Features are means of 4 × 4 pixels; classes are the softmax of the first four."""
 
     def forward(

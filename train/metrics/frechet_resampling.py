@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,7 +14,7 @@ Array = npt.NDArray[np.float64]
 
 
 def resampled_distances(
-    rows: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.floating[Any]],
     weights: Array,
     real: Gaussian,
     device: torch.device | None = None,

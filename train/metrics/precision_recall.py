@@ -21,7 +21,7 @@ from segan.train.metrics.frechet_metrics import faces_fit
 from segan.train.metrics.metric import DetectorKind, Score
 from segan.train.metrics.registry import count_of
 
-Rows = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.floating[Any]]
 Array = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
 

@@ -110,7 +110,7 @@ def test_features_of_the_data_are_kept_by_content(
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all"])
 def test_an_entry_cut_short_is_made_again(content: bytes) -> None:
-    key = {"data": "a", "images": 3}
+    key: dict[str, str | int] = {"data": "a", "images": 3}
     arrays = {"rows": np.ones((3, 2), np.float32)}
     cached_arrays(key, lambda: arrays)
     entry_path(key).write_bytes(content)

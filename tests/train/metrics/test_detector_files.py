@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError, DataError
-from segan.train.metrics import detector_files
 from segan.train.metrics.detector_files import (
     PUBLISHED,
     PublishedFile,
@@ -33,7 +33,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, data: bytes | Exception) -> list[str]
             raise data
         return io.BytesIO(data)
 
-    monkeypatch.setattr(detector_files.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     return asked
 
 
