@@ -22,12 +22,11 @@ from segan.train.metrics.torch_images import GeneratorImages
 class TinyDetector(torch.nn.Module):
     """Takes what NVIDIA's two files take: linear features of the pixels, 4 classes, and LPIPS."""
 
-    matrix: torch.Tensor
-
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
         random = torch.Generator().manual_seed(0)
-        self.register_buffer("matrix", torch.randn(inputs, features, generator=random) / inputs)
+        drawn = torch.randn(inputs, features, generator=random) / inputs
+        self.matrix = torch.nn.Parameter(drawn, requires_grad=False)
 
     def forward(
         self,

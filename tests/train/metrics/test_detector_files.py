@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError, DataError
+from segan.train.metrics.attributes import AttributeNetwork
 from segan.train.metrics.detector_files import (
     PUBLISHED,
     PublishedFile,
     detector_file,
     read_detector_options,
 )
-from segan.train.metrics.detectors import DetectorSet, TorchScriptDetector
+from segan.train.metrics.detectors import DetectorSet, FacesDetector, TorchScriptDetector
 
 Write = Callable[..., Path]
 
@@ -160,3 +161,21 @@ def test_files_that_are_no_detector(tmp_path: Path) -> None:
     assert isinstance(detector, TorchScriptDetector)
     with pytest.raises(DataError, match="does not compute what is asked for"):
         detector(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "features")
+
+
+@pytest.mark.parametrize("resolution", [16, 32, 64])
+def test_the_faces_detector_is_the_networks_own_features(resolution: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = AttributeNetwork(resolution)
+        images = torch.randint(0, 256, (20, 3, 64, 64), dtype=torch.uint8)
+        scaled = images.float() / 127.5 - 1
+        network(scaled)  # batch norms with statistics of their own
+        network.eval().requires_grad_(False)
+    detector = FacesDetector(network, torch.device("cpu"))
+    with torch.inference_mode():
+        found = detector(images, "features")
+    torch.testing.assert_close(found, network.features(scaled), rtol=1e-4, atol=1e-5)
+    assert detector.record.name == f"faces{resolution}"
+    other = AttributeNetwork(resolution).eval()
+    assert FacesDetector(other, torch.device("cpu")).record.sha256 != detector.record.sha256
