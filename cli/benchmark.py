@@ -71,6 +71,29 @@ if TYPE_CHECKING:
     help="Let as many threads call at once as there are CPU threads, each for itself.",
 )
 @click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Also score every backend and precision, such as fd_faces2k: see 'segan metrics --list'. "
+    "Needs PyTorch. Repeatable.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="none",
+    metavar="PATH",
+    help="Real images for --metric.",
+)
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    metavar="FILE",
+    help="Network for --metric, as 'segan metrics' takes it. Repeatable.",
+)
+@click.option(
     "--plot",
     type=click.Path(path_type=Path),
     default=None,
@@ -97,6 +120,9 @@ def command(
     rounds: int,
     threads: int | None,
     throughput: bool,
+    metrics: tuple[str, ...],
+    data: Path | None,
+    detectors: tuple[str, ...],
     plot: Path | None,
     out: Path | None,
     as_json: bool,
@@ -127,10 +153,23 @@ def command(
         check_plot(plot)
     for path in (out, plot):
         _check_target(path)
-    result = _measure(bundle or newest_bundle(), config)
+    path = bundle or newest_bundle()
+    scores = None
+    if metrics:
+        # Wrong names and missing files show before minutes of measuring, too.
+        from segan.cli.benchmark_scores import open_scores
+
+        scores = open_scores(path, metrics, data, detectors, threads)
+    elif data is not None or detectors:
+        raise ConfigError("--data and --detector are for --metric, which is not given.")
+    result = _measure(path, config)
     from segan.runtime.benchmark_record import benchmark_record
 
     record = benchmark_record(result, config)
+    if scores is not None:
+        from segan.cli.benchmark_scores import add_scores
+
+        add_scores(record["rows"], scores)
     # The figures first: they took minutes, and a full disk shall not lose them.
     if as_json:
         click.echo(json.dumps(record))
@@ -222,8 +261,9 @@ def _show(record: dict[str, Any]) -> None:
     if record["rows"]:
         click.echo()
         on_gpu = any(row["device_mib"] is not None for row in record["rows"])
-        headings = (*_HEADINGS, "GPU MiB") if on_gpu else _HEADINGS
-        _show_table([list(headings), *(_cells(row, on_gpu) for row in record["rows"])])
+        headings = [*_HEADINGS, "GPU MiB"] if on_gpu else [*_HEADINGS]
+        headings += record["rows"][0].get("metrics", {})
+        _show_table([headings, *(_cells(row, on_gpu) for row in record["rows"])])
         problem = record["reference"]["problem"]
         if problem is not None:
             click.echo(f"\nerrors are unknown, since the reference cannot be computed: {problem}")
@@ -283,7 +323,16 @@ def _cells(row: dict[str, Any], on_gpu: bool) -> list[str]:
         shown(row["peak_mib"], ".0f"),
         shown(row["file_mib"], ".1f"),
     ]
-    return [*cells, shown(row["device_mib"], ".0f")] if on_gpu else cells
+    if on_gpu:
+        cells.append(shown(row["device_mib"], ".0f"))
+    return cells + [_score(score) for score in row.get("metrics", {}).values()]
+
+
+def _score(score: dict[str, Any]) -> str:
+    """``16.09 +0.012``: the value, and how far it is from that of cpu in fp32."""
+    if "problem" in score:
+        return "-"
+    return f"{score['value']:.4g} {score['difference']:+.2g}"
 
 
 def _rate(value: float) -> str:

@@ -7,7 +7,6 @@ one it is made of pixels and their gradients at several scales.
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from segan.runtime.errors import DataError
+from segan.train.metrics.torchscript import first_line, load_torchscript
 
 #: Larger images are reduced to this side before features are taken, as in Karras et al. 2020b.
 MAX_SIDE = 256
+_REMEDY = "Give StyleGAN2-ADA's vgg16.pt, or leave it out."
 
 
 class Features(Protocol):
@@ -70,23 +71,7 @@ class Vgg16:
     def __init__(self, path: Path, device: torch.device) -> None:
         self.name = f"VGG16 ({path.name})"
         self._path = path
-        if not path.is_file():
-            raise DataError(f"{path} does not exist. Give a TorchScript VGG16, or leave it out.")
-        try:
-            with warnings.catch_warnings():
-                # torch announces the end of TorchScript, which the published file needs.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                warnings.simplefilter("ignore", FutureWarning)
-                self._network: Any = torch.jit.load(str(path), map_location=device)
-        except (RuntimeError, ValueError, OSError, EOFError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise DataError(
-                f"{path} is not TorchScript ({first[:120]}). Give StyleGAN2-ADA's vgg16.pt, or "
-                "leave it out."
-            ) from None
-        self._network.eval()
-        for parameter in self._network.parameters():
-            parameter.requires_grad_(False)
+        self._network: Any = load_torchscript(path, device, remedy=_REMEDY)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """See ``Features``."""
@@ -96,10 +81,8 @@ class Vgg16:
         try:
             found = self._network(x * 127.5 + 127.5, resize_images=False, return_lpips=True)
         except RuntimeError as error:
-            first = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise DataError(
-                f"{self._path} does not give LPIPS features ({first[:120]}). Give StyleGAN2-ADA's "
-                "vgg16.pt, or leave it out."
+                f"{self._path} does not give LPIPS features ({first_line(error)}). {_REMEDY}"
             ) from None
         if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(images):
             raise DataError(f"{self._path} gives no features [N, F]. Give another file.")

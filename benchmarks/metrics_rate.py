@@ -1,0 +1,130 @@
+"""How fast metrics run against the bare session, and what memory they take, in one run.
+
+For each round, taking turns: the bundle's images alone (``generate_batches``, batch 64, from seeds
+to bytes, as ``segan generate`` makes them) and ``fd_faces`` of as many seeds. The ratio of the
+rates is taken within a round, and that of the processor's time: where other processes want the
+cores, the first depends on them. Memory is the peak of a process of its own that takes the score at
+one n and then at a larger one.
+
+Run from the repository root: ``python benchmarks/metrics_rate.py BUNDLE [--network FOLDER]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def rates(options: argparse.Namespace) -> None:
+    """Prints the rates of each round and their ratios."""
+    import torch
+
+    from segan.runtime.generator import load
+    from segan.runtime.sessions.base import SessionConfig
+    from segan.train.metrics.context import MetricContext
+    from segan.train.metrics.detectors import DetectorSet
+    from segan.train.metrics.engine_images import EngineImages
+    from segan.train.metrics.image_makers import MakerSettings
+    from segan.train.metrics.registry import parse_metric
+
+    n = options.images
+    metric = parse_metric(f"fd_faces{n}")
+    given = {} if options.network is None else {"faces": options.network}
+    settings = MakerSettings(batch_size=options.batch)
+    config = SessionConfig(threads=options.threads)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    maker = EngineImages(options.bundle, settings, backend=options.backend, config=config)
+    detectors = DetectorSet(torch.device("cpu"), maker.facts.resolution, given)  # type: ignore[arg-type]
+    ratios, cpu_ratios, found = [], [], []
+    with load(options.bundle, options.backend, threads=options.threads) as bare:
+        for number in range(options.rounds + 1):
+            start, cpu = time.perf_counter(), time.process_time()
+            for _ in bare.generate_batches(range(n), batch_size=options.batch):
+                pass
+            alone, alone_cpu = n / (time.perf_counter() - start), time.process_time() - cpu
+            context = MetricContext(maker, detectors)
+            start, cpu = time.perf_counter(), time.process_time()
+            metric.check(context)
+            context.prepare([metric])
+            value = metric.compute(context).value
+            scored, scored_cpu = n / (time.perf_counter() - start), time.process_time() - cpu
+            if not number:
+                continue  # the first round loads and allocates
+            ratios.append(scored / alone)
+            cpu_ratios.append(alone_cpu / scored_cpu)
+            found.append(value)
+            print(
+                f"round {number}: bare {alone:.0f} images/s, fd_faces{n} {scored:.0f} images/s, "
+                f"ratio {ratios[-1]:.2f}; "
+                f"CPU time {alone_cpu / n * 1e3:.3f} and {scored_cpu / n * 1e3:.3f} ms an image, "
+                f"ratio {cpu_ratios[-1]:.2f}",
+                flush=True,
+            )
+    print(
+        f"median ratio {statistics.median(ratios):.3f}, of CPU time "
+        f"{statistics.median(cpu_ratios):.3f}; value {found[0]:.6g}, all equal: "
+        f"{len(set(found)) == 1}"
+    )
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Prints the peak of a process at two n."""
+    for n in (options.images, 10 * options.images):
+        command = [sys.executable, __file__, str(options.bundle), "--backend", options.backend]
+        command += ["--images", str(n), "--batch", str(options.batch), "--worker"]
+        if options.network is not None:
+            command += ["--network", str(options.network)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"n {n}: peak {json.loads(done.stdout)['peak'] / 2**20:.0f} MiB", flush=True)
+
+
+def worker(options: argparse.Namespace) -> None:
+    """Takes one score; prints the process's peak memory."""
+    import torch
+
+    from segan.runtime.process_memory import peak_memory
+    from segan.train.metrics.context import MetricContext
+    from segan.train.metrics.detectors import DetectorSet
+    from segan.train.metrics.engine_images import EngineImages
+    from segan.train.metrics.image_makers import MakerSettings
+    from segan.train.metrics.registry import parse_metric
+
+    given = {} if options.network is None else {"faces": options.network}
+    maker = EngineImages(
+        options.bundle, MakerSettings(batch_size=options.batch), backend=options.backend
+    )
+    detectors = DetectorSet(torch.device("cpu"), maker.facts.resolution, given)  # type: ignore[arg-type]
+    metric = parse_metric(f"fd_faces{options.images}")
+    context = MetricContext(maker, detectors)
+    context.prepare([metric])
+    metric.compute(context)
+    print(json.dumps({"peak": peak_memory()}))
+
+
+def main() -> None:
+    """Reads the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--network", type=Path, help="an attribute network; else the shipped one")
+    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, help="of the backend; default: physical cores")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options)
+        return
+    rates(options)
+    memory(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""``segan metrics``: scores of a run, a checkpoint, or a bundle on any backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segan.cli.options import json_option
+from segan.cli.progress import progress
+from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segan.train.dataset import ImageDataset
+    from segan.train.metrics.context import MetricContext
+    from segan.train.metrics.evaluation import Comparison
+    from segan.train.metrics.metric import Metric
+    from segan.train.metrics.score_record import ScoreRecord
+
+
+@click.command(
+    "metrics",
+    epilog="Example: segan metrics runs/00000-faces-mode2-tiny --data faces.zip "
+    "--metrics fd_faces5k,kd_faces5k",
+)
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--metrics",
+    "names",
+    default=None,
+    show_default="fid50k_full,kid50k_full with --data, else fd_faces5k",
+    metavar="LIST",
+    help="Names separated by commas; n is read from the name: fid5k_full. --list shows all.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="none",
+    metavar="PATH",
+    help="Real images to compare with: a folder or zip, of the generator's resolution.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="none",
+    metavar="MODEL",
+    help="Take the same scores of another model, such as the bundle's checkpoint, on the same "
+    "seeds, and the difference with its interval.",
+)
+@click.option(
+    "--bootstrap",
+    type=int,
+    default=None,
+    show_default="200 with --against, else 0",
+    metavar="B",
+    help="Draw the seeds anew this often, for an interval that holds 95 % of the values.",
+)
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    metavar="FILE",
+    help="TorchScript Inception or VGG16 to use, else the published one is fetched once. "
+    "inception=FILE and vgg16=FILE say which; faces=FOLDER is an attribute network. Repeatable.",
+)
+@click.option(
+    "--detector-sha256",
+    "hashes",
+    multiple=True,
+    metavar="HEX",
+    help="Accept only detector files with this sha256. Repeatable.",
+)
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What makes a bundle's images: auto, tensorrt, cuda, openvino or cpu.",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    show_default="fp16 on a GPU where the bundle has it, else fp32",
+    metavar="NAME",
+    help="What a bundle's images are computed in: fp32, fp16, bf16 or int8.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    default=None,
+    show_default="physical cores",
+    help="CPU threads of the backend.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What PyTorch computes on: detectors, and a checkpoint's images.",
+)
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation; 1 is off.")
+@click.option(
+    "--noise",
+    type=click.Choice(["const", "random", "none"]),
+    default=None,
+    show_default="random, or none where noise changes nothing",
+    help="Stochastic detail.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="First seed of the images.")
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Images made at once.")
+@click.option("--list", "as_list", is_flag=True, help="List the metrics and stop.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="metrics.jsonl in the run's folder, or NAME.metrics.jsonl beside the bundle",
+    metavar="FILE",
+    help="File that the scores are added to, a JSON line each.",
+)
+@json_option
+def command(
+    model: Path | None,
+    names: str | None,
+    data: Path | None,
+    against: Path | None,
+    bootstrap: int | None,
+    detectors: tuple[str, ...],
+    hashes: tuple[str, ...],
+    backend: str,
+    precision: str,
+    threads: int | None,
+    device: str,
+    psi: float,
+    noise: Any,
+    seed: int,
+    batch_size: int | None,
+    as_list: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Score MODEL: a run, a checkpoint or a bundle; without it the newest run, else bundle.
+
+    Every score is stored with its protocol: n, seeds, psi, noise, the detector's sha256, backend
+    and precision. A seed has the same latents on every backend and in PyTorch, so an engine can be
+    judged against its checkpoint image by image. Needs PyTorch.
+    """
+    from segan.train.metrics.registry import FAMILIES, check_names, parse_metric
+
+    if as_list:
+        for family in FAMILIES:
+            click.echo(f"{', '.join(family.examples)}\n    {family.about}")
+        return
+    default = "fd_faces5k" if data is None else "fid50k_full,kid50k_full"
+    checked = check_names((default if names is None else names).split(","))
+    resamples = (200 if against is not None else 0) if bootstrap is None else bootstrap
+    if resamples < 0 or resamples == 1:
+        raise ConfigError(f"--bootstrap is {resamples}; expected 0, or 2 or more.")
+    _check_seed(seed)
+
+    from segan.train.metrics.detector_files import read_detector_options
+    from segan.train.metrics.image_makers import MakerSettings
+    from segan.train.metrics.opening import Compute, is_bundle, open_images
+
+    metrics = [parse_metric(name) for name in checked]
+    kinds = [metric.detector for metric in metrics if metric.detector is not None]
+    given = read_detector_options(detectors, kinds)
+    path = model or _newest()
+    where = torch_device(device)
+    settings = MakerSettings(psi=psi, noise=noise, batch_size=batch_size)
+    compute = Compute(backend=backend, precision=precision, threads=threads, device=where)
+    images = open_images(path, settings, compute)
+    other = None
+    if against is not None:
+        # The backend is meant for the bundle; a bundle to compare with runs as a reference does.
+        plain = is_bundle(against)
+        reference = Compute(
+            backend="cpu" if plain else "auto",
+            precision="fp32" if plain else "auto",
+            threads=threads,
+            device=where,
+        )
+        other = open_images(against, settings, reference)
+
+    from segan.train.metrics.context import MetricContext
+    from segan.train.metrics.detectors import DetectorSet
+
+    dataset = None if data is None else _open_data(data)
+    networks = DetectorSet(where, images.facts.resolution, given, hashes, on_fetch=_note)
+
+    def context(maker: Any) -> MetricContext:
+        return MetricContext(maker, networks, dataset, first_seed=seed, on_note=_note)
+
+    first = context(images)
+    second = None if other is None else context(other)
+    records, comparisons = _measure(metrics, first, second, resamples)
+    # The figures first: they took minutes, and a full disk shall not lose them.
+    if as_json:
+        click.echo(json.dumps(_as_json(records, comparisons)))
+    else:
+        for record in records:
+            click.echo(_line(record))
+    _store(records, out)
+
+
+def _measure(
+    metrics: list[Metric],
+    context: MetricContext,
+    against: MetricContext | None,
+    resamples: int,
+) -> tuple[list[ScoreRecord], list[Comparison]]:
+    """The scores with their progress; of a pair three records for each metric."""
+    from segan.train.metrics.evaluation import check_metrics, compare, evaluate
+
+    for part in (context, against):
+        if part is not None:
+            check_metrics(metrics, part)
+    images = context.images
+    click.echo(
+        f"images: {images.model.kind} {images.model.path}, {images.backend} {images.precision}, "
+        f"psi {images.settings.psi:g}, noise {images.noise}",
+        err=True,
+    )
+    with progress(None, "images", "measuring") as bar:
+        for part in (context, against):
+            if part is not None:
+                part.on_images = bar.update
+        if against is None:
+            return evaluate(metrics, context, resamples=resamples), []
+        comparisons = compare(metrics, context, against, resamples=resamples)
+    return [record for entry in comparisons for record in entry], comparisons
+
+
+def _as_json(records: list[ScoreRecord], comparisons: list[Comparison]) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        "scores": [msgspec.to_builtins(record) for record in records],
+        "compared": len(comparisons),
+    }
+
+
+def _line(record: ScoreRecord) -> str:
+    """``fid5k_full 12.34 [12.1, 12.6]  precision 0.7, recall 0.5  cpu fp32, n 5000, 31 s``."""
+    parts = [f"{record.metric} {record.value:.6g}"]
+    if record.interval is not None:
+        parts.append(f"[{record.interval[0]:.6g}, {record.interval[1]:.6g}]")
+    protocol = record.protocol
+    if protocol.against is not None:
+        other = protocol.against
+        parts.append(f"{protocol.backend} {protocol.precision} minus {other.kind} {other.path}")
+        return "  ".join(parts)
+    if record.values:
+        parts.append(", ".join(f"{name} {value:.6g}" for name, value in record.values.items()))
+    data = "" if protocol.data is None else f"; data {protocol.data.name}"
+    parts.append(
+        f"{protocol.backend} {protocol.precision}, n {protocol.n}, {record.seconds:.1f} s{data}"
+    )
+    return "  ".join(parts)
+
+
+def _store(records: list[ScoreRecord], out: Path | None) -> None:
+    """Adds the records to -o, or each to its own model's file, and says where."""
+    from segan.train.metrics.opening import scores_file
+    from segan.train.metrics.score_record import append_scores
+
+    places: dict[Path | None, list[ScoreRecord]] = {}
+    for record in records:
+        place = out or scores_file(record.model.path, record.model.kind)
+        places.setdefault(place, []).append(record)
+    for place, those in places.items():
+        if place is None:
+            click.echo(
+                "not stored: nothing is written beside the model that ships with segan. Pass "
+                "-o FILE.",
+                err=True,
+            )
+            continue
+        append_scores(place, those)
+        click.echo(f"{place}: {len(those)} added.", err=True)
+
+
+def torch_device(name: str) -> Any:
+    """``auto``, ``cpu`` or ``cuda`` as PyTorch's device. Raises: ConfigError without a GPU."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("--device is cuda, but PyTorch finds no GPU; expected cpu or auto.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def _newest() -> Path:
+    """The newest run under the current folder, else the newest or the shipped bundle."""
+    from segan.cli.options import newest_bundle
+    from segan.train.checkpoint import find_run
+
+    run = find_run(Path.cwd())
+    if run is None:
+        return newest_bundle()
+    click.echo(f"run: {run}", err=True)
+    return run
+
+
+def _open_data(path: Path) -> ImageDataset:
+    from segan.train.dataset import open_dataset
+
+    click.echo(f"reading {path} ...", err=True)
+    return open_dataset(path)
+
+
+def _check_seed(seed: int) -> None:
+    from segan.runtime.seeds import check_seed
+
+    check_seed(seed)
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)

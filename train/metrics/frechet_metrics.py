@@ -1,0 +1,137 @@
+"""FID, and the same distance of the built-in faces' features."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.errors import ConfigError
+from segan.train.metrics.context import MetricContext
+from segan.train.metrics.feature_metric import FeatureMetric
+from segan.train.metrics.frechet import Gaussian, frechet_distance, reference
+from segan.train.metrics.frechet_resampling import resampled_distances
+from segan.train.metrics.metric import DetectorKind, FeatureRequest, Score
+from segan.train.metrics.registry import count_of
+from segan.train.metrics.score_record import DataRecord
+
+
+class FrechetMetric(FeatureMetric):
+    """Fréchet distance of Inception features, in float64.
+
+    Source: Heusel et al. 2017, Eq. 6. As StyleGAN2-ADA computes it: mean and covariance (divided by
+    N) of the pool features of uint8 images. Lower is better; its expectation falls as n grows, so
+    only values of the same n can be compared.
+    """
+
+    detector: ClassVar[DetectorKind | None] = "inception"
+
+    def requests(self, *, resample: bool) -> tuple[FeatureRequest, ...]:
+        """Moments; rows of the generated images, too, when they are to be resampled."""
+        moments = self._moments()
+        return (moments, self._generated_rows()) if resample else (moments,)
+
+    def _moments(self) -> FeatureRequest:
+        assert self.detector is not None, "every Fréchet distance has one"
+        return FeatureRequest(
+            detector=self.detector,
+            form="moments",
+            n=self.n,
+            max_real=None if self.full else self.n,
+        )
+
+    def _generated_rows(self) -> FeatureRequest:
+        assert self.detector is not None, "every Fréchet distance has one"
+        return FeatureRequest(detector=self.detector, form="rows", n=self.n, real=False)
+
+    def real_moments(self, context: MetricContext) -> Gaussian:
+        """Mean and covariance of the real images' features."""
+        found = context.real(self._moments()).moments
+        assert found is not None
+        return found
+
+    def compute(self, context: MetricContext) -> Score:
+        """See ``Metric``."""
+        generated = context.generated(self._moments()).moments
+        assert generated is not None
+        real = self.real_moments(context)
+        data = context.data
+        if data is not None and len(data) <= len(real.mean):
+            context.on_note(
+                f"{self.name}: {data.name!r} has {len(data)} images for {len(real.mean)} features, "
+                "so the covariance is singular and the value depends on those few images"
+            )
+        return Score(frechet_distance(generated, real), {})
+
+    def resampled(
+        self, context: MetricContext, weights: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """See ``Metric``."""
+        rows = context.generated(self._generated_rows()).rows
+        assert rows is not None
+        return resampled_distances(
+            rows, weights, self.real_moments(context), context.detectors.device
+        )
+
+
+class FacesFrechetMetric(FrechetMetric):
+    """Fréchet distance of the attribute network's features.
+
+    Without a data set the faces' moments that are kept with the network are compared with.
+    """
+
+    detector = "faces"
+    data = "optional"
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        if context.data is not None:
+            super().check(context)
+        faces_fit(self.name, context)
+
+    def _moments(self) -> FeatureRequest:
+        return FeatureRequest(detector="faces", form="moments", n=self.n, real=False)
+
+    def real_moments(self, context: MetricContext) -> Gaussian:
+        """Those of the data, or of the faces that the network was tested on."""
+        if context.data is None:
+            return reference(context.detectors.faces().network)
+        found = context.real(self._moments()).moments
+        assert found is not None
+        return found
+
+    def real_images(self, context: MetricContext) -> DataRecord | None:
+        """See ``Metric``."""
+        found = super().real_images(context)
+        if found is not None:
+            return found
+        record = context.detectors.faces().record
+        name = f"built-in faces, as kept with {record.name}"
+        return DataRecord(name=name, fingerprint=record.sha256, images=None)
+
+
+def faces_fit(name: str, context: MetricContext) -> None:
+    """Raises ConfigError for grey images, or a resolution that no attribute network takes."""
+    facts = context.images.facts
+    if facts.img_channels != 3:
+        raise ConfigError(
+            f"{name} reads colours, and the generator makes grey images; expected RGB."
+        )
+    network = context.detectors.faces().network
+    if facts.resolution % network.resolution:
+        raise ConfigError(
+            f"{name}: the attribute network sees {network.resolution} x {network.resolution} "
+            f"images, and the generator makes {facts.resolution} x {facts.resolution}; expected a "
+            "multiple."
+        )
+
+
+def build_fid(name: str, numbers: dict[str, Any]) -> FrechetMetric:
+    """``fid50k_full``."""
+    return FrechetMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)
+
+
+def build_fd_faces(name: str, numbers: dict[str, Any]) -> FacesFrechetMetric:
+    """``fd_faces5k``."""
+    return FacesFrechetMetric(name, count_of(numbers["n"]))
