@@ -35,6 +35,7 @@ def both(detector_file: Write) -> dict[str, Path]:
     return {"inception": detector_file("inception.pt"), "vgg16": detector_file("vgg16.pt")}
 
 
+@pytest.mark.slow
 def test_the_same_n_and_seeds_give_the_same_scores_and_a_whole_record(
     make_context: Make, generator: Generator, both: dict[str, Path], real_data: ImageDataset
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_difference_is_paired(
     assert found["values"]["resamples"] == 50
 
 
+@pytest.mark.slow
 def test_an_interval_holds_the_scores_of_other_seeds(
     make_context: Make, generator: Generator, both: dict[str, Path], real_data: ImageDataset
 ) -> None:
@@ -165,6 +167,7 @@ def test_the_faces_features_need_no_data(
         evaluate([parse_metric("fd_faces50")], grey)
 
 
+@pytest.mark.slow
 def test_memory_of_moments_does_not_grow_with_n(
     make_context: Make, generator: Generator, detector_file: Write, real_data: ImageDataset
 ) -> None:
