@@ -18,7 +18,7 @@ from segan.cli.options import json_option
 _EXTRAS = {
     "train": "to train generators",
     "export": "to train, and export to bundles",
-    "metrics": "for measures of control and disentanglement",
+    "metrics": "to score generators with 'segan metrics'",
     "openvino": "for the OpenVINO backend: processors, in fp32, bf16 and int8",
     "tensorrt": "for the TensorRT backend",
     "tensorrt-rtx": "for the TensorRT backend on a GeForce, and for engines built without a GPU",

@@ -122,17 +122,8 @@ def test_every_extra_is_described_and_resolves() -> None:
 
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(extras) == {
-        *(
-            "train",
-            "export",
-            "metrics",
-            "openvino",
-            "tensorrt",
-            "tensorrt-rtx",
-            "video",
-            "dev",
-            "all",
-        )
+        *("train", "export", "metrics", "openvino", "tensorrt", "tensorrt-rtx", "video"),
+        *("dev", "all"),
     }
     assert set(_EXTRAS) == set(extras) - {"dev", "all"}
     for wanted in extras.values():

@@ -192,6 +192,7 @@ OTHER_VALUES = {
     "seed": "9",
     "snapshot_kimg": "3.0",
     "metric_images": "5",
+    "jacobian_weight": "1.0",
     "augment": "ada",
     "augment_p": "0.5",
     "augment_target": "0.5",
