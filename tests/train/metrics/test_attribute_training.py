@@ -24,13 +24,11 @@ def test_a_few_steps_lower_the_loss_and_repeat_exactly() -> None:
         losses.append(loss)
 
     state = torch.random.get_rng_state()
-    first = train_attribute_network(
-        16, 128, 3, epochs=12, batch_size=32, faces=faces, report=report
-    )
+    first = train_attribute_network(16, 128, 3, epochs=5, batch_size=32, faces=faces, report=report)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert len(losses) == 48
-    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
-    second = train_attribute_network(16, 128, 3, epochs=12, batch_size=32, faces=faces)
+    assert len(losses) == 20
+    assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
+    second = train_attribute_network(16, 128, 3, epochs=5, batch_size=32, faces=faces)
     assert torch.equal(first.head.weight, second.head.weight)
 
 

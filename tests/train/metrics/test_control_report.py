@@ -18,6 +18,7 @@ from segan.train.metrics.control_report import (
     write_control,
 )
 from segan.train.metrics.drawn_model import DrawnModel
+from segan.train.metrics.model_images import Codes
 from segan.train.metrics.readings_sample import ReadingsSample
 from segan.train.metrics.separability import class_questions
 from segan.train.metrics.slider_effects import SliderReadings
@@ -75,13 +76,17 @@ def test_codes_are_scored_in_every_space() -> None:
     model = DrawnModel(16)
     codes = model.codes(range(900))
     readings = encode_attributes(model.attributes(codes.coords)).astype(np.float64)
-    sample = ReadingsSample(codes, readings)
+    turned = codes.z[:, :5] @ np.linalg.qr(np.random.RandomState(0).randn(5, 5))[0]
+    few = Codes(codes.z[:, :5], turned, codes.coords[:, :5])
+    sample = ReadingsSample(few, readings)
     steps: list[str] = []
     found = measure_codes(sample, repeats=2, parts=("mig", "separability"), on_step=steps.append)
     assert set(found) == {"mig", "separability900"}
     spaces = ["z", "w", "coords", "coords+z"]
     assert list(found["mig"]) == list(found["separability900"]) == spaces
-    assert found["mig"]["coords"]["value"] > 0.8 > 0.2 > found["mig"]["w"]["value"]
+    # Five coordinates tell five of the attributes.
+    assert found["mig"]["coords"]["value"] == pytest.approx(5 / len(NAMES), abs=0.06)
+    assert found["mig"]["w"]["value"] < 0.08
     assert steps[-1] == "separability"
     json.dumps(found, allow_nan=False)
 

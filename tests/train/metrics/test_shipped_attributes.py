@@ -33,8 +33,8 @@ def test_held_out_scores_are_those_stated(resolution: int) -> None:
     faces = draw_set(resolution, record.seed + HELD_OUT, 500)
     found = attribute_scores(read_attributes(network, as_tensor(faces.images)), faces.targets)
     for name, stated in record.scores.items():
-        # 500 of the 8,000: R² and accuracy differ by sampling alone.
-        assert found[name] == pytest.approx(stated, abs=0.03), name
+        # 500 of the 8,000 differ by sampling alone, the more the worse the reading.
+        assert found[name] == pytest.approx(stated, abs=0.015 + 0.15 * (1 - stated)), name
 
 
 def test_every_attribute_is_read_well_at_64() -> None:
@@ -82,7 +82,8 @@ def test_a_slider_that_moves_a_second_attribute_leaks_and_changes_the_person() -
     mixing[NAMES.index("head_x"), NAMES.index("skin_tone")] = 0.9
     found = report(DrawnModel(32, mixing), 24, "head_x", "head_y")
     mixed, pure = found.scores.sliders
-    assert mixed.leakage == pytest.approx(0.42, abs=0.06)
+    # skin_tone moves by 2.42 sd, head_x by √12: E|clip(u + 0.9 √3) - clip(u - 0.9 √3)|, u uniform.
+    assert mixed.leakage == pytest.approx(2.416 / (2.416 + np.sqrt(12)), abs=0.04)
     assert pure.leakage < 0.1
     # 1 - (0.9² · 12, less what the ends cut off) / (2 · 16 or 17): see segan.train.metrics.identity
     assert 0.65 < found.identity[mixed.slider] < found.identity[pure.slider] - 0.1
