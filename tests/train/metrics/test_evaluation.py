@@ -14,6 +14,7 @@ from segan.runtime.errors import ConfigError, OutputError
 from segan.train.dataset import ImageDataset
 from segan.train.generator import Generator
 from segan.train.metrics.attribute_files import save_attributes
+from segan.train.metrics.attribute_training import HeldOutScores
 from segan.train.metrics.attributes import FEATURES, AttributeNetwork
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.evaluation import compare, evaluate
@@ -149,7 +150,8 @@ def test_the_faces_features_need_no_data(
         network = AttributeNetwork(16).eval()
         network.reference_mean.normal_()
         network.reference_covariance.copy_(torch.eye(FEATURES))
-    save_attributes(tmp_path / "net", network, faces=1, seed=0, epochs=1, held_out=1, scores={})
+    scores = HeldOutScores({}, {})
+    save_attributes(tmp_path / "net", network, faces=1, seed=0, epochs=1, held_out=1, scores=scores)
     context = make_context(generator, None, {"faces": tmp_path / "net"})
     record = evaluate([parse_metric("fd_faces50")], context)[0]
     assert record.value > 0
