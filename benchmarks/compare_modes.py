@@ -29,15 +29,13 @@ from segan.runtime import load
 from segan.runtime.errors import SeganError
 from segan.runtime.layout import Slider
 from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
+from segan.train.control.attribute_files import load_attributes
+from segan.train.control.attributes import AttributeNetwork
+from segan.train.control.control_report import measure_sliders
+from segan.train.control.shipped_attributes import attributes_for
 from segan.train.generator import Generator
-from segan.train.metrics.attribute_files import load_attributes
-from segan.train.metrics.attributes import AttributeNetwork
-from segan.train.metrics.bundle_images import BundleImages
-from segan.train.metrics.control_report import measure_sliders
+from segan.train.images.model_images import ModelImages, generator_images, open_model
 from segan.train.metrics.frechet import fd_faces
-from segan.train.metrics.model_images import ModelImages
-from segan.train.metrics.seeded_images import SeededImages
-from segan.train.metrics.shipped_attributes import attributes_for
 from segan.train.monitor import variance_shares
 from segan.train.subspace import StyleSubspace
 
@@ -85,7 +83,7 @@ def measure(
     generator = load_generator(list_checkpoints(run)[-1]).generator
     network = network or attributes_for(generator.network.resolution).network
     shares = variance_shares(generator, torch.Generator().manual_seed(0), n=16)
-    images = SeededImages(generator)
+    images = generator_images(generator)
     common = {
         "fd_faces": fd_faces(images, network, options.images),
         "share_z": None if shares is None else shares.z,
@@ -115,8 +113,7 @@ def measure(
             config = DirectionsConfig(method=method, dims=DIRECTIONS)
             with load(plain, "cpu", threads=options.threads) as opened:
                 write_directions(opened, directed, config)
-            with load(directed, "cpu", threads=options.threads) as opened:
-                found[method] = scored(BundleImages(opened))
+            found[method] = scored(open_model(directed, threads=options.threads))
     return found
 
 

@@ -162,9 +162,9 @@ def command(
         raise ConfigError(f"--bootstrap is {resamples}; expected 0, or 2 or more.")
     _check_seed(seed)
 
+    from segan.train.images.image_makers import MakerSettings
+    from segan.train.images.opening import Compute, is_bundle, open_images
     from segan.train.metrics.detector_files import read_detector_options
-    from segan.train.metrics.image_makers import MakerSettings
-    from segan.train.metrics.opening import Compute, is_bundle, open_images
 
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]
@@ -265,8 +265,7 @@ def _line(record: ScoreRecord) -> str:
 
 def _store(records: list[ScoreRecord], out: Path | None) -> None:
     """Adds the records to -o, or each to its own model's file, and says where."""
-    from segan.train.metrics.opening import scores_file
-    from segan.train.metrics.score_record import append_scores
+    from segan.train.metrics.score_record import append_scores, scores_file
 
     places: dict[Path | None, list[ScoreRecord]] = {}
     for record in records:

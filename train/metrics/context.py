@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.seeds import MAX_SEED
 from segan.train.dataset import ImageDataset
+from segan.train.images.image_makers import ImageMaker
 from segan.train.metrics.background import in_background
 from segan.train.metrics.detectors import Detector, DetectorSet
 from segan.train.metrics.feature_cache import Arrays, cached_arrays
 from segan.train.metrics.frechet import Gaussian
-from segan.train.metrics.image_makers import ImageMaker
 from segan.train.metrics.metric import FeatureRequest, Metric
 from segan.train.metrics.moments import MomentSums, moments_of
 

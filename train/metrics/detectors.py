@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segan.runtime.errors import DataError
-from segan.train.metrics.attribute_files import load_attributes
-from segan.train.metrics.attributes import AttributeNetwork, average_down
+from segan.train.control.attribute_files import load_attributes
+from segan.train.control.attributes import AttributeNetwork, average_down
+from segan.train.control.shipped_attributes import attributes_for
 from segan.train.metrics.detector_files import DetectorFile, detector_file, where_to_place
 from segan.train.metrics.metric import DetectorKind
 from segan.train.metrics.score_record import DetectorRecord
-from segan.train.metrics.shipped_attributes import attributes_for
 from segan.train.metrics.torchscript import first_line, load_torchscript
 
 Output = Literal["features", "probabilities"]

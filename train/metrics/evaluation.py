@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError, DataError
+from segan.train.images.model_record import ModelRecord
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.metric import Metric, Score
 from segan.train.metrics.score_record import (
-    ModelRecord,
     Protocol,
     ScoreRecord,
     now,

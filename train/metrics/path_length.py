@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 
 from segan.runtime.latents import sample_z, slerp
+from segan.train.images.image_makers import ImageMaker, uniform_of_seeds
 from segan.train.metrics.context import MetricContext
-from segan.train.metrics.image_makers import ImageMaker, uniform_of_seeds
 from segan.train.metrics.metric import Metric, Score
 from segan.train.metrics.registry import count_of
 

@@ -14,6 +14,8 @@ import msgspec
 
 from segan.runtime.files import make_folder, output_error
 from segan.runtime.lock import locked
+from segan.runtime.shipped import is_shipped
+from segan.train.images.model_record import ModelRecord
 
 #: Name of the file in a run's folder.
 SCORES = "metrics.jsonl"
@@ -39,23 +41,6 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     fingerprint: str
     images: int | None
-
-
-class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured.
-
-    Attributes:
-        path: of the checkpoint's folder or the bundle.
-        kind: ``checkpoint`` or ``bundle``.
-        kimg: thousand real images that its training had shown; None where that is not known.
-        sha256: of a checkpoint's exported weights, or of the hashes of the bundle's graphs that
-            were run.
-    """
-
-    path: str
-    kind: str
-    kimg: float | None
-    sha256: str
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +95,25 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     segan: str
     time: str
+
+
+def scores_file(model: str, kind: str) -> Path | None:
+    """Where a model's scores are kept: in its run's folder, or beside the bundle.
+
+    Args:
+        model: path of the checkpoint's folder or the bundle.
+        kind: ``checkpoint`` or ``bundle``.
+
+    Returns:
+        None for the model that ships with segan, beside which nothing is written.
+    """
+    path = Path(model)
+    if kind == "checkpoint":
+        folder = path.absolute().parent
+        return (folder.parent if folder.name == "checkpoints" else folder) / SCORES
+    if is_shipped(path):
+        return None
+    return path.with_name(f"{path.name.removesuffix('.zip').removesuffix('.segan')}.{SCORES}")
 
 
 def segan_version() -> str:

@@ -13,11 +13,11 @@ import torch
 from segan.runtime.graphs import GraphInputs
 from segan.runtime.latents import sample_z
 from segan.runtime.layout import build_sites
+from segan.train.images.image_makers import GeneratorFacts, ImageMaker, MakerSettings
+from segan.train.images.model_record import ModelRecord
 from segan.train.metrics.context import MetricContext
-from segan.train.metrics.image_makers import GeneratorFacts, ImageMaker, MakerSettings
 from segan.train.metrics.path_length import PathLengthMetric, prepared, trimmed_mean
 from segan.train.metrics.registry import parse_metric
-from segan.train.metrics.score_record import ModelRecord
 
 Make = Callable[..., MetricContext]
 
