@@ -255,13 +255,14 @@ def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 25
         ConfigError: images that do not fit the network.
     """
     network.eval()
-    features = torch.cat([network.features(part) for part in images.split(batch)])
+    device = network.reference_mean.device
+    features = torch.cat([network.features(part.to(device)) for part in images.split(batch)])
     outputs = cast(torch.Tensor, network.head(features)).double()
     for reading in READINGS:
         if reading.kind == "categorical":
             columns = slice(reading.start, reading.start + reading.width)
             outputs[:, columns] = outputs[:, columns].softmax(1)
-    return ImageReadings(outputs.numpy(), features.double().numpy())
+    return ImageReadings(outputs.cpu().numpy(), features.double().cpu().numpy())
 
 
 def read_attributes(

@@ -53,7 +53,7 @@ DCI_CODES = 4000
 #: What is stated for each slider, with an interval.
 _EACH = ("effect", "leakage", "leakage_absolute", "monotonicity", "identity")
 #: What is stated for the model's sliders together.
-_TOGETHER = (
+TOGETHER = (
     "controlled",
     "controlled_strict",
     "leakage",
@@ -101,7 +101,7 @@ class SlidersReport(NamedTuple):
         return {
             "count": len(rows),
             "dead": sum(score.dead for score in self.scores.sliders),
-            **{name: self.intervals[name].to_json() for name in _TOGETHER},
+            **{name: self.intervals[name].to_json() for name in TOGETHER},
             "best": {name: s.slider for name, s in self.scores.controlled().items()},
             "sliders": rows,
         }

@@ -35,6 +35,10 @@ class ReadingsSample(NamedTuple):
     def __len__(self) -> int:
         return len(self.readings)
 
+    def first(self, n: int) -> ReadingsSample:
+        """Those of the first n seeds."""
+        return ReadingsSample(Codes(*(part[:n] for part in self.codes)), self.readings[:n])
+
 
 def sample_readings(
     images: ModelImages, estimator: Estimator | AttributeNetwork, n: int, first_seed: int = 0

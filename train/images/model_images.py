@@ -101,18 +101,20 @@ class SeedImages:
 
     Args:
         maker: of a checkpoint or a bundle, RGB.
+        on_images: told how many images were just made.
 
     Raises:
         ConfigError: it makes no RGB images.
     """
 
-    def __init__(self, maker: ImageMaker) -> None:
+    def __init__(self, maker: ImageMaker, on_images: Callable[[int], None] | None = None) -> None:
         if maker.facts.img_channels != 3:
             raise ConfigError(
                 f"the generator makes images of {maker.facts.img_channels} channels; "
                 "expected 3 (the built-in faces are RGB)."
             )
         self.maker = maker
+        self._on_images = on_images or (lambda _: None)
         self._seeds: tuple[int, ...] = ()
         self._w: Array = np.empty((0, 0), np.float32)
         self._coords: Array | None = None
@@ -175,6 +177,7 @@ class SeedImages:
             each = noise if noise is None or len(noise) == 1 else noise[rows]
             given = None if coords is None else coords[rows]
             parts.append(torch.from_numpy(self.maker.render(self._w[rows], given, each)))
+            self._on_images(len(parts[-1]))
         return torch.cat(parts)
 
 

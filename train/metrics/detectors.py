@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segan.runtime.errors import DataError
-from segan.train.control.attribute_files import load_attributes
+from segan.train.control.attribute_files import LoadedAttributes, load_attributes
 from segan.train.control.attributes import AttributeNetwork, average_down
 from segan.train.control.shipped_attributes import attributes_for
 from segan.train.metrics.detector_files import DetectorFile, detector_file, where_to_place
@@ -137,8 +137,8 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def faces_network(resolution: int, folder: Path | None = None) -> AttributeNetwork:
-    """The attribute network for images of a resolution.
+def faces_attributes(resolution: int, folder: Path | None = None) -> LoadedAttributes:
+    """The attribute network for images of a resolution, and its record.
 
     Args:
         resolution: of the images.
@@ -149,8 +149,8 @@ def faces_network(resolution: int, folder: Path | None = None) -> AttributeNetwo
         ConfigError: none ships for images as small as these; the message says which do.
     """
     if folder is not None:
-        return load_attributes(folder).network
-    return attributes_for(resolution).network
+        return load_attributes(folder)
+    return attributes_for(resolution)
 
 
 class DetectorSet:
@@ -176,18 +176,24 @@ class DetectorSet:
         self.device = device
         self._resolution, self._given, self._allowed = resolution, dict(given or {}), allowed
         self._on_fetch = on_fetch
+        self._attributes: LoadedAttributes | None = None
         self._loaded: dict[DetectorKind, TorchScriptDetector | FacesDetector] = {}
 
     def get(self, kind: DetectorKind) -> Detector:
         """The detector. Raises: DataError, ConfigError, CheckpointError."""
         if kind not in self._loaded:
             if kind == "faces":
-                network = faces_network(self._resolution, self._given.get("faces"))
-                self._loaded[kind] = FacesDetector(network, self.device)
+                self._loaded[kind] = FacesDetector(self.attributes().network, self.device)
             else:
                 file = detector_file(kind, self._given, self._allowed, on_fetch=self._on_fetch)
                 self._loaded[kind] = TorchScriptDetector(file, kind, self.device)
         return self._loaded[kind]
+
+    def attributes(self) -> LoadedAttributes:
+        """The attribute network as it was loaded. Raises: ConfigError, CheckpointError."""
+        if self._attributes is None:
+            self._attributes = faces_attributes(self._resolution, self._given.get("faces"))
+        return self._attributes
 
     def vgg16(self) -> TorchScriptDetector:
         """The detector that gives LPIPS features. Raises: DataError."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,8 @@ from segan.train.images.model_record import ModelRecord
 
 #: Name of the file in a run's folder.
 SCORES = "metrics.jsonl"
+#: Name of the file that holds what each slider controls.
+CONTROL = "control.json"
 
 
 class DetectorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         precision: what images were computed in.
         data: the real images; None for a metric without them.
         against: the other model, in the record of a difference; absent in others.
+        settings: what else the number depends on; absent where there is nothing else.
     """
 
     n: int
@@ -69,6 +73,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     precision: str
     data: DataRecord | None
     against: ModelRecord | None = None
+    settings: dict[str, Any] = {}
 
 
 class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +84,7 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
         value: the number that the metric is known for.
         values: several numbers by name, or empty.
         interval: where 95 % of the resampled values lie; None when nothing was resampled.
+        intervals: the same of several numbers by name, for metrics that resample by themselves.
         protocol: how it was taken.
         model: of what.
         seconds: that it took, shared passes included.
@@ -95,6 +101,7 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     segan: str
     time: str
+    intervals: dict[str, tuple[float, float]] = {}
 
 
 def scores_file(model: str, kind: str) -> Path | None:
@@ -114,6 +121,16 @@ def scores_file(model: str, kind: str) -> Path | None:
     if is_shipped(path):
         return None
     return path.with_name(f"{path.name.removesuffix('.zip').removesuffix('.segan')}.{SCORES}")
+
+
+def control_file(scores: Path) -> Path:
+    """Where a model's table of sliders is kept: beside its scores, ``control.json``.
+
+    Args:
+        scores: ``metrics.jsonl``, ``NAME.metrics.jsonl`` (gives ``NAME.control.json``) or another.
+    """
+    stem = scores.name.removesuffix(SCORES).removesuffix(".jsonl").rstrip(".")
+    return scores.with_name(f"{stem}.{CONTROL}" if stem else CONTROL)
 
 
 def segan_version() -> str:

@@ -15,6 +15,7 @@ from segan.runtime.errors import CheckpointError, ConfigError
 from segan.runtime.generator import Generator
 from segan.runtime.layout import Slider
 from segan.runtime.pixels import to_uint8
+from segan.train.config import Mode
 from segan.train.control.attributes import AttributeNetwork
 from segan.train.control.control import read_sliders
 from segan.train.generator import Generator as TrainedGenerator
@@ -29,7 +30,7 @@ SHIPPED = Path(__file__).parents[3] / "runtime" / "models" / "faces32.segan"
 # Of a checkpoint's generator.
 
 
-def trained(mode: int) -> TrainedGenerator:
+def trained(mode: Mode) -> TrainedGenerator:
     config = preset("tiny", resolution=16, mode=mode)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -40,7 +41,7 @@ def trained(mode: int) -> TrainedGenerator:
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
-def test_images_are_those_of_the_sample_sheets(mode: int) -> None:
+def test_images_are_those_of_the_sample_sheets(mode: Mode) -> None:
     generator = trained(mode)
     images = generator_images(generator)
     for seeds in (range(3), range(2, 6), range(3)):
@@ -50,7 +51,7 @@ def test_images_are_those_of_the_sample_sheets(mode: int) -> None:
 
 
 @pytest.mark.parametrize("mode", [1, 2])
-def test_a_slider_sets_its_coordinate(mode: int) -> None:
+def test_a_slider_sets_its_coordinate(mode: Mode) -> None:
     generator, slider = trained(mode), Slider(1, 0, 3)
     found = to_uint8(generator_images(generator).slider(slider)(range(3), 1.5).numpy())
     expected = seed_images(generator, range(3), slider, 1.5)
