@@ -76,8 +76,8 @@ def check_labels(dataset: ImageDataset) -> npt.NDArray[np.int64]:
     if dataset.labels is None:
         raise ConfigError(
             f"{dataset.name} has no labels, which separability needs. Give each image a class in "
-            'dataset.json ({"labels": [["a.png", 0], ...]}), or leave out --classes to measure '
-            "with the built-in faces' attributes."
+            'dataset.json ({"labels": [["a.png", 0], ...]}), or measure '
+            "with the built-in faces' attributes (separability10k)."
         )
     if dataset.img_channels != 3 or dataset.resolution < RESOLUTIONS[0]:
         raise ConfigError(
