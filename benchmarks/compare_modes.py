@@ -1,11 +1,13 @@
 """Trains modes 0 to 3 in both kinds on the built-in faces and compares what their sliders do.
 
 Every variant is trained by ``segan train`` with the same budget and the same seeds; runs that are
-complete are taken as they are, and those that were stopped go on. Then each generator is measured
-(see ``control.py``): Fréchet distance on the faces' own features, and what each slider moves over
-its own range. Mode 0 has no sliders: it is exported, and ``segan directions`` adds closed-form
-directions (sefa) or principal components of w (pca), as many for each layer as an eigen subspace
-has. Run from the repository root: ``python benchmarks/compare_modes.py --kimg 50 --seeds 0,1``.
+complete are taken as they are, those that were stopped go on; ``--measure-only`` trains nothing.
+Then each generator is measured (see ``control.py``): Fréchet distance and path length on the faces'
+own features, separability of w, and what each slider moves over its own range. A variant of one
+seed has the interval of resampled latents, one of several seeds their range. Mode 0 has no sliders:
+it is exported, and ``segan directions`` adds closed-form directions (sefa) or principal components
+of w (pca), as many for each layer as an eigen subspace has. Run from the repository root:
+``python benchmarks/compare_modes.py --kimg 50 --seeds 0,1``.
 """
 
 from __future__ import annotations
@@ -26,18 +28,23 @@ import torch
 from segan.export.directions import DirectionsConfig, Method, write_directions
 from segan.export.exporter import export_bundle
 from segan.runtime import load
-from segan.runtime.errors import SeganError
+from segan.runtime.errors import ConfigError, SeganError
 from segan.runtime.layout import Slider
 from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
+from segan.train.control.attribute_files import load_attributes
+from segan.train.control.attributes import AttributeNetwork
+from segan.train.control.control_report import measure_sliders
+from segan.train.control.shipped_attributes import attributes_for
 from segan.train.generator import Generator
-from segan.train.metrics.attribute_files import load_attributes
-from segan.train.metrics.attributes import AttributeNetwork
-from segan.train.metrics.bundle_images import BundleImages
-from segan.train.metrics.control_report import measure_sliders
+from segan.train.images.image_makers import MakerSettings
+from segan.train.images.model_images import ModelImages, generator_images, open_model
+from segan.train.images.torch_images import GeneratorImages
+from segan.train.metrics.context import MetricContext
+from segan.train.metrics.detectors import DetectorSet
+from segan.train.metrics.evaluation import evaluate
 from segan.train.metrics.frechet import fd_faces
-from segan.train.metrics.model_images import ModelImages
-from segan.train.metrics.seeded_images import SeededImages
-from segan.train.metrics.shipped_attributes import attributes_for
+from segan.train.metrics.metric import DetectorKind
+from segan.train.metrics.registry import parse_metric
 from segan.train.monitor import variance_shares
 from segan.train.subspace import StyleSubspace
 
@@ -57,6 +64,8 @@ COLUMNS = (
     ("measured_completeness", "C", ".2f"),
     ("gap", "gap", ".2f"),
     ("share_z", "share of z", ".0%"),
+    ("path_length", "path length on the faces' features, w", ".3g"),
+    ("separability", "separability of w", ".3g"),
 )
 
 
@@ -65,6 +74,11 @@ def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespa
     home = runs / f"mode{mode}-{kind}-seed{seed}"
     found = sorted(home.glob("0*")) if home.is_dir() else []
     command = [sys.executable, "-m", "segan.cli.main", "train"]
+    if options.measure_only:
+        complete = [run for run in found if list_checkpoints(run)]
+        if not complete:
+            raise ConfigError(f"{home} has no run with a checkpoint. Leave out --measure-only.")
+        return complete[-1]
     if found:
         checkpoints = list_checkpoints(found[-1])
         if checkpoints and read_meta(checkpoints[-1]).cur_nimg >= options.kimg * 1000:
@@ -78,14 +92,38 @@ def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespa
     return max(home.glob("0*"))
 
 
+def latent_scores(generator: Generator, options: argparse.Namespace) -> dict[str, Any]:
+    """Path length on the faces' features and separability of w, with their intervals."""
+    given: dict[DetectorKind, Path] = {"faces": options.attributes} if options.attributes else {}
+    detectors = DetectorSet(torch.device("cpu"), generator.network.resolution, given)
+    maker = GeneratorImages(generator, MakerSettings(noise="const"))
+    wanted = {
+        "path_length": (f"ppl_faces{options.path_lengths}_wend", options.path_lengths),
+        "separability": (f"separability{options.separability}", options.separability),
+    }
+    values: dict[str, Any] = dict.fromkeys(wanted)
+    intervals = {}
+    for name, (metric, n) in wanted.items():
+        if n:
+            # Separability resamples by itself: its SVMs are fitted anew.
+            repeats = options.repeats if name == "path_length" else 0
+            context = MetricContext(maker, detectors)
+            record = evaluate([parse_metric(metric)], context, resamples=repeats)[0]
+            values[name] = record.value
+            if record.interval is not None:
+                intervals[name] = record.interval
+    return values | {"intervals": intervals}
+
+
 def measure(
     run: Path, network: AttributeNetwork | None, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
     """Measures of a run's generator: by ``sliders``, or for mode 0 by ``sefa`` and ``pca``."""
     generator = load_generator(list_checkpoints(run)[-1]).generator
     network = network or attributes_for(generator.network.resolution).network
+    latents = latent_scores(generator, options)
     shares = variance_shares(generator, torch.Generator().manual_seed(0), n=16)
-    images = SeededImages(generator)
+    images = generator_images(generator)
     common = {
         "fd_faces": fd_faces(images, network, options.images),
         "share_z": None if shares is None else shares.z,
@@ -97,12 +135,19 @@ def measure(
         )
         assert report is not None
         data = report.to_json()
-        values = {
-            name: data[name]["value"]
-            for name in data
-            if isinstance(data[name], dict) and "value" in data[name]
+        figures = {
+            name: entry
+            for name, entry in data.items()
+            if isinstance(entry, dict) and "value" in entry
         }
-        return common | values | {"sliders": data["count"], "dead": data["dead"], "report": data}
+        values = {name: entry["value"] for name, entry in figures.items()}
+        intervals = latents["intervals"] | {
+            name: (entry["low"], entry["high"])
+            for name, entry in figures.items()
+            if entry["low"] is not None
+        }
+        counts = {"sliders": data["count"], "dead": data["dead"]}
+        return common | latents | values | counts | {"intervals": intervals, "report": data}
 
     if generator.table:
         return {"sliders": scored(images, _main_sliders(generator))}
@@ -115,8 +160,7 @@ def measure(
             config = DirectionsConfig(method=method, dims=DIRECTIONS)
             with load(plain, "cpu", threads=options.threads) as opened:
                 write_directions(opened, directed, config)
-            with load(directed, "cpu", threads=options.threads) as opened:
-                found[method] = scored(BundleImages(opened))
+            found[method] = scored(open_model(directed, threads=options.threads))
     return found
 
 
@@ -134,7 +178,7 @@ def _main_sliders(generator: Generator) -> list[Slider]:
 
 
 def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The table: the mean over seeds, and where there are several, their range."""
+    """The table: the mean over seeds with their range, or one seed's value with its interval."""
     head = ["variant", *(title for _, title, _ in COLUMNS)]
     lines = [" | ".join(["", *head, ""]).strip(), "|" + "---|" * len(head)]
     for name, rows in results.items():
@@ -145,8 +189,9 @@ def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
                 cells.append("–")
                 continue
             text = format(statistics.mean(values), form)
-            if len(values) > 1 and min(values) != max(values):
-                text += f" ({format(min(values), form)} to {format(max(values), form)})"
+            ends = rows[0]["intervals"].get(key) if len(rows) == 1 else (min(values), max(values))
+            if ends is not None and ends[0] != ends[1]:
+                text += f" ({format(ends[0], form)} to {format(ends[1], form)})"
             cells.append(text)
         lines.append(" | ".join(["", *cells, ""]).strip())
     return "\n".join(lines)
@@ -162,6 +207,13 @@ def main() -> None:
     parser.add_argument("--variants", default="all", help="such as 0-eigen,2-eigen,2-diagonal")
     parser.add_argument("--sweeps", type=int, default=64, help="seeds that a slider is moved for")
     parser.add_argument("--images", type=int, default=5000, help="for fd_faces")
+    parser.add_argument(
+        "--separability", type=int, default=2000, help="images for it; 0 leaves it out"
+    )
+    parser.add_argument(
+        "--path-lengths", type=int, default=1000, help="pairs for it; 0 leaves it out"
+    )
+    parser.add_argument("--measure-only", action="store_true", help="train nothing")
     parser.add_argument("--repeats", type=int, default=100, help="resamples for intervals")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all figures here")

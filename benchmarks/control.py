@@ -18,24 +18,24 @@ from typing import Any
 import torch
 
 from segan.runtime.errors import ConfigError, SeganError
-from segan.train.dataset import open_dataset
-from segan.train.metrics.attribute_files import LoadedAttributes, load_attributes
-from segan.train.metrics.attributes import find_reading
-from segan.train.metrics.control import LEAKAGE, STRICT_LEAKAGE
-from segan.train.metrics.control_report import (
+from segan.train.control.attribute_files import LoadedAttributes, load_attributes
+from segan.train.control.attributes import find_reading
+from segan.train.control.control import LEAKAGE, STRICT_LEAKAGE
+from segan.train.control.control_report import (
     control_record,
     measure_codes,
     measure_separability,
     measure_sliders,
     write_control,
 )
-from segan.train.metrics.drawn_model import DrawnModel
+from segan.train.control.drawn_model import DrawnModel
+from segan.train.control.label_classifier import train_label_classifier
+from segan.train.control.readings_sample import sample_readings
+from segan.train.control.separability import class_questions, metric_name
+from segan.train.control.shipped_attributes import attributes_for
+from segan.train.dataset import open_dataset
+from segan.train.images.model_images import ModelImages, open_model
 from segan.train.metrics.frechet import fd_faces
-from segan.train.metrics.label_classifier import train_label_classifier
-from segan.train.metrics.model_images import ModelImages, open_model
-from segan.train.metrics.readings_sample import sample_readings
-from segan.train.metrics.separability import class_questions, metric_name
-from segan.train.metrics.shipped_attributes import attributes_for
 
 
 def open_named(name: str, threads: int) -> ModelImages:

@@ -26,10 +26,10 @@ def rates(options: argparse.Namespace) -> None:
 
     from segan.runtime.generator import load
     from segan.runtime.sessions.base import SessionConfig
+    from segan.train.images.engine_images import EngineImages
+    from segan.train.images.image_makers import MakerSettings
     from segan.train.metrics.context import MetricContext
     from segan.train.metrics.detectors import DetectorSet
-    from segan.train.metrics.engine_images import EngineImages
-    from segan.train.metrics.image_makers import MakerSettings
     from segan.train.metrics.registry import parse_metric
 
     n = options.images
@@ -89,10 +89,10 @@ def worker(options: argparse.Namespace) -> None:
     import torch
 
     from segan.runtime.process_memory import peak_memory
+    from segan.train.images.engine_images import EngineImages
+    from segan.train.images.image_makers import MakerSettings
     from segan.train.metrics.context import MetricContext
     from segan.train.metrics.detectors import DetectorSet
-    from segan.train.metrics.engine_images import EngineImages
-    from segan.train.metrics.image_makers import MakerSettings
     from segan.train.metrics.registry import parse_metric
 
     given = {} if options.network is None else {"faces": options.network}

@@ -26,15 +26,15 @@ from segan.runtime.errors import ConfigError, ExportError, SeganError
 from segan.runtime.layout import Slider
 from segan.runtime.manifest import Manifest
 from segan.train.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
-from segan.train.metrics.attribute_files import load_attributes
-from segan.train.metrics.control import (
+from segan.train.control.attribute_files import load_attributes
+from segan.train.control.control import (
     MOVED_FROM,
     ControlScores,
     SliderScore,
     control_scores,
     generator_effects,
 )
-from segan.train.metrics.shipped_attributes import attributes_for
+from segan.train.control.shipped_attributes import attributes_for
 
 #: Largest share of a named slider's effect that is on other attributes.
 LEAKAGE = 0.6

@@ -29,7 +29,7 @@ MAX_LEAKAGE = 0.6
 _SEEDS, _STEPS = range(32), 5
 #: Larger images are averaged down to what the largest network reads.
 _LARGEST = 64
-_NETWORKS = "segan.train.metrics.shipped_attributes"
+_NETWORKS = "segan.train.control.shipped_attributes"
 
 
 def propose_names(generator: Generator, *, required: bool) -> tuple[dict[Slider, Proposal], str]:
@@ -113,8 +113,8 @@ def _network(resolution: int) -> tuple[Any, str | None]:
 
 
 def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
-    from segan.train.metrics.control import control_scores
-    from segan.train.metrics.slider_effects import measure_slider
+    from segan.train.control.control import control_scores
+    from segan.train.control.slider_effects import measure_slider
 
     images = _SeedImages(generator, _SEEDS)
     effects = {}

@@ -29,9 +29,9 @@ def open_scores(
 
     from segan.cli.metrics import torch_device
     from segan.train.dataset import open_dataset
+    from segan.train.images.opening import Compute
     from segan.train.metrics.detector_files import read_detector_options
     from segan.train.metrics.engine_scores import EngineScores
-    from segan.train.metrics.opening import Compute
 
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]

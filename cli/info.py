@@ -44,11 +44,15 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
     else:
         found = _describe_run(path) if kind == "run" else _describe_data(path)
         show = _show_pairs
+    if kind != "data":
+        found["measured"] = _measured(Path(found["checkpoint"]) if kind == "run" else path, kind)
     if as_json:
         click.echo(json.dumps({"kind": kind, "path": str(path), **found}))
     else:
         click.echo(f"{path}: {_KINDS[kind]}")
         show(found)
+        if kind == "bundle" and found["measured"]:
+            _show_pairs({"measured": found["measured"]})
 
 
 _KINDS = {"bundle": "a bundle", "run": "a training run", "data": "a data set"}
@@ -78,6 +82,14 @@ def _zip_holds(path: Path, name: str) -> bool:
             return name in archive.namelist()
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def _measured(path: Path, kind: str) -> dict[str, float]:
+    """The newest value of each metric that ``segan metrics`` took of a bundle, or of a run."""
+    from segan.train.metrics.score_record import read_scores, scores_file
+
+    file = scores_file(str(path), "checkpoint" if kind == "run" else "bundle")
+    return {} if file is None else {record.metric: record.value for record in read_scores(file)}
 
 
 def _describe_run(path: Path) -> dict[str, Any]:

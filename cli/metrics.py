@@ -162,9 +162,9 @@ def command(
         raise ConfigError(f"--bootstrap is {resamples}; expected 0, or 2 or more.")
     _check_seed(seed)
 
+    from segan.train.images.image_makers import MakerSettings
+    from segan.train.images.opening import Compute, is_bundle, open_images
     from segan.train.metrics.detector_files import read_detector_options
-    from segan.train.metrics.image_makers import MakerSettings
-    from segan.train.metrics.opening import Compute, is_bundle, open_images
 
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]
@@ -205,6 +205,7 @@ def command(
         for record in records:
             click.echo(_line(record))
     _store(records, out)
+    _store_control([context for context in (first, second) if context is not None], out)
 
 
 def _measure(
@@ -244,6 +245,10 @@ def _as_json(records: list[ScoreRecord], comparisons: list[Comparison]) -> dict[
     }
 
 
+#: Numbers of a score that its line shows.
+_SHOWN = 9
+
+
 def _line(record: ScoreRecord) -> str:
     """``fid5k_full 12.34 [12.1, 12.6]  precision 0.7, recall 0.5  cpu fp32, n 5000, 31 s``."""
     parts = [f"{record.metric} {record.value:.6g}"]
@@ -255,7 +260,9 @@ def _line(record: ScoreRecord) -> str:
         parts.append(f"{protocol.backend} {protocol.precision} minus {other.kind} {other.path}")
         return "  ".join(parts)
     if record.values:
-        parts.append(", ".join(f"{name} {value:.6g}" for name, value in record.values.items()))
+        shown = [f"{name} {value:.6g}" for name, value in record.values.items()]
+        more = [f"and {len(shown) - _SHOWN} more in --json"] if len(shown) > _SHOWN + 1 else []
+        parts.append(", ".join(shown[: _SHOWN if more else None] + more))
     data = "" if protocol.data is None else f"; data {protocol.data.name}"
     parts.append(
         f"{protocol.backend} {protocol.precision}, n {protocol.n}, {record.seconds:.1f} s{data}"
@@ -265,8 +272,7 @@ def _line(record: ScoreRecord) -> str:
 
 def _store(records: list[ScoreRecord], out: Path | None) -> None:
     """Adds the records to -o, or each to its own model's file, and says where."""
-    from segan.train.metrics.opening import scores_file
-    from segan.train.metrics.score_record import append_scores
+    from segan.train.metrics.score_record import append_scores, scores_file
 
     places: dict[Path | None, list[ScoreRecord]] = {}
     for record in records:
@@ -282,6 +288,21 @@ def _store(records: list[ScoreRecord], out: Path | None) -> None:
             continue
         append_scores(place, those)
         click.echo(f"{place}: {len(those)} added.", err=True)
+
+
+def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
+    """Writes each model's table of sliders beside its scores; with -o only the first one's."""
+    from segan.train.control.control_report import write_control
+    from segan.train.metrics.control_metrics import control_json
+    from segan.train.metrics.score_record import control_file, scores_file
+
+    for context in contexts[: 1 if out is not None else None]:
+        record = control_json(context)
+        model = context.images.model
+        scores = out or scores_file(model.path, model.kind)
+        if record is not None and scores is not None:
+            write_control(control_file(scores), record)
+            click.echo(f"{control_file(scores)}: what each slider controls.", err=True)
 
 
 def torch_device(name: str) -> Any:

@@ -114,7 +114,7 @@ def faces_bundle(toy_bundle: Path) -> Path:
 def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A network that calls the mean of red ``smile``; the resolutions that it was asked for."""
     torch = pytest.importorskip("torch", reason="the network is PyTorch's")
-    from segan.train.metrics.attributes import OUTPUTS, READINGS
+    from segan.train.control.attributes import OUTPUTS, READINGS
 
     smile = next(reading for reading in READINGS if reading.name == "smile")
 
@@ -138,7 +138,7 @@ def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     module = ModuleType("shipped_attributes")
     module.shipped_attribute_network = shipped_attribute_network  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "segan.train.metrics.shipped_attributes", module)
+    monkeypatch.setitem(sys.modules, "segan.train.control.shipped_attributes", module)
     return asked
 
 

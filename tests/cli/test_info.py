@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segan.train.images.model_record import ModelRecord
+from segan.train.metrics.score_record import Protocol, ScoreRecord, append_scores
+
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -49,6 +52,29 @@ def test_a_bundle_with_classes_or_without_subspaces(
     assert "0 to 2" in segan_here("info", toy_bundle_zip).stdout
     plain = segan_here("info", toy_bundle_plain).stdout
     assert "There are no subspaces to sweep (mode 0)." in plain
+
+
+def test_scores_beside_a_bundle_are_named(segan_here: Segan, toy_bundle: Path) -> None:
+    assert "measured" not in segan_here("info", toy_bundle).stdout
+    model = ModelRecord(path="toy", kind="bundle", kimg=None, sha256="")
+    protocol = Protocol(
+        n=64, seeds="0-63", psi=1, noise="none", resize="none", detector=None,
+        backend="cpu", precision="fp32", data=None,
+    )  # fmt: skip
+    append_scores(
+        toy_bundle.with_name("toy.metrics.jsonl"),
+        [
+            ScoreRecord(
+                metric="control", value=value, values={}, interval=None, protocol=protocol,
+                model=model, seconds=1, segan="0", time="",
+            )
+            for value in (3.0, 4.0)
+        ],
+    )  # fmt: skip
+    done = segan_here("info", toy_bundle)
+    assert "measured        control 4.0" in done.stdout
+    found = json.loads(segan_here("info", toy_bundle, "--json").stdout)
+    assert found["measured"] == {"control": 4.0}
 
 
 def test_check_finds_an_altered_file(segan_here: Segan, toy_bundle: Path) -> None:

@@ -97,7 +97,20 @@ def test_an_engine_against_another(
 def test_the_list_names_every_family(segan: Segan) -> None:
     done = segan("metrics", "--list")  # without torch
     assert done.returncode == 0, done.stderr
-    for name in ("fid50k_full", "kid50k_full", "pr50k3_full", "is50k", "ppl_wend", "fd_faces5k"):
+    for name in (
+        "fid50k_full",
+        "kid50k_full",
+        "pr50k3_full",
+        "is50k",
+        "ppl_wend",
+        "fd_faces5k",
+        "control",
+        "mig",
+        "dci",
+        "separability10k",
+        "ppl_faces2k_wend",
+        "ppl_faces_segan30k",
+    ):
         assert name in done.stdout
 
 

@@ -14,13 +14,13 @@ import torch
 from segan.export import ExportConfig, export_bundle
 from segan.runtime.errors import ConfigError
 from segan.train.dataset import build_dataset
+from segan.train.images.engine_images import EngineImages
+from segan.train.images.image_makers import ImageMaker, MakerSettings
+from segan.train.images.torch_images import GeneratorImages
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.detectors import DetectorSet
-from segan.train.metrics.engine_images import EngineImages
 from segan.train.metrics.evaluation import compare
-from segan.train.metrics.image_makers import ImageMaker, MakerSettings
 from segan.train.metrics.registry import parse_metric
-from segan.train.metrics.torch_images import GeneratorImages
 
 Make = Callable[..., Any]
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.seeds import MAX_SEED
 from segan.train.dataset import ImageDataset
+from segan.train.images.image_makers import ImageMaker
 from segan.train.metrics.background import in_background
 from segan.train.metrics.detectors import Detector, DetectorSet
 from segan.train.metrics.feature_cache import Arrays, cached_arrays
 from segan.train.metrics.frechet import Gaussian
-from segan.train.metrics.image_makers import ImageMaker
 from segan.train.metrics.metric import FeatureRequest, Metric
 from segan.train.metrics.moments import MomentSums, moments_of
 
@@ -50,6 +50,8 @@ class MetricContext:
 
     Attributes:
         cache: what metrics keep between ``compute`` and ``resampled``, by the metric's name.
+        details: what metrics found that is no score, by name; see ``control_metrics``.
+        metrics: those that the context was prepared for.
 
     Raises:
         DataError: images of another size or another number of channels than the generator's, or
@@ -70,6 +72,8 @@ class MetricContext:
         self.images, self.detectors, self.data = images, detectors, data
         self.first_seed = first_seed
         self.cache: dict[str, Any] = {}
+        self.details: dict[str, Any] = {}
+        self.metrics: tuple[Metric, ...] = ()
         self.on_images = on_images or (lambda _: None)
         self.on_note = on_note or (lambda _: None)
         self._batch_size = batch_size
@@ -103,6 +107,7 @@ class MetricContext:
         Raises:
             SeganError: images or features cannot be made.
         """
+        metrics = self.metrics = tuple(metrics)
         requests = list(
             dict.fromkeys(
                 request

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -12,17 +11,16 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segan.runtime.errors import ConfigError, DataError
-from segan.train.metrics.attributes import AttributeNetwork
+from segan.runtime.errors import DataError
+from segan.train.control.attribute_files import LoadedAttributes, load_attributes
+from segan.train.control.attributes import AttributeNetwork, average_down
+from segan.train.control.shipped_attributes import attributes_for
 from segan.train.metrics.detector_files import DetectorFile, detector_file, where_to_place
 from segan.train.metrics.metric import DetectorKind
 from segan.train.metrics.score_record import DetectorRecord
 from segan.train.metrics.torchscript import first_line, load_torchscript
 
 Output = Literal["features", "probabilities"]
-
-#: Resolution of the largest attribute network.
-LARGEST_FACES = 64
 
 
 class Detector(Protocol):
@@ -107,8 +105,12 @@ class FacesDetector:
     def __call__(self, images: torch.Tensor, output: Output) -> torch.Tensor:
         """See ``Detector``."""
         assert output == "features", "the attribute network has no classes"
-        fitted = self.network.fit(images.float().div_(127.5).sub_(1))
-        found: torch.Tensor = self.network.hidden(self._trunk(fitted))
+        return self.features(images.float().div_(127.5).sub_(1))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of images [N, 3, R, R], nominally in [-1, 1], as they are: [N, D]."""
+        fitting = average_down(images, self.network.resolution)
+        found: torch.Tensor = self.network.hidden(self._trunk(fitting))
         return found
 
 
@@ -135,8 +137,8 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def faces_network(resolution: int, folder: Path | None = None) -> AttributeNetwork:
-    """The attribute network for images of a resolution.
+def faces_attributes(resolution: int, folder: Path | None = None) -> LoadedAttributes:
+    """The attribute network for images of a resolution, and its record.
 
     Args:
         resolution: of the images.
@@ -144,21 +146,11 @@ def faces_network(resolution: int, folder: Path | None = None) -> AttributeNetwo
 
     Raises:
         CheckpointError: the folder holds none.
-        ConfigError: none ships for this resolution.
+        ConfigError: none ships for images as small as these; the message says which do.
     """
     if folder is not None:
-        from segan.train.metrics.attribute_files import load_attributes
-
-        return load_attributes(folder).network
-    try:
-        shipped = importlib.import_module("segan.train.metrics.shipped_attributes")
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "no attribute network ships with this segan. Give one with --detector faces=FOLDER."
-        ) from None
-    # Larger images are averaged down to what the largest network sees.
-    size = min(resolution, LARGEST_FACES)
-    return cast(AttributeNetwork, shipped.shipped_attribute_network(size))
+        return load_attributes(folder)
+    return attributes_for(resolution)
 
 
 class DetectorSet:
@@ -184,18 +176,24 @@ class DetectorSet:
         self.device = device
         self._resolution, self._given, self._allowed = resolution, dict(given or {}), allowed
         self._on_fetch = on_fetch
+        self._attributes: LoadedAttributes | None = None
         self._loaded: dict[DetectorKind, TorchScriptDetector | FacesDetector] = {}
 
     def get(self, kind: DetectorKind) -> Detector:
         """The detector. Raises: DataError, ConfigError, CheckpointError."""
         if kind not in self._loaded:
             if kind == "faces":
-                network = faces_network(self._resolution, self._given.get("faces"))
-                self._loaded[kind] = FacesDetector(network, self.device)
+                self._loaded[kind] = FacesDetector(self.attributes().network, self.device)
             else:
                 file = detector_file(kind, self._given, self._allowed, on_fetch=self._on_fetch)
                 self._loaded[kind] = TorchScriptDetector(file, kind, self.device)
         return self._loaded[kind]
+
+    def attributes(self) -> LoadedAttributes:
+        """The attribute network as it was loaded. Raises: ConfigError, CheckpointError."""
+        if self._attributes is None:
+            self._attributes = faces_attributes(self._resolution, self._given.get("faces"))
+        return self._attributes
 
     def vgg16(self) -> TorchScriptDetector:
         """The detector that gives LPIPS features. Raises: DataError."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from segan.runtime.errors import SeganError
 from segan.train.dataset import ImageDataset
+from segan.train.images.image_makers import MakerSettings
+from segan.train.images.opening import Compute, open_images
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.detectors import DetectorSet
 from segan.train.metrics.evaluation import check_metrics, compare
-from segan.train.metrics.image_makers import MakerSettings
 from segan.train.metrics.metric import DetectorKind, Metric
-from segan.train.metrics.opening import Compute, open_images
 
 #: What every other backend and precision is compared with.
 REFERENCE = ("cpu", "fp32")

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError, DataError
+from segan.train.images.model_record import ModelRecord
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.metric import Metric, Score
 from segan.train.metrics.score_record import (
-    ModelRecord,
     Protocol,
     ScoreRecord,
     now,
@@ -66,7 +66,7 @@ def evaluate(
     check_metrics(metrics, context)
     taken = _take(metrics, context, resamples)
     return [
-        _record(metric, context, entry, _interval(entry.resampled, entry.score.value))
+        _record(metric, context, entry, _interval_of(entry))
         for metric, entry in zip(metrics, taken, strict=True)
     ]
 
@@ -150,6 +150,11 @@ def _take(metrics: Sequence[Metric], context: MetricContext, resamples: int) -> 
     return taken
 
 
+def _interval_of(taken: _Taken) -> tuple[float, float] | None:
+    """That of the resampled values, or the one that the metric has found itself."""
+    return _interval(taken.resampled, taken.score.value) or taken.score.interval
+
+
 def _interval(resampled: Array | None, value: float) -> tuple[float, float] | None:
     """Where most of the resampled values lie around their mean, moved to the value.
 
@@ -170,7 +175,7 @@ def _compared(
     spread = None
     if one.resampled is not None and two.resampled is not None:
         spread = one.resampled - two.resampled
-    record = _record(metric, context, one, _interval(one.resampled, one.score.value))
+    record = _record(metric, context, one, _interval_of(one))
     difference = msgspec.structs.replace(
         record,
         metric=f"{metric.name}.difference",
@@ -181,12 +186,13 @@ def _compared(
             "resamples": 0 if spread is None else len(spread),
         },
         interval=_interval(spread, apart),
+        intervals={},
         protocol=msgspec.structs.replace(record.protocol, against=against.images.model),
         seconds=round(one.seconds + two.seconds, 3),
     )
     return Comparison(
         record,
-        _record(metric, against, two, _interval(two.resampled, two.score.value)),
+        _record(metric, against, two, _interval_of(two)),
         difference,
     )
 
@@ -205,6 +211,7 @@ def _record(
         value=taken.score.value,
         values=taken.score.values,
         interval=interval,
+        intervals=dict(taken.score.intervals),
         protocol=Protocol(
             n=metric.n,
             seeds=f"{seeds[0]}-{seeds[-1]}",
@@ -215,6 +222,7 @@ def _record(
             backend=images.backend,
             precision=images.precision,
             data=metric.real_images(context),
+            settings=metric.settings(context),
         ),
         model=images.model,
         seconds=round(taken.seconds, 3),

@@ -9,10 +9,9 @@ import numpy.typing as npt
 import torch
 
 from segan.runtime.errors import ConfigError
+from segan.train.control.attributes import AttributeNetwork
 from segan.train.generator import Generator
-from segan.train.metrics.attributes import AttributeNetwork
-from segan.train.metrics.model_images import ModelImages
-from segan.train.metrics.seeded_images import SeededImages
+from segan.train.images.model_images import ModelImages, generator_images
 
 Array = npt.NDArray[np.float64]
 
@@ -77,7 +76,7 @@ def fd_faces(
     Raises:
         ConfigError: images that do not fit the network, or fewer than 2.
     """
-    images = SeededImages(model) if isinstance(model, Generator) else model
+    images = generator_images(model) if isinstance(model, Generator) else model
     parts = [
         network.features(images.render(range(start, min(start + 250, first_seed + n))))
         for start in range(first_seed, first_seed + n, 250)

@@ -8,8 +8,10 @@ requests nothing and uses ``context.images``. Importing this module needs no tor
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,16 +50,24 @@ class FeatureRequest:
     max_real: int | None = None
 
 
+#: Low and high end of an interval that holds 95 %.
+Ends = tuple[float, float]
+
+
 class Score(NamedTuple):
     """What a metric found.
 
     Attributes:
         value: the number that the metric is known for.
         values: all of its numbers by name, for a metric that has several; else empty.
+        interval: of the value, for a metric that resamples its seeds itself.
+        intervals: of its numbers by name, likewise.
     """
 
     value: float
     values: dict[str, float]
+    interval: Ends | None = None
+    intervals: Mapping[str, Ends] = MappingProxyType({})
 
 
 class Metric(abc.ABC):
@@ -113,6 +123,10 @@ class Metric(abc.ABC):
     def resize(self, context: MetricContext) -> str:
         """What is done to images before the detector sees them, for the record."""
         return "none" if self.detector is None else context.detectors.get(self.detector).resize
+
+    def settings(self, context: MetricContext) -> dict[str, Any]:
+        """What else the number depends on, for the record: numbers and texts by name."""
+        return {}
 
     def real_images(self, context: MetricContext) -> DataRecord | None:
         """The real images that were compared, for the record; None for none."""

@@ -12,17 +12,19 @@ ends, so that only the path counts. A pair has the seeds 2 i and 2 i + 1 after t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from segan.runtime.latents import sample_z, slerp
+from segan.train.images.image_makers import ImageMaker, uniform_of_seeds
 from segan.train.metrics.context import MetricContext
-from segan.train.metrics.image_makers import ImageMaker, uniform_of_seeds
-from segan.train.metrics.metric import Metric, Score
+from segan.train.metrics.frechet_metrics import faces_fit
+from segan.train.metrics.metric import DetectorKind, Metric, Score
 from segan.train.metrics.registry import count_of
 
 Array = npt.NDArray[np.float64]
@@ -62,7 +64,7 @@ class PathLengthMetric(Metric):
     """
 
     data = "unused"
-    detector = "vgg16"
+    detector: ClassVar[DetectorKind | None] = "vgg16"
 
     def __init__(self, name: str, n: int, path: PathConfig) -> None:
         super().__init__(name, n)
@@ -78,9 +80,19 @@ class PathLengthMetric(Metric):
         middle = "the middle part, " if self.path.crop else ""
         return f"{middle}averaged down where larger than {MAX_SIDE} x {MAX_SIDE}"
 
+    def settings(self, context: MetricContext) -> dict[str, Any]:
+        """See ``Metric``."""
+        return {"path": f"{self.path.space}{self.path.sampling}", "epsilon": self.path.epsilon}
+
+    def features(self, context: MetricContext, images: torch.Tensor) -> torch.Tensor:
+        """Features whose squared distance counts: images [N, C, R, R] in [-1, 1] → [N, D]."""
+        return context.detectors.vgg16().lpips(prepared(images, crop=self.path.crop))
+
     def compute(self, context: MetricContext) -> Score:
         """See ``Metric``."""
-        found = path_distances(context, self.path, self.n)
+        found = path_distances(
+            context, self.path, self.n, lambda images: self.features(context, images)
+        )
         context.cache[self.name] = found
         return Score(trimmed_mean(found), {})
 
@@ -90,22 +102,43 @@ class PathLengthMetric(Metric):
         return np.array([trimmed_mean(np.repeat(distances, line.astype(int))) for line in weights])
 
 
-def path_distances(context: MetricContext, path: PathConfig, n: int) -> Array:
-    """d / ε² of n pairs, [n].
+class FacesPathLengthMetric(PathLengthMetric):
+    """The same with the attribute network's features in place of LPIPS: another scale, no PPL."""
+
+    detector = "faces"
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        faces_fit(self.name, context)
+
+    def resize(self, context: MetricContext) -> str:
+        """See ``Metric``."""
+        return context.detectors.faces().resize
+
+    def features(self, context: MetricContext, images: torch.Tensor) -> torch.Tensor:
+        """See ``PathLengthMetric``."""
+        return context.detectors.faces().features(images)
+
+
+#: Images [N, C, R, R], nominally in [-1, 1], on the detectors' device → features [N, D].
+See = Callable[[torch.Tensor], torch.Tensor]
+
+
+def path_distances(context: MetricContext, path: PathConfig, n: int, see: See) -> Array:
+    """d / ε² of n pairs, [n]; d is the squared distance of what ``see`` gives.
 
     Raises:
-        DataError: the detector gives no LPIPS features.
+        DataError: the detector gives no such features.
         BackendError: the backend failed.
     """
-    detector, device = context.detectors.vgg16(), context.detectors.device
+    device = context.detectors.device
     found = []
     with (
         torch.inference_mode(),
         context.ahead(_image_pairs(context, path, n)) as pairs,
     ):
         for images in pairs:
-            seen = prepared(torch.from_numpy(images).to(device), crop=path.crop)
-            begin, end = detector.lpips(seen).double().chunk(2)
+            begin, end = see(torch.from_numpy(images).to(device)).double().chunk(2)
             found.append(((begin - end).square().sum(1) / path.epsilon**2).cpu().numpy())
             context.on_images(len(images))
     distances: Array = np.concatenate(found)
@@ -187,3 +220,15 @@ def build_ppl_segan(name: str, numbers: dict[str, Any]) -> PathLengthMetric:
     """``ppl_segan30k``: slerp in z, ε = 1e-2; t uniform and no crop, which are not stated."""
     path = PathConfig(space="z", sampling="full", epsilon=1e-2, crop=False)
     return PathLengthMetric(name, count_of(numbers["n"]), path)
+
+
+def build_ppl_faces(name: str, numbers: dict[str, Any]) -> FacesPathLengthMetric:
+    """``ppl_faces2k_wend``."""
+    path = PathConfig(space=numbers["space"], sampling=numbers["sampling"], crop=False)
+    return FacesPathLengthMetric(name, count_of(numbers["n"]), path)
+
+
+def build_ppl_faces_segan(name: str, numbers: dict[str, Any]) -> FacesPathLengthMetric:
+    """``ppl_faces_segan30k``: the path of ``ppl_segan30k``."""
+    path = PathConfig(space="z", sampling="full", epsilon=1e-2, crop=False)
+    return FacesPathLengthMetric(name, count_of(numbers["n"]), path)

@@ -99,6 +99,45 @@ FAMILIES: tuple[MetricFamily, ...] = (
         "precision and recall of the same features",
         f"{_ROOM}.precision_recall:build_pr_faces",
     ),
+    MetricFamily(
+        rf"ppl_faces{_N}_(?P<space>[zw])(?P<sampling>full|end)",
+        ("ppl_faces50k_wend", "ppl_faces2k_wend", "ppl_faces2k_zfull"),
+        "path length on the same features in place of LPIPS, without a crop; never to be called "
+        "PPL",
+        f"{_ROOM}.path_length:build_ppl_faces",
+    ),
+    MetricFamily(
+        rf"ppl_faces_segan{_N}",
+        ("ppl_faces_segan30k", "ppl_faces_segan2k"),
+        "the same along the published SEGAN's path: slerp in z, epsilon 1e-2",
+        f"{_ROOM}.path_length:build_ppl_faces_segan",
+    ),
+    MetricFamily(
+        r"control(?P<n>[1-9]\d*k?)?",
+        ("control", "control128"),
+        "how many of the built-in faces' attributes one slider controls, with a table of all "
+        "sliders; n seeds, else 64",
+        f"{_ROOM}.control_metrics:build_control",
+    ),
+    MetricFamily(
+        rf"separability{_N}(?P<classes>_classes)?",
+        ("separability10k", "separability2k", "separability200k", "separability10k_classes"),
+        "linear separability of w (Karras et al. 2019) by the faces' attributes, or by the "
+        "classes of --data",
+        f"{_ROOM}.control_metrics:build_separability",
+    ),
+    MetricFamily(
+        r"mig(?P<n>[1-9]\d*k?)?",
+        ("mig", "mig2k"),
+        "mutual information gap of the sliders, else of w (Chen et al. 2018); 10k images",
+        f"{_ROOM}.control_metrics:build_mig",
+    ),
+    MetricFamily(
+        r"dci(?P<n>[1-9]\d*k?)?",
+        ("dci", "dci2k"),
+        "disentanglement of the sliders, else of w (Eastwood & Williams 2018); 4k images",
+        f"{_ROOM}.control_metrics:build_dci",
+    ),
 )
 
 

@@ -9,14 +9,19 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from segan.runtime.files import make_folder, output_error
 from segan.runtime.lock import locked
+from segan.runtime.shipped import is_shipped
+from segan.train.images.model_record import ModelRecord
 
 #: Name of the file in a run's folder.
 SCORES = "metrics.jsonl"
+#: Name of the file that holds what each slider controls.
+CONTROL = "control.json"
 
 
 class DetectorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,23 +46,6 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     images: int | None
 
 
-class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured.
-
-    Attributes:
-        path: of the checkpoint's folder or the bundle.
-        kind: ``checkpoint`` or ``bundle``.
-        kimg: thousand real images that its training had shown; None where that is not known.
-        sha256: of a checkpoint's exported weights, or of the hashes of the bundle's graphs that
-            were run.
-    """
-
-    path: str
-    kind: str
-    kimg: float | None
-    sha256: str
-
-
 class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a score was taken.
 
@@ -72,6 +60,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         precision: what images were computed in.
         data: the real images; None for a metric without them.
         against: the other model, in the record of a difference; absent in others.
+        settings: what else the number depends on; absent where there is nothing else.
     """
 
     n: int
@@ -84,6 +73,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     precision: str
     data: DataRecord | None
     against: ModelRecord | None = None
+    settings: dict[str, Any] = {}
 
 
 class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +84,7 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
         value: the number that the metric is known for.
         values: several numbers by name, or empty.
         interval: where 95 % of the resampled values lie; None when nothing was resampled.
+        intervals: the same of several numbers by name, for metrics that resample by themselves.
         protocol: how it was taken.
         model: of what.
         seconds: that it took, shared passes included.
@@ -110,6 +101,36 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     segan: str
     time: str
+    intervals: dict[str, tuple[float, float]] = {}
+
+
+def scores_file(model: str, kind: str) -> Path | None:
+    """Where a model's scores are kept: in its run's folder, or beside the bundle.
+
+    Args:
+        model: path of the checkpoint's folder or the bundle.
+        kind: ``checkpoint`` or ``bundle``.
+
+    Returns:
+        None for the model that ships with segan, beside which nothing is written.
+    """
+    path = Path(model)
+    if kind == "checkpoint":
+        folder = path.absolute().parent
+        return (folder.parent if folder.name == "checkpoints" else folder) / SCORES
+    if is_shipped(path):
+        return None
+    return path.with_name(f"{path.name.removesuffix('.zip').removesuffix('.segan')}.{SCORES}")
+
+
+def control_file(scores: Path) -> Path:
+    """Where a model's table of sliders is kept: beside its scores, ``control.json``.
+
+    Args:
+        scores: ``metrics.jsonl``, ``NAME.metrics.jsonl`` (gives ``NAME.control.json``) or another.
+    """
+    stem = scores.name.removesuffix(SCORES).removesuffix(".jsonl").rstrip(".")
+    return scores.with_name(f"{stem}.{CONTROL}" if stem else CONTROL)
 
 
 def segan_version() -> str:

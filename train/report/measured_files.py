@@ -154,7 +154,7 @@ def read_control(path: Path) -> Control | None:
     Raises:
         DataError: naming the file and the field.
     """
-    command = "python benchmarks/control.py MODEL -o control.json"
+    command = "segan metrics MODEL --metrics control"
     value, where = _json(path, command), str(path)
     if isinstance(value, dict) and "sliders" in value:
         if value["sliders"] is None:

@@ -13,10 +13,10 @@ import torch
 from segan.train.config import NetworkConfig, SubspaceConfig
 from segan.train.dataset import ImageDataset, build_dataset
 from segan.train.generator import Generator
+from segan.train.images.image_makers import ImageMaker, MakerSettings
+from segan.train.images.torch_images import GeneratorImages
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.detectors import DetectorSet
-from segan.train.metrics.image_makers import ImageMaker, MakerSettings
-from segan.train.metrics.torch_images import GeneratorImages
 
 
 class TinyDetector(torch.nn.Module):

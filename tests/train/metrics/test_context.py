@@ -10,15 +10,15 @@ import torch
 from segan.runtime.errors import BackendError, ConfigError, DataError
 from segan.train.dataset import ImageDataset, build_dataset
 from segan.train.generator import Generator
+from segan.train.images.image_makers import MakerSettings
+from segan.train.images.torch_images import GeneratorImages
 from segan.train.metrics.background import in_background
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.feature_cache import cached_arrays, entry_path
 from segan.train.metrics.frechet import frechet_distance
-from segan.train.metrics.image_makers import MakerSettings
 from segan.train.metrics.metric import FeatureRequest
 from segan.train.metrics.moments import moments_of
 from segan.train.metrics.registry import parse_metric
-from segan.train.metrics.torch_images import GeneratorImages
 
 Make = Callable[..., MetricContext]
 Write = Callable[..., Path]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError, DataError
-from segan.train.metrics.attributes import AttributeNetwork
+from segan.train.control.attributes import AttributeNetwork
 from segan.train.metrics.detector_files import (
     PUBLISHED,
     PublishedFile,

@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError, OutputError
+from segan.train.control.attribute_files import save_attributes
+from segan.train.control.attribute_training import HeldOutScores
+from segan.train.control.attributes import FEATURES, AttributeNetwork
 from segan.train.dataset import ImageDataset
 from segan.train.generator import Generator
-from segan.train.metrics.attribute_files import save_attributes
-from segan.train.metrics.attributes import FEATURES, AttributeNetwork
+from segan.train.images.image_makers import MakerSettings
+from segan.train.images.torch_images import GeneratorImages
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.evaluation import compare, evaluate
-from segan.train.metrics.image_makers import MakerSettings
-from segan.train.metrics.opening import scores_file
 from segan.train.metrics.registry import parse_metric
-from segan.train.metrics.score_record import ScoreRecord, append_scores, read_scores
-from segan.train.metrics.torch_images import GeneratorImages
+from segan.train.metrics.score_record import ScoreRecord, append_scores, read_scores, scores_file
 
 Make = Callable[..., MetricContext]
 Write = Callable[..., Path]
@@ -151,7 +151,8 @@ def test_the_faces_features_need_no_data(
         network = AttributeNetwork(16).eval()
         network.reference_mean.normal_()
         network.reference_covariance.copy_(torch.eye(FEATURES))
-    save_attributes(tmp_path / "net", network, faces=1, seed=0, epochs=1, held_out=1, scores={})
+    scores = HeldOutScores({}, {})
+    save_attributes(tmp_path / "net", network, faces=1, seed=0, epochs=1, held_out=1, scores=scores)
     context = make_context(generator, None, {"faces": tmp_path / "net"})
     record = evaluate([parse_metric("fd_faces50")], context)[0]
     assert record.value > 0
@@ -198,7 +199,8 @@ def test_memory_of_moments_does_not_grow_with_n(
 
 
 def record(value: float = 1.0) -> ScoreRecord:
-    from segan.train.metrics.score_record import ModelRecord, Protocol
+    from segan.train.images.model_record import ModelRecord
+    from segan.train.metrics.score_record import Protocol
 
     return ScoreRecord(
         metric="fid5k_full",

@@ -13,11 +13,11 @@ import torch
 from segan.runtime.graphs import GraphInputs
 from segan.runtime.latents import sample_z
 from segan.runtime.layout import build_sites
+from segan.train.images.image_makers import GeneratorFacts, ImageMaker, MakerSettings
+from segan.train.images.model_record import ModelRecord
 from segan.train.metrics.context import MetricContext
-from segan.train.metrics.image_makers import GeneratorFacts, ImageMaker, MakerSettings
 from segan.train.metrics.path_length import PathLengthMetric, prepared, trimmed_mean
 from segan.train.metrics.registry import parse_metric
-from segan.train.metrics.score_record import ModelRecord
 
 Make = Callable[..., MetricContext]
 
@@ -136,3 +136,26 @@ def test_resampled_path_lengths_are_of_the_drawn_pairs(linear: MetricContext) ->
     found = metric.resampled(linear, np.ones((1, 1000)))
     assert found is not None
     assert found[0] == pytest.approx(value)
+
+
+def test_path_lengths_of_the_faces_features(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With the pixels as features it is the linear generator's, without the 127.5² of LPIPS's.
+    context = make_context(LinearImages())
+
+    class Pixels:
+        def features(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1)
+
+    monkeypatch.setattr(context.detectors, "faces", Pixels)
+    z = sample_z(range(2000), Z_DIM).astype(np.float64)
+    apart = np.square(z[1::2] - z[::2]).sum(1)
+    found = parse_metric("ppl_faces1k_wend").compute(context).value
+    assert found == pytest.approx(trimmed_mean(apart), rel=2e-3)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    angle = np.arccos((z[::2] * z[1::2]).sum(1))
+    chord = np.square(2 * np.sin(1e-2 * angle / 2)) / 1e-4
+    metric = parse_metric("ppl_faces_segan1k")
+    assert metric.detector == "faces"
+    assert metric.compute(context).value == pytest.approx(trimmed_mean(chord), rel=2e-3)

@@ -1,0 +1,1 @@
+"""Images of seeds, by a checkpoint or by a bundle on any backend."""
