@@ -9,8 +9,8 @@ from segan.train.config import AugmentConfig, Mode, NetworkConfig, SubspaceConfi
 
 #: Names that ``preset`` knows.
 PRESETS = ("tiny", "paper", "auto")
-#: Weight of the penalty that keeps coordinates apart: of 0, 5 and 20 the best at 16², and better than
-#: 0 at 32² (docs/results.md).
+#: Weight of the penalty that keeps coordinates apart: of 0, 5 and 20 the best at 16², and better
+#: than 0 at 32² (docs/results.md).
 JACOBIAN_WEIGHT = 5.0
 
 
