@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     "--jacobian-weight",
     type=float,
     help="Weight of the penalty that keeps the changes which different coordinates make to an "
-    "image orthogonal.  [default: preset's]",
+    "image orthogonal.  [default: 5]",
 )
 @click.option(
     "--architecture",
@@ -296,6 +296,13 @@ def _train(trainer: Trainer, as_json: bool) -> int:
 def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     """Says how the run ended, and what comes next."""
     run = trainer.run_folder
+    if trainer.stopped and not trainer.state.step:
+        click.echo(
+            f"stopped before the first step: there is no checkpoint. "
+            f"Begin again: {trainer.world.place.resume_command(run)}",
+            err=True,
+        )
+        return
     if trainer.stopped:
         click.echo(
             f"stopped at kimg {trainer.state.cur_nimg / 1000:g}; everything is saved. "

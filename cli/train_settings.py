@@ -67,6 +67,7 @@ def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
     """
     import msgspec
 
+    from segan.train.config import compares_coordinates
     from segan.train.presets import preset
 
     base = preset(settings["preset"], **shape)
@@ -75,9 +76,19 @@ def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
         # As StyleGAN2-ADA: only a bound on the activations keeps fp16 from overflowing.
         network = msgspec.structs.replace(base.network, conv_clamp=FP16_CLAMP)
         base = msgspec.structs.replace(base, network=network)
-    return _replaced(
+    config = _replaced(
         base, {SETTINGS[name]: given[name] for name in given.keys() - set(_OF_THE_SHAPE)}
     )
+    weight = given.get("jacobian_weight", 0)
+    if weight > 0 and not compares_coordinates(config):
+        subspace = config.subspace
+        kind = "no subspaces" if subspace.mode == 0 else f"the {subspace.kind} kind"
+        kind = "a single coordinate" if subspace.sampled else kind
+        raise ConfigError(
+            f"--jacobian-weight is {weight:g}, but with {kind} training draws no two coordinates "
+            "to keep apart. Leave it out, or use mode 1, 2 or 3 with --subspace eigen."
+        )
+    return config
 
 
 def _replaced(config: TrainConfig, fields: Mapping[str, Any]) -> TrainConfig:

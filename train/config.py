@@ -369,6 +369,14 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
         )
 
 
+def compares_coordinates(config: TrainConfig) -> bool:
+    """Whether training keeps what two or more coordinates do to the image apart."""
+    subspace = config.subspace
+    if not subspace.sampled or subspace.jacobian_weight == 0:
+        return False
+    return sum(row.dims for row in subspace.table(config.network)) > 1
+
+
 def feature_basis_size(network: NetworkConfig, subspace: SubspaceConfig) -> int:
     """Numbers in the bases U [C r², K] of mode 1; 0 in the other modes."""
     table = subspace.table(network)

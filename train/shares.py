@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from segan.runtime.errors import ConfigError
-from segan.train.config import TrainConfig
+from segan.train.config import TrainConfig, compares_coordinates
 
 
 class Division(NamedTuple):
@@ -45,11 +45,8 @@ def divide(config: TrainConfig, rank: int, size: int) -> Division:
     parts = size * max(micros, 1)
     mine = slice(rank * micros, (rank + 1) * micros)
     batch = batch_shares(n, parts, config.network.mbstd_group)[mine]
-    subspace = config.subspace
     regular: list[torch.Tensor] = []
-    if (config.pl_interval and config.pl_weight > 0) or (
-        subspace.sampled and subspace.jacobian_weight > 0
-    ):
+    if (config.pl_interval and config.pl_weight > 0) or compares_coordinates(config):
         regular = strided_shares(regular_batch(config), parts)[mine]
     return Division(batch, regular, parts)
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from segan.train.augment import AugmentParameters, AugmentPipe
 from segan.train.augment_control import AdaptiveProbability
-from segan.train.config import TrainConfig
+from segan.train.config import TrainConfig, compares_coordinates
 from segan.train.discriminator import Discriminator, Judgement
 from segan.train.distributed import ALONE, World
 from segan.train.generator import Generator
@@ -142,8 +142,7 @@ class TrainingState:
             subspace = config.subspace
             rows, dims = generator.coords_shape
             informed = subspace.sampled and subspace.information_weight > 0
-            num_coords = rows * dims
-            discriminator = Discriminator(config.network, num_coords if informed else 0)
+            discriminator = Discriminator(config.network, rows * dims if informed else 0)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
@@ -168,9 +167,7 @@ class TrainingState:
         self.clock = PhaseClock(device)
         self.memory_format = torch.channels_last
         self.step, self.cur_nimg = 0, 0
-        self._pairs_coords = (
-            config.subspace.sampled and config.subspace.jacobian_weight > 0 and num_coords > 1
-        )
+        self._compares = compares_coordinates(config)
         self._divide()
 
     def _divide(self) -> None:
@@ -352,7 +349,7 @@ class TrainingState:
                     loss = loss + subspace.orthonormality_weight * penalty
                     self._record(stats, "loss/orthonormality", penalty)
                 (loss * self._scale).backward()
-            if self._pairs_coords and self.step % subspace.jacobian_interval == 0:
+            if self._compares and self.step % subspace.jacobian_interval == 0:
                 self._jacobian_penalty(labels, random, stats)
 
     def _jacobian_penalty(
@@ -367,22 +364,27 @@ class TrainingState:
         total = generator.coords_shape[0] * generator.coords_shape[1]
         m = min(subspace.jacobian_coords, total)
         chosen = pick_coordinates(self._num_regular, m, total, random)
-        for part in self._regular_micros:
-            micro = latents.take(part)
-            assert micro.coords is not None
-            w_sites = self._mix(micro)[1]
-            positions = chosen[part]  # [n, m]
-            coords = torch.cat(
-                [micro.coords[:, None], moved_one_by_one(micro.coords, positions)], 1
-            )
-            each = coords.shape[1]
-            ws, shifts = generator.offsets(w_sites.repeat_interleave(each, 0), coords.flatten(0, 1))
-            noise = None if micro.noise is None else micro.noise.repeat_interleave(each, 0)
-            images = self._synthesize(ws, shifts, noise).unflatten(0, (-1, each))
-            overlap = jacobian_overlap(images[:, 0], images[:, 1:])
-            weight = subspace.jacobian_weight * subspace.jacobian_interval
-            (overlap * weight * self._scale).backward()
-            self._record(stats, "loss/jacobian", overlap)
+        # Every image is made m + 1 times, and no more than a micro-batch at once.
+        most = max(self.config.compute.micro_batch // (m + 1), 1)
+        whole = self.config.compute.micro_batch == 0
+        for share in self._regular_micros:
+            for part in [share] if whole else share.split(most):
+                overlap = self._overlap(latents.take(part), chosen[part]) * len(part) / len(share)
+                weight = subspace.jacobian_weight * subspace.jacobian_interval
+                (overlap * weight * self._scale).backward()
+                self._record(stats, "loss/jacobian", overlap)
+
+    def _overlap(self, latents: Latents, positions: torch.Tensor) -> torch.Tensor:
+        """What the coordinates at positions [n, m] do to n images in common, their mean."""
+        assert latents.coords is not None
+        moved = moved_one_by_one(latents.coords, positions)
+        coords = torch.cat([latents.coords[:, None], moved], 1)
+        each = coords.shape[1]
+        w_sites = self._mix(latents)[1].repeat_interleave(each, 0)
+        ws, shifts = self.generator.offsets(w_sites, coords.flatten(0, 1))
+        noise = None if latents.noise is None else latents.noise.repeat_interleave(each, 0)
+        images = self._synthesize(ws, shifts, noise).unflatten(0, (-1, each))
+        return jacobian_overlap(images[:, 0], images[:, 1:])
 
     def _path_length_phase(
         self,

@@ -212,6 +212,22 @@ def write_run(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["--mode", "0"], "with no subspaces training draws no two coordinates"),
+        (["--subspace", "diagonal"], "with the diagonal kind training draws no two coordinates"),
+    ],
+)
+def test_a_jacobian_weight_without_coordinates_is_refused(
+    args: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = ["--runs", str(tmp_path / "runs")]
+    assert run(["train", *args, "--jacobian-weight", "2", *runs]) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_every_option_is_a_setting_or_known_to_be_none() -> None:
     """A new option that shapes the run has to enter the table, or resuming would ignore it."""
     options = {param.name for param in command_of_train.params}
