@@ -89,7 +89,7 @@ def test_a_run_says_what_it_does_and_what_comes_next(tmp_path: Path) -> None:
     ("kills", "options"),
     [
         (3, ["--", "--kimg", "0.1"]),
-        (1, ["--ranks", "2", "--victim", "one", "--", "--kimg", "0.08", "--augment", "ada"]),
+        (1, ["--ranks", "2", "--victim", "one", "--", "--kimg", "0.04", "--augment", "ada"]),
     ],
     ids=["alone", "one of two"],
 )
