@@ -1,0 +1,47 @@
+"""Draws the shipped model's pictures for the docs: 64 samples, and a sweep of every named slider.
+
+Run from the repository root: ``python docs/make_shipped_pictures.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from segan.runtime import load
+from segan.runtime.attributes import read_attributes
+from segan.runtime.sheets import grid, labelled_sheet, value_label, write_sheet
+from segan.runtime.shipped import shipped_bundle
+
+IMAGES = Path(__file__).parent / "images"
+#: Seeds whose faces are swept, and positions on a slider's range.
+SEEDS, STEPS = (1, 17), 9
+
+
+def main() -> None:
+    """Writes both pictures."""
+    with load(shipped_bundle()) as generator:
+        samples = generator.generate(seeds=range(64))
+        write_sheet(IMAGES / "shipped-samples.webp", grid(samples, 8, scale=3))
+        names = [entry.name for entry in read_attributes(generator.bundle) if not entry.hidden]
+        rows, labels = [], []
+        for name in names:
+            for number, seed in enumerate(SEEDS):
+                strip = generator.sweep(seed=seed, attr=name, steps=STEPS)
+                rows.append(strip)
+                labels.append("" if number else name)
+        end = max(subspace.high for subspace in generator.manifest.subspaces)
+        values = [value_label(float(value)) for value in np.linspace(-end, end, STEPS)]
+        seeds = " and ".join(str(seed) for seed in SEEDS)
+        sheet = labelled_sheet(
+            np.stack(rows),
+            rows=labels,
+            cols=values,
+            title=f"{generator.manifest.name}: {len(names)} named sliders, seeds {seeds}",
+        )
+        write_sheet(IMAGES / "shipped-sweeps.webp", sheet)
+
+
+if __name__ == "__main__":
+    main()
