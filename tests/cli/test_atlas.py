@@ -49,6 +49,7 @@ def test_json_holds_the_figures(segan_here: Segan, toy_bundle_zip: Path, tmp_pat
     assert found["left_out"] == 15
     assert found["classes"] == ["circle", "square", "star"]
     written = json.loads((tmp_path / "a b" / "atlas.json").read_text())
+    assert {"index.html", "atlas.json"} < set(written.pop("files"))
     assert {key: found[key] for key in written} == written
     page = (tmp_path / "a b" / "index.html").read_text(encoding="utf-8")
     assert "--class circle" in re.sub("</?span>", "", page)
@@ -96,6 +97,9 @@ def test_what_cannot_be_drawn(
     done = segan_here("atlas", toy_bundle, "-o", "mine")
     assert done.returncode == 1
     assert "mine exists and is not an atlas" in done.stderr
+    done = segan_here("atlas", toy_bundle, *QUICK, "-o", ".")
+    assert done.returncode == 1
+    assert "is the current folder, or one above it" in done.stderr
 
 
 # Names, proposed by a network that stands in for the one that ships.
