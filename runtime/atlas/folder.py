@@ -50,7 +50,7 @@ def write_atlas(
     """
     out = Path(out)
     with folder_draft(out, ATLAS) as draft:
-        _fill(atlas, draft, commands or PageCommands())
+        _fill(atlas, draft, commands or PageCommands(psi=atlas.config.psi))
     return Path(os.path.abspath(out)) / PAGE
 
 

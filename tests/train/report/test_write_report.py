@@ -205,6 +205,19 @@ def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
     assert "fid50k_full (100 images) – 99" in text
 
 
+def test_the_overlap_of_the_jacobian_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    run, other = make_run("00000-a"), make_run("00001-b", seed=1)
+    for nimg, value in ((900, 0.5), (1000, 0.375)):
+        with open(run / "log.jsonl", "a") as file:
+            file.write(json.dumps({"nimg": nimg, "loss/jacobian": value}) + "\n")
+    report(run, out=tmp_path / "report")
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "overlap</" in html
+    text = report(run, other, out=tmp_path / "report").text
+    assert "overlap of the Jacobian 0.375 –" in text
+    assert "Regularisers: overlap" in text
+
+
 def test_only_an_atlas_is_copied_and_only_what_it_lists(make_run: MakeRun, tmp_path: Path) -> None:
     run, out = make_run(), tmp_path / "report"
     (tmp_path / "private.png").write_bytes(b"private")
