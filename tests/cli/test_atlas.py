@@ -140,6 +140,8 @@ def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     smile = next(reading for reading in READINGS if reading.name == "smile")
 
     class Red(torch.nn.Module):  # type: ignore[misc,name-defined]
+        reference_mean = torch.zeros(1)
+
         def features(self, images: Any) -> Any:
             return images[:, :1].mean((2, 3))
 
