@@ -33,9 +33,19 @@ if TYPE_CHECKING:
 
 #: Sliders that the command itself lists.
 _TOLD = 8
+#: Where the context holds the words after ``segan atlas``.
+_TYPED = "segan.cli.atlas.typed"
 
 
-@click.command("atlas", epilog="Example: segan atlas faces.segan -o atlas")
+class _AtlasCommand(click.Command):
+    """Keeps the words that were typed: the page shows the command that makes it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command("atlas", cls=_AtlasCommand, epilog="Example: segan atlas faces.segan -o atlas")
 @seeds_option("0-15", "Seeds that every slider is measured on, 2 or more.")
 @click.option(
     "--shown", type=int, default=4, show_default=True, help="How many of the seeds are drawn."
@@ -150,7 +160,7 @@ def command(
             generator.close()
             generator = replace(source, path=path).open()
     atlas = with_proposals(_measured(generator, config), proposals, remark)
-    commands = _commands(atlas, source.path, path, out)
+    commands = _commands(atlas, path)
     write_atlas(atlas, out, commands)
     page = out / PAGE
     if as_json:
@@ -174,18 +184,20 @@ def _measured(generator: Generator, config: AtlasConfig) -> Atlas:
         )
 
 
-def _commands(atlas: Atlas, given: Path | None, path: Path, out: Path) -> PageCommands:
+def _commands(atlas: Atlas, path: Path) -> PageCommands:
     """The commands as the reader would type them in this folder."""
     from segan.runtime.atlas.page import PageCommands
     from segan.runtime.shipped import is_shipped
 
-    label = atlas.labels[0] if atlas.labels else None
-    if is_shipped(path):
-        # Found without being named; its names go into a copy.
-        made_by = shlex.join(["segan", "atlas", "-o", str(out)])
-        return PageCommands(copy=path.name, label=label, made_by=made_by)
-    words = ["segan", "atlas", *([str(path)] if given else []), "-o", str(out)]
-    return PageCommands(bundle=str(path), label=label, made_by=shlex.join(words))
+    # The shipped bundle is found without being named; its names go into a copy.
+    shipped = is_shipped(path)
+    return PageCommands(
+        bundle="" if shipped else str(path),
+        copy=path.name if shipped else "",
+        label=atlas.labels[0] if atlas.labels else None,
+        made_by=shlex.join(["segan", "atlas", *click.get_current_context().meta[_TYPED]]),
+        psi=atlas.config.psi,
+    )
 
 
 def _tell(atlas: Atlas, page: Path, given: int, path: Path, commands: PageCommands) -> None:

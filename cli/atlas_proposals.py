@@ -7,7 +7,6 @@ proposed once, for the slider with the least leakage.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ MAX_LEAKAGE = 0.6
 _SEEDS, _STEPS = range(32), 5
 #: Larger images are averaged down to what the largest network reads.
 _LARGEST = 64
-_NETWORKS = "segan.train.control.shipped_attributes"
+_UNSTATED = "this generator's data is not stated"
 
 
 def propose_names(generator: Generator, *, required: bool) -> tuple[dict[Slider, Proposal], str]:
@@ -37,12 +36,15 @@ def propose_names(generator: Generator, *, required: bool) -> tuple[dict[Slider,
 
     Args:
         generator: of the bundle.
-        required: whether the user asked for names; else nothing is an error.
+        required: whether the user asked for names. Then they vouch that the images are like the
+            built-in faces, whatever the generator learned from; else nothing is an error.
 
     Raises:
         ConfigError: names were asked for, and cannot be proposed.
     """
-    reason = _why_not(generator)
+    reason, foreign = _why_not(generator), _foreign_data(generator)
+    if foreign is not None and not required:
+        reason = f"names are known for the built-in faces only, and {foreign}; --propose insists"
     network = None
     if reason is None:
         network, reason = _network(min(generator.manifest.resolution, _LARGEST))
@@ -53,9 +55,10 @@ def propose_names(generator: Generator, *, required: bool) -> tuple[dict[Slider,
             )
         return {}, f"None were proposed: {reason}."
     found = _read(generator, network)
+    vouched = "" if foreign is None else f" {foreign[0].upper()}{foreign[1:]}: you vouch for it."
     return found, (
         f"{len(found)} proposed by a network that reads the built-in faces' attributes, from "
-        f"{len(_SEEDS)} seeds; 'segan name' gives one, --write-names all."
+        f"{len(_SEEDS)} seeds; 'segan name' gives one, --write-names all.{vouched}"
     )
 
 
@@ -81,16 +84,21 @@ def give_names(
     return write_attributes(bundle, attributes, copy), len(given)
 
 
-def _why_not(generator: Generator) -> str | None:
-    """Why no names can be proposed for this bundle; None when they can."""
-    manifest = generator.manifest
-    checkpoint = manifest.provenance.get("checkpoint")
+def _foreign_data(generator: Generator) -> str | None:
+    """What the generator learned from, in words, unless it is the built-in faces."""
+    checkpoint = generator.manifest.provenance.get("checkpoint")
     data = checkpoint.get("data") if isinstance(checkpoint, dict) else None
-    if data != "faces":
-        known = f"is {data!r}" if isinstance(data, str) else "is not stated"
-        return f"names are known for the built-in faces only, and this generator's data {known}"
+    if data == "faces":
+        return None
+    return f"this generator's data is {data!r}" if isinstance(data, str) else _UNSTATED
+
+
+def _why_not(generator: Generator) -> str | None:
+    """Why the network cannot read this bundle's images; None when it can."""
+    manifest = generator.manifest
     if manifest.img_channels != 3:
-        return f"images have {manifest.img_channels} channels, and the network reads RGB"
+        channels = f"{manifest.img_channels} channel{'' if manifest.img_channels == 1 else 's'}"
+        return f"images have {channels}, and the network reads RGB"
     count = sum(subspace.dims for subspace in manifest.subspaces)
     if count > MAX_SLIDERS:
         return f"the bundle has {count} sliders, and at most {MAX_SLIDERS} are read"
@@ -100,14 +108,15 @@ def _why_not(generator: Generator) -> str | None:
 def _network(resolution: int) -> tuple[Any, str | None]:
     """The network that reads attributes, or why there is none."""
     try:
-        networks = importlib.import_module(_NETWORKS)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.startswith("segan."):
-            return None, "this segan has no network that reads the faces' attributes"
-        return None, f"{missing} is not installed (pip install 'segan[train]')"
+        from segan.train.control.shipped_attributes import shipped_attribute_network
+    except (ImportError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and "." not in (error.name or "."):
+            return None, f"{error.name} is not installed (pip install 'segan[train]')"
+        # PyTorch is there, but not whole: a library of its own or of the system is missing.
+        said = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        return None, f"the network cannot be loaded ({said}); install 'segan[train]' again"
     try:
-        return networks.shipped_attribute_network(resolution), None
+        return shipped_attribute_network(resolution), None
     except SeganError as error:
         return None, str(error).rstrip(".")
 

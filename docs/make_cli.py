@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,22 @@ def render() -> str:
     return "\n".join(parts)
 
 
+def main() -> int:
+    """Writes the page, or with --check only says whether it is up to date; returns the status."""
+    parser = argparse.ArgumentParser(description="Write docs/cli.md from the commands' own help.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if it is out of date"
+    )
+    check = parser.parse_args().check
+    name, text = f"{PAGE.parent.name}/{PAGE.name}", render()
+    if not check:
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"wrote {name}")
+        return 0
+    fresh = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
+    print(f"{name} is {'up to date' if fresh else 'out of date: run make docs'}")
+    return 0 if fresh else 1
+
+
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
-    print(f"wrote {PAGE.parent.name}/{PAGE.name}")
+    sys.exit(main())

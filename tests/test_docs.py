@@ -260,3 +260,24 @@ def test_every_shortened_line_is_on_a_page() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     for line in SHORTER:
         assert f"\n{line}\n" in text, line
+
+
+def test_the_command_reference_is_written_only_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["main"]
+    page = tmp_path / "cli.md"
+    monkeypatch.setitem(main.__globals__, "PAGE", page)
+    for words, status in ((["--help"], 0), (["--chekc"], 2)):
+        monkeypatch.setattr("sys.argv", ["make_cli.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == status
+    monkeypatch.setattr("sys.argv", ["make_cli.py", "--check"])
+    assert main() == 1
+    assert not page.exists()
+    monkeypatch.setattr("sys.argv", ["make_cli.py"])
+    assert main() == 0
+    monkeypatch.setattr("sys.argv", ["make_cli.py", "--check"])
+    assert main() == 0
+    assert "out of date" in capsys.readouterr().out

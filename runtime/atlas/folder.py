@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import shutil
 from pathlib import Path
 
 from segan.runtime.atlas.page import PageCommands, render_page
@@ -20,29 +17,16 @@ from segan.runtime.atlas.pictures import (
     webp,
 )
 from segan.runtime.atlas.record import FORMAT, Atlas
-from segan.runtime.errors import OutputError
-from segan.runtime.files import make_folder, output_error, sync_folder, write_atomic
+from segan.runtime.files import write_atomic
+from segan.runtime.result_folder import FolderKind, check_folder, files_in, folder_draft
 
 PAGE, RECORD = "index.html", "atlas.json"
+ATLAS = FolderKind("an atlas", RECORD, FORMAT)
 
 
 def check_atlas_folder(out: Path) -> None:
-    """Raises OutputError when something stands at ``out`` that is no atlas."""
-    if not os.path.lexists(out):
-        return
-    if out.is_dir() and not out.is_symlink():
-        if not any(out.iterdir()):
-            return
-        try:
-            stated = json.loads((out / RECORD).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            stated = None
-        if isinstance(stated, dict) and stated.get("format") == FORMAT:
-            return
-    raise OutputError(
-        f"{out} exists and is not an atlas, so it is not replaced. Choose another folder, or "
-        "remove it."
-    )
+    """Raises OutputError if an atlas at ``out`` would destroy anything but an older atlas."""
+    check_folder(out, ATLAS)
 
 
 def write_atlas(
@@ -50,7 +34,8 @@ def write_atlas(
 ) -> Path:
     """Writes ``index.html``, its pictures, a sheet for each subspace, and ``atlas.json``.
 
-    The folder is drafted beside and then renamed; an atlas that stands there is replaced.
+    The folder is drafted beside and then renamed; an atlas that stands there is replaced, unless
+    it holds files that no atlas wrote.
 
     Args:
         atlas: what was measured.
@@ -63,19 +48,10 @@ def write_atlas(
     Raises:
         OutputError: something else stands there, or it cannot be written.
     """
-    check_atlas_folder(Path(out))
-    out = Path(os.path.abspath(out))
-    draft = out.with_name(f".{out.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        make_folder(draft)
-        _fill(atlas, draft, commands or PageCommands())
-        _put(draft, out)
-    except OSError as error:
-        raise output_error(out, error) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    sync_folder(out.parent)
-    return out / PAGE
+    out = Path(out)
+    with folder_draft(out, ATLAS) as draft:
+        _fill(atlas, draft, commands or PageCommands(psi=atlas.config.psi))
+    return Path(os.path.abspath(out)) / PAGE
 
 
 def _fill(atlas: Atlas, folder: Path, commands: PageCommands) -> None:
@@ -95,21 +71,6 @@ def _fill(atlas: Atlas, folder: Path, commands: PageCommands) -> None:
             sheets.append(name)
     page = render_page(atlas, commands, sheets, side)
     write_atomic(folder / PAGE, page.encode(), sync=False)
-    record = json.dumps(atlas.to_json(), indent=1, ensure_ascii=False).encode() + b"\n"
-    write_atomic(folder / RECORD, record, sync=False)
-
-
-def _put(draft: Path, out: Path) -> None:
-    """Renames the draft to where the atlas shall be; an older one is put back if that fails."""
-    old = draft.with_suffix(".old")
-    replaces = os.path.lexists(out)
-    if replaces:
-        os.rename(out, old)
-    try:
-        os.rename(draft, out)
-    except OSError:
-        if replaces:
-            with contextlib.suppress(OSError):
-                os.rename(old, out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    record = {**atlas.to_json(), "files": sorted({*files_in(folder), RECORD})}
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    write_atomic(folder / RECORD, text.encode() + b"\n", sync=False)

@@ -30,12 +30,14 @@ class PageCommands:
         label: class to sweep a conditional bundle with.
         copy: for a bundle that is not to be changed, the file that ``segan name`` writes.
         made_by: the command that made the atlas.
+        psi: truncation to sweep with.
     """
 
     bundle: str = ""
     label: str | None = None
     copy: str = ""
     made_by: str = "segan atlas"
+    psi: float = 1.0
 
     def sweep(self, entry: AtlasSlider) -> str:
         """Sweeps the slider, by its name where it has one."""
@@ -44,6 +46,8 @@ class PageCommands:
             what = ["--attr", entry.name]
         if self.label is not None:
             what += ["--class", self.label]
+        if self.psi != 1:
+            what += ["--psi", f"{self.psi:g}"]
         return shlex.join(["segan", "sweep", *self._bundle(), *what])
 
     def namer(self, entry: AtlasSlider) -> str:

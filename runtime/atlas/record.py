@@ -53,10 +53,16 @@ class AtlasConfig:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        if len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds):
+        count, different = len(self.seeds), len(set(self.seeds))
+        if count < 2:
             raise ConfigError(
-                f"there are {len(self.seeds)} seeds, {len(set(self.seeds))} of them different; "
-                "expected 2 or more, each once, to see what a slider does to all."
+                f"there {'is 1 seed' if count else 'are no seeds'}; expected 2 or more, to see "
+                "what a slider does to all."
+            )
+        if different < count:
+            raise ConfigError(
+                f"of {count} seeds only {different} {'is' if different == 1 else 'are'} different; "
+                "expected each once."
             )
         check_count("shown", self.shown)
         check_count("steps", self.steps, least=3)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import importlib.abc
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,6 +52,7 @@ def test_json_holds_the_figures(segan_here: Segan, toy_bundle_zip: Path, tmp_pat
     assert found["left_out"] == 15
     assert found["classes"] == ["circle", "square", "star"]
     written = json.loads((tmp_path / "a b" / "atlas.json").read_text())
+    assert {"index.html", "atlas.json"} < set(written.pop("files"))
     assert {key: found[key] for key in written} == written
     page = (tmp_path / "a b" / "index.html").read_text(encoding="utf-8")
     assert "--class circle" in re.sub("</?span>", "", page)
@@ -65,15 +69,13 @@ def test_hidden_sliders(segan_here: Segan, toy_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--seeds", 3), "there are 1 seeds"),
+        (("--seeds", 3), "there is 1 seed; expected 2 or more"),
         (("--steps", 2), "steps is 2; expected 3 or more"),
         (("--max", 0), "max_sliders is 0"),
         (("--psi", 2), "psi is 2; expected 0 to 1"),
         (("--class", 1), "has no classes"),
         (("--copy", "c.segan"), "--copy belongs to --write-names"),
         (("--write-names", "--no-propose"), "exclude each other"),
-        (("--propose",), "no names can be proposed: names are known for the built-in faces only"),
-        (("--write-names",), "no names can be proposed"),
     ],
 )
 def test_wrong_use(
@@ -83,6 +85,22 @@ def test_wrong_use(
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert not (tmp_path / "atlas").exists()
+
+
+def test_the_page_shows_the_command_that_makes_it(
+    segan_here: Segan, toy_bundle: Path, tmp_path: Path
+) -> None:
+    words = ["atlas", "toy.segan", *map(str, QUICK), "--psi", "0.7", "--no-propose", "-o", "a b"]
+    done = segan_here(*words)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "a b" / "index.html").read_text(encoding="utf-8")
+    text = html.unescape(re.sub("</?span>", "", page))
+    assert shlex.join(["segan", *words]) in text
+    sweeps = re.findall("segan sweep [^<]*", text)
+    assert len(sweeps) == 16
+    assert all(sweep.endswith(" --psi 0.7") for sweep in sweeps)
+    assert "--psi 0.7" in done.stdout
+    assert segan_here(*shlex.split(sweeps[0])[1:]).returncode == 0
 
 
 def test_what_cannot_be_drawn(
@@ -96,6 +114,9 @@ def test_what_cannot_be_drawn(
     done = segan_here("atlas", toy_bundle, "-o", "mine")
     assert done.returncode == 1
     assert "mine exists and is not an atlas" in done.stderr
+    done = segan_here("atlas", toy_bundle, *QUICK, "-o", ".")
+    assert done.returncode == 1
+    assert "is the current folder, or one above it" in done.stderr
 
 
 # Names, proposed by a network that stands in for the one that ships.
@@ -119,6 +140,8 @@ def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     smile = next(reading for reading in READINGS if reading.name == "smile")
 
     class Red(torch.nn.Module):  # type: ignore[misc,name-defined]
+        reference_mean = torch.zeros(1)
+
         def features(self, images: Any) -> Any:
             return images[:, :1].mean((2, 3))
 
@@ -194,24 +217,63 @@ def test_names_go_into_a_copy(
     assert "segan sweep named.segan --attr smile" in re.sub("</?span>", "", page)
 
 
-def test_no_network_is_said(
-    segan_here: Segan, faces_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_who_asks_for_names_vouches_for_the_data(
+    segan_here: Segan,
+    toy_bundle: Path,
+    toy_bundle_zip: Path,
+    reads_red: list[int],
 ) -> None:
-    from segan.cli import atlas_proposals
+    done = segan_here("atlas", toy_bundle, *QUICK)
+    assert "None were proposed: names are known for the built-in faces only" in done.stderr
+    assert reads_red == []
+    done = segan_here("atlas", toy_bundle, *QUICK, "--propose")
+    assert done.returncode == 0, done.stderr
+    assert "names: 1 proposed" in done.stderr
+    assert "you vouch for it" in done.stderr
+    # What the network cannot read is refused all the same.
+    done = segan_here("atlas", toy_bundle_zip, *QUICK, "--write-names")
+    assert done.returncode == 2
+    assert "no names can be proposed: images have 1 channel, and the network" in done.stderr
 
-    for missing, words in (
-        ("torhc", "torhc is not installed (pip install 'segan[train]')"),
-        ("segan.train.metrics.no_such", "this segan has no network"),
-    ):
-        monkeypatch.setattr(atlas_proposals, "_NETWORKS", missing)
-        done = segan_here("atlas", faces_bundle, *QUICK)
-        assert done.returncode == 0, done.stderr
-        assert f"None were proposed: {words}" in done.stderr
-        page = (tmp_path / "atlas" / "index.html").read_text("utf-8")
-        assert "Names: None were proposed" in page
-        done = segan_here("atlas", faces_bundle, *QUICK, "--propose")
-        assert done.returncode == 2
-        assert words in done.stderr
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            "torch is not installed (pip install 'segan[train]')",
+        ),
+        (ImportError("libc10.so: cannot open"), "cannot be loaded (libc10.so: cannot open)"),
+        (OSError("[WinError 126] shm.dll\nsecond line"), "loaded ([WinError 126] shm.dll)"),
+        (ModuleNotFoundError("No module named 'torch._C'", name="torch._C"), "torch._C')"),
+    ],
+)
+def test_no_network_is_said(
+    segan_here: Segan,
+    faces_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: Exception,
+    words: str,
+) -> None:
+    name = "segan.train.control.shipped_attributes"
+
+    class Broken(importlib.abc.MetaPathFinder):
+        def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+            if fullname == name:
+                raise error
+
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    done = segan_here("atlas", faces_bundle, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "None were proposed: " in done.stderr
+    assert words in done.stderr
+    page = (tmp_path / "atlas" / "index.html").read_text("utf-8")
+    assert "Names: None were proposed" in page
+    done = segan_here("atlas", faces_bundle, *QUICK, "--propose")
+    assert done.returncode == 2
+    assert words in done.stderr
     assert segan_here("atlas", faces_bundle, *QUICK, "--no-propose").stderr.count("proposed") == 0
 
 

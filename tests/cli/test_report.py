@@ -53,7 +53,7 @@ def test_mistakes_are_said(segan_here: Segan, make_run: MakeRun, tmp_path: Path)
     assert done.returncode == 1
     assert "config.json: Object missing required field `rows`" in done.stderr
     done = segan_here("report", run, "--atlas", run)
-    assert "is not an atlas (index.html is missing)" in done.stderr
+    assert "is not an atlas (atlas.json is missing)" in done.stderr
     (run / "control.json").write_text('{"sliders": [{"slider": 3}]}')
     done = segan_here("report", run)
     assert "control.json: Expected `str`, got `int` - at `$.sliders[0].slider`" in done.stderr

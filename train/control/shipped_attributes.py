@@ -34,8 +34,8 @@ def shipped_attributes(resolution: int) -> LoadedAttributes:
     if resolution not in known:
         listed = ", ".join(str(number) for number in known) or "none"
         raise ConfigError(
-            f"there is no attribute network for a resolution of {resolution}; this segan has: "
-            f"{listed}. Larger images are averaged down: pass {known[-1] if known else 64}."
+            f"there is no attribute network for images of {resolution}²; this segan has: {listed}. "
+            "Expected a generator of one of these resolutions, or of a larger one."
         )
     return load_attributes(NETWORKS / f"r{resolution}")
 

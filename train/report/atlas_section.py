@@ -7,49 +7,62 @@ from pathlib import Path
 
 from PIL import Image
 
+from segan.runtime.atlas.folder import ATLAS, PAGE, RECORD
 from segan.runtime.errors import DataError
 from segan.runtime.files import output_error
 from segan.train.report.markup import text
 
-#: What an atlas holds; other files are left where they are.
-_KINDS = (".html", ".png", ".webp", ".jpg", ".jpeg", ".svg", ".gif", ".mp4", ".css", ".js", ".json")
-_SHEETS = (".png", ".webp", ".jpg", ".jpeg")
+_SHEETS = (".png", ".webp")
 #: Most sheets that the page itself shows; the atlas has them all.
 _MOST = 12
 
 
 def check_atlas(atlas: Path) -> None:
-    """Raises DataError unless the folder is an atlas: index.html with pictures."""
-    if not (atlas / "index.html").is_file():
+    """Raises DataError unless segan atlas wrote the folder."""
+    _listed(atlas)
+
+
+def _listed(atlas: Path) -> list[str]:
+    """The files that atlas.json lists, as paths from the folder."""
+    if not (atlas / RECORD).is_file():
         raise DataError(
-            f"{atlas} is not an atlas (index.html is missing). Give a folder that segan atlas "
+            f"{atlas} is not an atlas ({RECORD} is missing). Give a folder that segan atlas "
             "wrote, or leave --atlas out."
         )
+    files = ATLAS.listed_files(atlas)
+    if files is None or PAGE not in files:
+        raise DataError(
+            f"{atlas} is not an atlas that can be copied ({RECORD} is not of {ATLAS.format}, or "
+            "does not list its files). Write it anew with segan atlas, or leave --atlas out."
+        )
+    return sorted(files)
 
 
 def add_atlas(atlas: Path, draft: Path) -> str:
     """Copies an atlas into ``draft/atlas``, and returns a link to it with its sheets.
 
-    Links are not followed out of the folder, and only web pages and pictures are copied.
+    Only files that the atlas lists are copied, and links are not followed out of the folder.
 
     Raises:
-        DataError: the folder is no atlas.
+        DataError: the folder is no atlas, or a file that it lists is missing or leads elsewhere.
         OutputError: a file cannot be copied.
     """
-    check_atlas(atlas)
     sheets = []
-    for path in sorted(atlas.rglob("*")):
-        if path.suffix.lower() not in _KINDS or not path.is_file():
-            continue
-        if not path.resolve().is_relative_to(atlas.resolve()):
-            continue
-        place = draft / "atlas" / path.relative_to(atlas)
+    for name in _listed(atlas):
+        path = atlas / name
+        within = ".." not in Path(name).parts and path.resolve().is_relative_to(atlas.resolve())
+        if not within or not path.is_file():
+            raise DataError(
+                f"{atlas}: {RECORD} lists {name!r}, which is no file of this folder. Write the "
+                "atlas anew with segan atlas, or leave --atlas out."
+            )
+        place = draft / "atlas" / name
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
         except OSError as error:
             raise output_error(place, error) from error
-        if path.suffix.lower() in _SHEETS:
+        if place.suffix.lower() in _SHEETS:
             sheets.append(place)
     # Its folder of sheets, where it has one, says more at a glance than its many small pictures.
     telling = [path for path in sheets if path.parent == draft / "atlas" / "sheets"] or sheets

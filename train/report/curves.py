@@ -49,8 +49,8 @@ PANELS = (
     ),
     Panel(
         "Regularisers",
-        {"loss/r1": "R1", "loss/path_length": "path length"},
-        "Penalties as they enter the losses.",
+        {"loss/r1": "R1", "loss/path_length": "path length", "loss/jacobian": "overlap"},
+        "Penalties as they enter the losses; overlap: of the coordinates' Jacobian, unweighted.",
         from_zero=True,
         may_log=True,
     ),

@@ -159,6 +159,7 @@ _FINAL = (
     ("sign of D on real images", "score/real_sign"),
     ("information term", "loss/information"),
     ("orthonormality", "loss/orthonormality"),
+    ("overlap of the Jacobian", "loss/jacobian"),
 )
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from segan.runtime.atlas.folder import ATLAS
 from segan.runtime.errors import ConfigError
 from segan.runtime.files import write_atomic
 from segan.train.report.atlas_section import add_atlas, check_atlas
@@ -92,9 +93,9 @@ def write_report(config: ReportConfig, out: Path) -> dict[str, Any]:
     check_target(out)
     runs = [read_run(path) for path in config.runs]
     alone = config.runs[0] if len(runs) == 1 else None
-    atlas = _given_or_found(config.atlas, alone, "atlas/index.html")
+    atlas = _given_or_found(config.atlas, alone, f"atlas/{ATLAS.record}")
     if atlas is not None:
-        atlas = atlas.parent if atlas.name == "index.html" else atlas
+        atlas = atlas.parent if atlas.name in (PAGE, ATLAS.record) else atlas
         check_atlas(atlas)
     file = _given_or_found(config.benchmark, alone, BENCHMARK)
     benchmark = None if file is None else read_benchmark(file)

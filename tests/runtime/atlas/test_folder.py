@@ -49,7 +49,9 @@ def test_the_folder_holds_the_page_and_all_that_it_shows(atlas: Atlas, tmp_path:
         *(f"heat/{slider}.webp" for slider in sliders),
         *(f"sheets/L{layer}N0.png" for layer in range(3)),
     }
-    assert json.loads((out / "atlas.json").read_text()) == json.loads(json.dumps(atlas.to_json()))
+    record = json.loads((out / "atlas.json").read_text())
+    assert record.pop("files") == sorted(names)
+    assert record == json.loads(json.dumps(atlas.to_json()))
     with Image.open(out / "strips" / "L0N0D0.webp") as strip:
         assert strip.size == (3 * 96, 2 * 96)
     assert list(out.parent.iterdir()) == [out]
@@ -65,6 +67,9 @@ def test_an_atlas_is_replaced_whole(atlas: Atlas, tmp_path: Path) -> None:
     out = tmp_path / "atlas"
     write_atlas(atlas, out, COMMANDS)
     (out / "strips" / "L9N9D9.webp").write_bytes(b"of an older bundle")
+    record = json.loads((out / "atlas.json").read_text())
+    record["files"].append("strips/L9N9D9.webp")
+    (out / "atlas.json").write_text(json.dumps(record))
     write_atlas(atlas, out, COMMANDS)
     assert not (out / "strips" / "L9N9D9.webp").exists()
     out = tmp_path / "empty"
@@ -89,6 +94,23 @@ def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path) -> None:
             write_atlas(atlas, tmp_path / name, COMMANDS)
     assert contents(tmp_path) == before
     check_atlas_folder(tmp_path / "nothing")
+
+
+def test_an_atlas_with_somebodys_notes_is_left_alone(atlas: Atlas, tmp_path: Path) -> None:
+    out = tmp_path / "atlas"
+    write_atlas(atlas, out, COMMANDS)
+    (out / "strips" / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=r"holds strips/notes\.txt, not written by an atlas"):
+        check_atlas_folder(out)
+    with pytest.raises(OutputError, match=r"holds strips/notes\.txt"):
+        write_atlas(atlas, out, COMMANDS)
+    assert contents(tmp_path) == before
+    # An atlas that does not say what belongs to it could hold anything.
+    (out / "strips" / "notes.txt").unlink()
+    (out / "atlas.json").write_text(json.dumps(atlas.to_json()))
+    with pytest.raises(OutputError, match="exists and is not an atlas"):
+        write_atlas(atlas, out, COMMANDS)
 
 
 @pytest.mark.parametrize("cut", ["_fill", "rename"])

@@ -173,6 +173,10 @@ def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
     )
     (run / "atlas" / "figures").mkdir(parents=True)
     (run / "atlas" / "index.html").write_text("an atlas")
+    files = ["index.html", "atlas.json", "figures/L0.png"]
+    (run / "atlas" / "atlas.json").write_text(
+        json.dumps({"format": "segan.atlas/1", "files": files})
+    )
     (run / "atlas" / "secret.txt").write_text("no picture")
     Image.new("RGB", (8, 8)).save(run / "atlas" / "figures" / "L0.png")
     page = report(run, out=tmp_path / "report")
@@ -201,16 +205,53 @@ def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
     assert "fid50k_full (100 images) – 99" in text
 
 
-def test_an_atlas_leads_nowhere_else(make_run: MakeRun, tmp_path: Path) -> None:
+def test_the_overlap_of_the_jacobian_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    run, other = make_run("00000-a"), make_run("00001-b", seed=1)
+    for nimg, value in ((900, 0.5), (1000, 0.375)):
+        with open(run / "log.jsonl", "a") as file:
+            file.write(json.dumps({"nimg": nimg, "loss/jacobian": value}) + "\n")
+    report(run, out=tmp_path / "report")
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "overlap</" in html
+    text = report(run, other, out=tmp_path / "report").text
+    assert "overlap of the Jacobian 0.375 –" in text
+    assert "Regularisers: overlap" in text
+
+
+def test_only_an_atlas_is_copied_and_only_what_it_lists(make_run: MakeRun, tmp_path: Path) -> None:
+    run, out = make_run(), tmp_path / "report"
     (tmp_path / "private.png").write_bytes(b"private")
     atlas = tmp_path / "atlas"
     atlas.mkdir()
-    with pytest.raises(DataError, match=r"atlas is not an atlas \(index\.html is missing\)"):
-        report(make_run(), out=tmp_path / "report", atlas=atlas)
-    (atlas / "index.html").write_text("an atlas")
+    (atlas / "index.html").write_text("somebody's pages")
+    with pytest.raises(DataError, match=r"atlas is not an atlas \(atlas\.json is missing\)"):
+        report(run, out=out, atlas=atlas)
+
+    def list_files(*files: str, form: str = "segan.atlas/1") -> None:
+        (atlas / "atlas.json").write_text(json.dumps({"format": form, "files": files}))
+
+    for text in ("[]", '{"format": "segan.atlas/1"}', '{"format": "segan.atlas/1", "files": []}'):
+        (atlas / "atlas.json").write_text(text)
+        with pytest.raises(DataError, match="is not an atlas that can be copied"):
+            report(run, out=out, atlas=atlas)
+    list_files("index.html", "atlas.json", form="segan.report/1")
+    with pytest.raises(DataError, match="is not an atlas that can be copied"):
+        report(run, out=out, atlas=atlas)
     (atlas / "link.png").symlink_to(tmp_path / "private.png")
-    report(tmp_path / "runs" / "00000-faces-mode2-tiny", out=tmp_path / "report", atlas=atlas)
-    assert [path.name for path in (tmp_path / "report" / "atlas").iterdir()] == ["index.html"]
+    for name in ("link.png", "../private.png", str(tmp_path / "private.png"), "none.png"):
+        list_files("index.html", "atlas.json", name)
+        with pytest.raises(DataError, match="which is no file of this folder"):
+            report(run, out=out, atlas=atlas)
+    assert not out.exists()
+    (atlas / "passwords.json").write_text("{}")
+    list_files("index.html", "atlas.json")
+    report(run, out=out, atlas=atlas)
+    assert {path.name for path in (out / "atlas").iterdir()} == {"index.html", "atlas.json"}
+    # Found by itself, a folder of that name that is no atlas is left out.
+    (run / "atlas").mkdir()
+    (run / "atlas" / "index.html").write_text("mine")
+    report(run, out=out)
+    assert not (out / "atlas").exists()
 
 
 def test_strings_from_outside_are_escaped(make_run: MakeRun, tmp_path: Path) -> None:
