@@ -153,5 +153,5 @@ def build_kid(name: str, numbers: dict[str, Any]) -> KernelMetric:
 
 
 def build_kd_faces(name: str, numbers: dict[str, Any]) -> FacesKernelMetric:
-    """``kd_faces5k``."""
-    return FacesKernelMetric(name, count_of(numbers["n"]))
+    """``kd_faces5k``, ``kd_faces5k_full``."""
+    return FacesKernelMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)
