@@ -260,3 +260,9 @@ def test_every_shortened_line_is_on_a_page() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     for line in SHORTER:
         assert f"\n{line}\n" in text, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=TITLES)
+def test_no_figure_is_still_to_be_filled_in(page: Path) -> None:
+    found = re.findall(r"@[A-Z]+@|^[A-Z0-9]{5,}$", page.read_text("utf-8"), re.MULTILINE)
+    assert not found, f"{page.name} has placeholders: {found}"

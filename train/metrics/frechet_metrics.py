@@ -71,7 +71,11 @@ class FrechetMetric(FeatureMetric):
         rows = context.generated(self._generated_rows()).rows
         assert rows is not None
         return resampled_distances(
-            rows, weights, self.real_moments(context), context.detectors.device
+            rows,
+            weights,
+            self.real_moments(context),
+            context.detectors.device,
+            on_done=context.resampling(self.name, len(weights)),
         )
 
 

@@ -26,7 +26,18 @@ from segan.train.metrics.score_record import ScoreRecord, append_scores, read_sc
 Make = Callable[..., MetricContext]
 Write = Callable[..., Path]
 
-KEYS = ["metric", "value", "values", "interval", "protocol", "model", "seconds", "segan", "time"]
+KEYS = [
+    "metric",
+    "value",
+    "values",
+    "interval",
+    "intervals",
+    "protocol",
+    "model",
+    "seconds",
+    "segan",
+    "time",
+]
 PROTOCOL = ["n", "seeds", "psi", "noise", "resize", "detector", "backend", "precision", "data"]
 
 
@@ -166,6 +177,25 @@ def test_the_faces_features_need_no_data(
     grey = make_context(build_generator(resolution=16, img_channels=1), None, {})
     with pytest.raises(ConfigError, match="makes grey images"):
         evaluate([parse_metric("fd_faces50")], grey)
+
+
+def test_long_resampling_tells_how_far_it_has_come(
+    make_context: Make,
+    generator: Generator,
+    both: dict[str, Path],
+    real_data: ImageDataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: list[str] = []
+    metrics = [parse_metric("fid30_full"), parse_metric("kid30_full")]
+    evaluate(metrics, make_context(generator, real_data, both, on_note=notes.append), resamples=3)
+    assert notes == []  # it was quick
+    monkeypatch.setattr("segan.train.metrics.context.NOTE_S", 0)
+    evaluate(metrics, make_context(generator, real_data, both, on_note=notes.append), resamples=3)
+    assert [note for note in notes if "fid" in note] == [
+        f"fid30_full: {done} of 3 resamples" for done in (1, 2, 3)
+    ]
+    assert "kid30_full: 30 of 30 images' kernels for all resamples" in notes
 
 
 @pytest.mark.parametrize("kind", ["fd_faces50", "kd_faces50", "pr_faces50_3"])
