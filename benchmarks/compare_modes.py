@@ -42,7 +42,7 @@ from segan.train.images.torch_images import GeneratorImages
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.detectors import DetectorSet
 from segan.train.metrics.evaluation import evaluate
-from segan.train.metrics.frechet import fd_faces
+from segan.train.metrics.frechet import fd_faces_const_noise
 from segan.train.metrics.metric import DetectorKind
 from segan.train.metrics.registry import parse_metric
 from segan.train.monitor import variance_shares
@@ -125,7 +125,7 @@ def measure(
     shares = variance_shares(generator, torch.Generator().manual_seed(0), n=16)
     images = generator_images(generator)
     common = {
-        "fd_faces": fd_faces(images, network, options.images),
+        "fd_faces": fd_faces_const_noise(images, network, options.images),
         "share_z": None if shares is None else shares.z,
     }
 

@@ -35,7 +35,7 @@ from segan.train.control.separability import class_questions, metric_name
 from segan.train.control.shipped_attributes import attributes_for
 from segan.train.dataset import open_dataset
 from segan.train.images.model_images import ModelImages, open_model
-from segan.train.metrics.frechet import fd_faces
+from segan.train.metrics.frechet import fd_faces_const_noise
 
 
 def open_named(name: str, threads: int) -> ModelImages:
@@ -65,7 +65,7 @@ def measure(images: ModelImages, attributes: LoadedAttributes, options: Any) -> 
     found: dict[str, Any] = {}
     if options.images:
         say(f"fd_faces of {options.images} images")
-        found["fd_faces"] = round(fd_faces(images, network, options.images), 4)
+        found["fd_faces"] = round(fd_faces_const_noise(images, network, options.images), 4)
     if options.latents:
         say(f"reading {options.latents} images")
         sample = sample_readings(images, network, options.latents, options.first_seed)

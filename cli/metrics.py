@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     "hashes",
     multiple=True,
     metavar="HEX",
-    help="Accept only detector files with this sha256. Repeatable.",
+    help="Accept only detectors with this sha256: of a file, or of the attribute network's weights "
+    "as the record has it. Repeatable: one for each detector that is used.",
 )
 @click.option(
     "--backend",
@@ -149,11 +150,12 @@ def command(
     and precision. A seed has the same latents on every backend and in PyTorch, so an engine can be
     judged against its checkpoint image by image. Needs PyTorch.
     """
-    from segan.train.metrics.registry import FAMILIES, check_names, parse_metric
+    from segan.train.metrics.registry import FAMILIES, NAMING, check_names, parse_metric
 
     if as_list:
         for family in FAMILIES:
             click.echo(f"{', '.join(family.examples)}\n    {family.about}")
+        click.echo(f"\n{NAMING}")
         return
     default = "fd_faces5k" if data is None else "fid50k_full,kid50k_full"
     checked = check_names((default if names is None else names).split(","))
@@ -169,6 +171,10 @@ def command(
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]
     given = read_detector_options(detectors, kinds)
+    if hashes and not kinds:
+        raise ConfigError(
+            f"--detector-sha256 is given, and {', '.join(checked)} uses no detector; leave it out."
+        )
     path = model or _newest()
     where = torch_device(device)
     settings = MakerSettings(psi=psi, noise=noise, batch_size=batch_size)

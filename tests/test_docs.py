@@ -281,3 +281,9 @@ def test_the_command_reference_is_written_only_when_asked(
     monkeypatch.setattr("sys.argv", ["make_cli.py", "--check"])
     assert main() == 0
     assert "out of date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=TITLES)
+def test_no_figure_is_still_to_be_filled_in(page: Path) -> None:
+    found = re.findall(r"@[A-Z]+@|^[A-Z0-9]{5,}$", page.read_text("utf-8"), re.MULTILINE)
+    assert not found, f"{page.name} has placeholders: {found}"

@@ -79,6 +79,34 @@ def test_scores_are_printed_and_stored(
     assert len(stored.read_bytes().splitlines()) == 3
 
 
+def test_the_shipped_model_is_scored_with_the_network_that_ships(segan_here: Segan) -> None:
+    done = segan_here(
+        "metrics", "--metrics", "fd_faces20,ppl_faces4_wend", "--backend", "cpu", "--threads", 1,
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "not stored" in done.stderr
+    scores = json.loads(done.stdout)["scores"]
+    assert [score["protocol"]["detector"]["name"] for score in scores] == ["faces32"] * 2
+
+
+def test_the_faces_of_16_are_scored_with_the_network_that_ships(
+    segan_here: Segan, toy_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    common = ("--backend", "cpu", "--threads", 1, "--json", "-o", tmp_path / "all.jsonl")
+    names = "fd_faces20,kd_faces20_full,pr_faces20_3"
+    toy = segan_here("metrics", toy_bundle, "--data", folder, "--metrics", names, *common)
+    assert toy.returncode == 0, toy.stderr
+    scores = json.loads(toy.stdout)["scores"]
+    assert [score["protocol"]["detector"]["name"] for score in scores] == ["faces16"] * 3
+    sha256 = scores[0]["protocol"]["detector"]["sha256"]
+    for demanded, status in ((sha256, 0), ("0" * 64, 1)):
+        done = segan_here(
+            "metrics", toy_bundle, "--metrics", "fd_faces20", "--detector-sha256", demanded, *common
+        )
+        assert done.returncode == status, done.stderr
+
+
 def test_an_engine_against_another(
     segan_here: Segan, toy_bundle: Path, pixels: Path, tmp_path: Path
 ) -> None:

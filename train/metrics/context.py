@@ -8,6 +8,7 @@ thread of their own, while features of the last ones are taken.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ from segan.train.metrics.metric import FeatureRequest, Metric
 from segan.train.metrics.moments import MomentSums, moments_of
 
 Rows = NDArray[np.float32]
+
+#: Seconds between two words about how far resampling has come.
+NOTE_S = 10.0
 
 
 class Collected(NamedTuple):
@@ -154,6 +158,27 @@ class MetricContext:
         arrays = cached_arrays({**names, "images": count}, compute, on_note=self.on_note)
         self._real[key] = _from_arrays(arrays)
         return self._real[key]
+
+    def resampling(self, name: str, total: int, unit: str = "resamples") -> Callable[[int], None]:
+        """Tells the user every ``NOTE_S`` seconds how far resampling has come.
+
+        Args:
+            name: of the metric.
+            total: how many there are.
+            unit: of what.
+
+        Returns:
+            To be called with the number that are done.
+        """
+        told = time.monotonic()
+
+        def step(done: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= NOTE_S:
+                told = time.monotonic()
+                self.on_note(f"{name}: {done} of {total} {unit}")
+
+        return step
 
     def feature_batches(
         self, detector: Detector, batches: Iterable[NDArray[np.uint8]], output: Any = "features"

@@ -112,8 +112,10 @@ class ControlMetric(Metric):
         """See ``Metric``; a slider keeps its main attribute."""
         readings, report = context.cache[self.name]
         mains = {score.slider: score.attribute for score in report.scores.sliders}
-        counts = []
+        counts: list[int] = []
+        told = context.resampling(self.name, len(weights))
         for line in weights:
+            told(len(counts))
             rows = np.repeat(np.arange(len(line)), line.astype(int))
             drawn = {name: each.of_seeds(rows).effect() for name, each in readings.items()}
             counts.append(len(control_scores(drawn, mains).controlled()))

@@ -9,11 +9,11 @@ another: then its sha256 is stored with the score, and ``--detector-sha256`` can
 from __future__ import annotations
 
 import hashlib
-import urllib.error
+import http.client
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from segan.runtime.cache import cache_folder, cache_root
 from segan.runtime.errors import ConfigError, DataError
@@ -203,7 +203,7 @@ def _fetch(
             urllib.request.urlopen(published.url, timeout=_TIMEOUT_S) as reply,  # an https URL
             atomic_file(path) as file,
         ):
-            while part := reply.read(1 << 20):
+            while part := _read(reply, published, kind):
                 size += len(part)
                 digest.update(part)
                 file.write(part)
@@ -214,9 +214,22 @@ def _fetch(
                     f"{published.url} gave {size} bytes with the sha256 {digest.hexdigest()}; "
                     f"expected {published.sha256}. Nothing was kept. {where_to_place(kind)}"
                 )
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise DataError(
-            f"{published.file} is not on this machine and could not be fetched ({reason}). "
-            + where_to_place(kind)
-        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _not_fetched(published, kind, error) from None
+
+
+def _read(reply: Any, published: PublishedFile, kind: DetectorKind) -> bytes:
+    """The next bytes. Errors of the network become DataError here, not the disk's OutputError."""
+    try:
+        part: bytes = reply.read(1 << 20)
+    except (OSError, http.client.HTTPException) as error:
+        raise _not_fetched(published, kind, error) from None
+    return part
+
+
+def _not_fetched(published: PublishedFile, kind: DetectorKind, error: Exception) -> DataError:
+    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    return DataError(
+        f"{published.file} is not on this machine and could not be fetched ({reason}). "
+        + where_to_place(kind)
+    )

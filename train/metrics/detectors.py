@@ -137,6 +137,17 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def check_sha256(name: str, detector: Detector, allowed: Sequence[str]) -> None:
+    """Raises DataError for a detector whose sha256 is none of those allowed, where any are."""
+    found = detector.record.sha256
+    if allowed and found not in {value.lower() for value in allowed}:
+        raise DataError(
+            f"{name}: the sha256 of its weights is {found}; expected {' or '.join(allowed)}. Pass "
+            "its sha256 with --detector-sha256, too (the option can be repeated), or name another "
+            "network with --detector faces=FOLDER."
+        )
+
+
 def faces_attributes(resolution: int, folder: Path | None = None) -> LoadedAttributes:
     """The attribute network for images of a resolution, and its record.
 
@@ -160,7 +171,7 @@ class DetectorSet:
         device: where they compute.
         resolution: of the images.
         given: files or folders that the user named.
-        allowed: sha256 that the user demands of files.
+        allowed: sha256 that the user demands: of a file, or of the attribute network's weights.
         on_fetch: told before something is fetched.
     """
 
@@ -183,7 +194,9 @@ class DetectorSet:
         """The detector. Raises: DataError, ConfigError, CheckpointError."""
         if kind not in self._loaded:
             if kind == "faces":
-                self._loaded[kind] = FacesDetector(self.attributes().network, self.device)
+                detector = FacesDetector(self.attributes().network, self.device)
+                check_sha256(f"attribute network {detector.record.name}", detector, self._allowed)
+                self._loaded[kind] = detector
             else:
                 file = detector_file(kind, self._given, self._allowed, on_fetch=self._on_fetch)
                 self._loaded[kind] = TorchScriptDetector(file, kind, self.device)

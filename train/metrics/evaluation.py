@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError, DataError
+from segan.train.control.bootstrap import centred_interval
 from segan.train.images.model_record import ModelRecord
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.metric import Metric, Score
@@ -24,8 +25,6 @@ from segan.train.metrics.score_record import (
 
 Array = npt.NDArray[np.float64]
 
-#: Share of the resampled values that an interval holds.
-COVERAGE = 0.95
 #: Most numbers that the draws of one metric may be.
 _MAX_DRAWS = 1 << 27
 
@@ -156,16 +155,11 @@ def _interval_of(taken: _Taken) -> tuple[float, float] | None:
 
 
 def _interval(resampled: Array | None, value: float) -> tuple[float, float] | None:
-    """Where most of the resampled values lie around their mean, moved to the value.
-
-    A distance of resampled images is larger than that of the images themselves, since fewer of
-    them differ. That shift says nothing about the score, so it is taken out.
-    """
-    if resampled is None or not len(resampled):
+    """See ``centred_interval``; None where nothing was resampled, or not all of it has a value."""
+    if resampled is None:
         return None
-    tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.percentile(resampled - resampled.mean(), (tail, 100 - tail))
-    return float(value + low), float(value + high)
+    ends = centred_interval(resampled, value)
+    return ends if math.isfinite(ends[0]) else None
 
 
 def _compared(

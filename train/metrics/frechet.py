@@ -59,13 +59,17 @@ def reference(network: AttributeNetwork) -> Gaussian:
 
 
 @torch.no_grad()
-def fd_faces(
+def fd_faces_const_noise(
     model: Generator | ModelImages,
     network: AttributeNetwork,
     n: int = 5000,
     first_seed: int = 0,
 ) -> float:
     """Fréchet distance of a generator's images from built-in faces the network has not seen.
+
+    Not quite the metric ``fd_faces`` of ``segan metrics``: noise is constant, images are not
+    rounded to bytes, and the covariance is divided by N - 1. The benchmarks of control use it,
+    whose other figures are of the same images.
 
     Args:
         model: a generator in evaluation mode, RGB, or a model's images.

@@ -71,14 +71,19 @@ class FrechetMetric(FeatureMetric):
         rows = context.generated(self._generated_rows()).rows
         assert rows is not None
         return resampled_distances(
-            rows, weights, self.real_moments(context), context.detectors.device
+            rows,
+            weights,
+            self.real_moments(context),
+            context.detectors.device,
+            on_done=context.resampling(self.name, len(weights)),
         )
 
 
 class FacesFrechetMetric(FrechetMetric):
     """Fréchet distance of the attribute network's features.
 
-    Without a data set the faces' moments that are kept with the network are compared with.
+    Without a data set the faces' moments that are kept with the network are compared with; of one
+    as many images as are generated, or with ``_full`` all.
     """
 
     detector = "faces"
@@ -86,12 +91,19 @@ class FacesFrechetMetric(FrechetMetric):
 
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
-        if context.data is not None:
+        if context.data is not None or self.full:
             super().check(context)
         faces_fit(self.name, context)
 
     def _moments(self) -> FeatureRequest:
-        return FeatureRequest(detector="faces", form="moments", n=self.n, real=False)
+        # The data's features are taken when they are asked for: there may be no data.
+        return FeatureRequest(
+            detector="faces",
+            form="moments",
+            n=self.n,
+            real=False,
+            max_real=None if self.full else self.n,
+        )
 
     def real_moments(self, context: MetricContext) -> Gaussian:
         """Those of the data, or of the faces that the network was tested on."""
@@ -133,5 +145,5 @@ def build_fid(name: str, numbers: dict[str, Any]) -> FrechetMetric:
 
 
 def build_fd_faces(name: str, numbers: dict[str, Any]) -> FacesFrechetMetric:
-    """``fd_faces5k``."""
-    return FacesFrechetMetric(name, count_of(numbers["n"]))
+    """``fd_faces5k``, ``fd_faces5k_full``."""
+    return FacesFrechetMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)

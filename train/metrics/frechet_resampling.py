@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ def resampled_distances(
     weights: Array,
     real: Gaussian,
     device: torch.device | None = None,
+    *,
+    on_done: Callable[[int], None] | None = None,
 ) -> Array:
     """The distance from ``real`` of the Gaussians of weighted rows, once for each set of weights.
 
@@ -30,6 +33,7 @@ def resampled_distances(
         weights: [B, n] how often each row counts, each line with the same sum.
         real: what they are compared with.
         device: where to compute, in float64; None for the CPU.
+        on_done: told after each how many are done.
 
     Returns:
         [B] distances.
@@ -52,4 +56,6 @@ def resampled_distances(
         overlap = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum()
         distance = mean.square().sum() + trace + np.trace(real.covariance) - 2 * overlap
         found.append(max(float(distance), 0.0))
+        if on_done is not None:
+            on_done(len(found))
     return np.array(found)

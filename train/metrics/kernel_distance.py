@@ -7,6 +7,7 @@ estimator of one pair is torchmetrics'; ours computes in float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +43,10 @@ class KernelMetric(FeatureMetric):
     def resampled(self, context: MetricContext, weights: Array) -> Array:
         """See ``Metric``; of the estimate from all features at once, without subsets."""
         generated, real = self.rows(context)
-        return weighted_kernel_distances(generated, weights, real, context.detectors.device)
+        told = context.resampling(self.name, len(generated), "images' kernels for all resamples")
+        return weighted_kernel_distances(
+            generated, weights, real, context.detectors.device, on_done=told
+        )
 
 
 class FacesKernelMetric(KernelMetric):
@@ -90,7 +94,12 @@ def kernel_distance(
 
 
 def weighted_kernel_distances(
-    generated: Rows, weights: Array, real: Rows, device: torch.device | None = None
+    generated: Rows,
+    weights: Array,
+    real: Rows,
+    device: torch.device | None = None,
+    *,
+    on_done: Callable[[int], None] | None = None,
 ) -> Array:
     """The unbiased estimate from all features, with each generated one counted by its weight.
 
@@ -104,6 +113,7 @@ def weighted_kernel_distances(
         weights: [B, n].
         real: features [m, D].
         device: where to compute, in float64; None for the CPU.
+        on_done: told after each block how many of the generated features are done.
 
     Returns:
         [B].
@@ -123,6 +133,8 @@ def weighted_kernel_distances(
         kernel[rows, start + rows] = 0
         own += (ours * (w @ kernel.T)).sum(1)
         cross += ours @ _mean_kernel(part, y)
+        if on_done is not None:
+            on_done(start + len(part))
     for start in range(0, len(y), _BLOCK):
         part = y[start : start + _BLOCK]
         kernel = _kernel(part, y)
@@ -153,5 +165,5 @@ def build_kid(name: str, numbers: dict[str, Any]) -> KernelMetric:
 
 
 def build_kd_faces(name: str, numbers: dict[str, Any]) -> FacesKernelMetric:
-    """``kd_faces5k``."""
-    return FacesKernelMetric(name, count_of(numbers["n"]))
+    """``kd_faces5k``, ``kd_faces5k_full``."""
+    return FacesKernelMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)

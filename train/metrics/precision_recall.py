@@ -123,5 +123,6 @@ def build_pr(name: str, numbers: dict[str, Any]) -> PrecisionRecallMetric:
 
 
 def build_pr_faces(name: str, numbers: dict[str, Any]) -> FacesPrecisionRecallMetric:
-    """``pr_faces5k3``."""
-    return FacesPrecisionRecallMetric(name, count_of(numbers["n"]), int(numbers["k"]))
+    """``pr_faces5k3``, ``pr_faces5k3_full``."""
+    full = numbers["full"] is not None
+    return FacesPrecisionRecallMetric(name, count_of(numbers["n"]), int(numbers["k"]), full=full)

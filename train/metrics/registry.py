@@ -15,7 +15,17 @@ from typing import NamedTuple
 from segan.runtime.errors import ConfigError
 from segan.train.metrics.metric import Metric
 
+#: n in every family: a number, of thousands where a k follows at once.
 _N = r"(?P<n>[1-9]\d*k?)"
+#: n and the neighbour k of precision and recall: the k of thousands parts them, else _ does.
+_N_AND_K = r"(?P<n>[1-9]\d*(?:k|(?=_)))_?(?P<k>[1-9]\d*)"
+#: How names are read, for ``segan metrics --list``.
+NAMING = (
+    "Numbers in names are read: n is a number of images (of pairs for ppl), and a k right after it "
+    "means thousands.\nprecision and recall also take the neighbour: pr5k3 is n 5,000 and "
+    "neighbour 3, pr500_3 is n 500 and neighbour 3,\npr500k3 is n 500,000. ppl2_wend is the "
+    "metric ppl2, not n 2."
+)
 
 
 class MetricFamily(NamedTuple):
@@ -52,8 +62,8 @@ FAMILIES: tuple[MetricFamily, ...] = (
         f"{_ROOM}.kernel_distance:build_kid",
     ),
     MetricFamily(
-        r"pr(?P<n>[1-9]\d*k)(?P<k>[1-9]\d*)(?P<full>_full)?",
-        ("pr50k3_full", "pr5k3_full", "pr50k3"),
+        rf"pr{_N_AND_K}(?P<full>_full)?",
+        ("pr50k3_full", "pr5k3_full", "pr50k3", "pr500_3"),
         "precision and recall of VGG16 features (Kynkäänniemi et al. 2019)",
         f"{_ROOM}.precision_recall:build_pr",
     ),
@@ -64,38 +74,38 @@ FAMILIES: tuple[MetricFamily, ...] = (
         f"{_ROOM}.inception_score:build_is",
     ),
     MetricFamily(
-        r"ppl(?P<n>[1-9]\d*k)?_(?P<space>[zw])(?P<sampling>full|end)",
+        rf"ppl(?!2_){_N}?_(?P<space>[zw])(?P<sampling>full|end)",
         ("ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend", "ppl2k_wend"),
         "perceptual path length, cropped as for FFHQ, 50k pairs (Karras et al. 2019)",
         f"{_ROOM}.path_length:build_ppl",
     ),
     MetricFamily(
-        r"ppl2(?:_(?P<n>[1-9]\d*k))?_(?P<space>[zw])(?P<sampling>full|end)",
+        rf"ppl2(?:_{_N})?_(?P<space>[zw])(?P<sampling>full|end)",
         ("ppl2_wend", "ppl2_2k_wend"),
         "the same without the crop (Karras et al. 2020)",
         f"{_ROOM}.path_length:build_ppl2",
     ),
     MetricFamily(
-        r"ppl_segan(?P<n>[1-9]\d*k)",
+        rf"ppl_segan{_N}",
         ("ppl_segan30k", "ppl_segan2k"),
         "path length as the published SEGAN states it: slerp in z, epsilon 1e-2",
         f"{_ROOM}.path_length:build_ppl_segan",
     ),
     MetricFamily(
-        rf"fd_faces{_N}",
-        ("fd_faces5k", "fd_faces50k"),
+        rf"fd_faces{_N}(?P<full>_full)?",
+        ("fd_faces5k", "fd_faces5k_full", "fd_faces50k"),
         "Fréchet distance of the built-in faces' attribute features; never to be called FID",
         f"{_ROOM}.frechet_metrics:build_fd_faces",
     ),
     MetricFamily(
-        rf"kd_faces{_N}",
-        ("kd_faces5k", "kd_faces50k"),
+        rf"kd_faces{_N}(?P<full>_full)?",
+        ("kd_faces5k_full", "kd_faces5k", "kd_faces50k"),
         "kernel distance of the same features",
         f"{_ROOM}.kernel_distance:build_kd_faces",
     ),
     MetricFamily(
-        r"pr_faces(?P<n>[1-9]\d*k)(?P<k>[1-9]\d*)",
-        ("pr_faces5k3", "pr_faces50k3"),
+        rf"pr_faces{_N_AND_K}(?P<full>_full)?",
+        ("pr_faces5k3_full", "pr_faces5k3", "pr_faces50k3"),
         "precision and recall of the same features",
         f"{_ROOM}.precision_recall:build_pr_faces",
     ),
@@ -113,7 +123,7 @@ FAMILIES: tuple[MetricFamily, ...] = (
         f"{_ROOM}.path_length:build_ppl_faces_segan",
     ),
     MetricFamily(
-        r"control(?P<n>[1-9]\d*k?)?",
+        rf"control{_N}?",
         ("control", "control128"),
         "how many of the built-in faces' attributes one slider controls, with a table of all "
         "sliders; n seeds, else 64",
@@ -127,13 +137,13 @@ FAMILIES: tuple[MetricFamily, ...] = (
         f"{_ROOM}.control_metrics:build_separability",
     ),
     MetricFamily(
-        r"mig(?P<n>[1-9]\d*k?)?",
+        rf"mig{_N}?",
         ("mig", "mig2k"),
         "mutual information gap of the sliders, else of w (Chen et al. 2018); 10k images",
         f"{_ROOM}.control_metrics:build_mig",
     ),
     MetricFamily(
-        r"dci(?P<n>[1-9]\d*k?)?",
+        rf"dci{_N}?",
         ("dci", "dci2k"),
         "disentanglement of the sliders, else of w (Eastwood & Williams 2018); 4k images",
         f"{_ROOM}.control_metrics:build_dci",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segan.train.control.bootstrap import Interval, bootstrap
+from segan.train.control.bootstrap import Interval, bootstrap, centred_interval
 
 
 @pytest.mark.parametrize("repeats", [30, 400])
@@ -38,3 +38,22 @@ def test_resampling_repeats() -> None:
 
     assert bootstrap(total, 50, 120) == bootstrap(total, 50, 120)
     assert bootstrap(total, 50, 120) != bootstrap(total, 50, 120, seed=1)
+
+
+@pytest.mark.parametrize("repeats", [20, 200])
+def test_the_interval_holds_a_value_that_resampling_shifts(repeats: int) -> None:
+    # The number of different seeds: resampled, only 1 - 1/e of them are left.
+    found = bootstrap(lambda rows: {"n": float(len(np.unique(rows)))}, 300, repeats)["n"]
+    assert found.low <= found.value == 300 <= found.high
+    # Its variance is n (1/e - 2/e²), as of the empty boxes when n balls fall into n boxes.
+    spread = np.sqrt(300 * (np.exp(-1) - 2 * np.exp(-2)))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.35)
+
+
+def test_an_interval_holds_its_value_also_where_resamples_are_skewed() -> None:
+    resampled = np.zeros(200)
+    resampled[0] = 1000.0  # their mean is above 97.5 % of them
+    low, high = centred_interval(resampled, 4.0)
+    assert low <= 4 <= high
+    assert np.isnan(centred_interval([1.0], 1.0)).all()
+    assert np.isnan(centred_interval([1.0, np.nan], 1.0)).all()

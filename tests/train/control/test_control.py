@@ -11,7 +11,7 @@ from segan.train.control.attributes import READINGS, AttributeNetwork
 from segan.train.control.control import concentration, control_scores, generator_effects
 from segan.train.control.slider_effects import SliderEffect
 from segan.train.generator import Generator
-from segan.train.metrics.frechet import fd_faces
+from segan.train.metrics.frechet import fd_faces_const_noise
 from segan.train.presets import preset
 
 NAMES = [reading.name for reading in READINGS]
@@ -103,4 +103,4 @@ def test_mode_0_has_no_sliders_and_a_grey_generator_no_attributes() -> None:
     assert generator_effects(generator, AttributeNetwork(16)) == {}
     grey = preset("tiny", resolution=16, img_channels=1)
     with pytest.raises(ConfigError, match="1 channels; expected 3"):
-        fd_faces(Generator(grey.network, grey.subspace), AttributeNetwork(16), n=2)
+        fd_faces_const_noise(Generator(grey.network, grey.subspace), AttributeNetwork(16), n=2)

@@ -54,6 +54,15 @@ def test_gaps_of_straight_doubled_and_turned_codes() -> None:
     assert straight.gaps["smile"] == pytest.approx(1 - 19**2 / 8000 / np.log(20), abs=0.02)
 
 
+def test_the_interval_holds_the_gap_of_few_codes() -> None:
+    model = DrawnModel(16)
+    codes = model.codes(range(1500))
+    readings = encode_attributes(model.attributes(codes.coords)).astype(np.float64)
+    for code in (codes.w, codes.coords):
+        found = mig_interval(code, readings, repeats=100)[1]
+        assert found.low <= found.value <= found.high
+
+
 def test_too_few_codes_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected 400 or more"):
         mig(np.zeros((399, 2)), np.zeros((399, 25)))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +14,8 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError, DataError
+from segan.train.control.attribute_files import load_attributes, save_attributes
+from segan.train.control.attribute_training import HeldOutScores
 from segan.train.control.attributes import AttributeNetwork
 from segan.train.metrics.detector_files import (
     PUBLISHED,
@@ -19,7 +23,13 @@ from segan.train.metrics.detector_files import (
     detector_file,
     read_detector_options,
 )
-from segan.train.metrics.detectors import DetectorSet, FacesDetector, TorchScriptDetector
+from segan.train.metrics.detectors import (
+    DetectorSet,
+    FacesDetector,
+    TorchScriptDetector,
+    weights_sha256,
+)
+from segan.train.metrics.metric import DetectorKind
 
 Write = Callable[..., Path]
 
@@ -84,6 +94,54 @@ def test_without_a_network_the_message_says_what_to_place_where(
     assert PUBLISHED["vgg16"].url in message
     assert str(own_cache / "detectors" / "vgg16.pt") in message
     assert "--detector FILE" in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        http.client.IncompleteRead(b"part", 100),
+        ssl.SSLError("bad record"),
+        OSError(5, "Input/output error"),
+        TimeoutError("timed out"),
+    ],
+)
+def test_a_transfer_that_breaks_off_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path, error: Exception
+) -> None:
+    class Reply(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise error
+            return super().read(4)
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Reply(b"some bytes"))
+    with pytest.raises(DataError, match="could not be fetched") as caught:
+        detector_file("vgg16", {})
+    assert str(own_cache / "detectors" / "vgg16.pt") in str(caught.value)
+    assert list((own_cache / "detectors").iterdir()) == []
+
+
+def test_a_sha256_is_demanded_of_the_attribute_network_too(tmp_path: Path) -> None:
+    device = torch.device("cpu")
+    shipped = DetectorSet(device, 16).get("faces").record.sha256
+    assert DetectorSet(device, 16, allowed=["0" * 64, shipped.upper()]).get("faces")
+    with pytest.raises(DataError, match=f"weights is {shipped}; expected 0000"):
+        DetectorSet(device, 16, allowed=["0" * 64]).get("faces")
+    network = AttributeNetwork(16).eval()
+    save_attributes(
+        tmp_path / "net",
+        network,
+        faces=1,
+        seed=0,
+        epochs=1,
+        held_out=1,
+        scores=HeldOutScores({}, {}),
+    )
+    given: dict[DetectorKind, Path] = {"faces": tmp_path / "net"}
+    kept = load_attributes(tmp_path / "net").network  # in half precision
+    with pytest.raises(DataError, match="--detector-sha256"):
+        DetectorSet(device, 16, given, [shipped]).get("faces")
+    assert DetectorSet(device, 16, given, [weights_sha256(kept)]).get("faces")
 
 
 def test_a_kept_file_with_another_hash_is_refused(

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from segan.runtime.errors import ConfigError, OutputError
+from segan.runtime.errors import ConfigError, DataError, OutputError
 from segan.train.control.attribute_files import save_attributes
 from segan.train.control.attribute_training import HeldOutScores
 from segan.train.control.attributes import FEATURES, AttributeNetwork
-from segan.train.dataset import ImageDataset
+from segan.train.dataset import ImageDataset, build_dataset
 from segan.train.generator import Generator
 from segan.train.images.image_makers import MakerSettings
 from segan.train.images.torch_images import GeneratorImages
@@ -26,7 +26,18 @@ from segan.train.metrics.score_record import ScoreRecord, append_scores, read_sc
 Make = Callable[..., MetricContext]
 Write = Callable[..., Path]
 
-KEYS = ["metric", "value", "values", "interval", "protocol", "model", "seconds", "segan", "time"]
+KEYS = [
+    "metric",
+    "value",
+    "values",
+    "interval",
+    "protocol",
+    "model",
+    "seconds",
+    "segan",
+    "time",
+    "intervals",
+]
 PROTOCOL = ["n", "seeds", "psi", "noise", "resize", "detector", "backend", "precision", "data"]
 
 
@@ -166,6 +177,50 @@ def test_the_faces_features_need_no_data(
     grey = make_context(build_generator(resolution=16, img_channels=1), None, {})
     with pytest.raises(ConfigError, match="makes grey images"):
         evaluate([parse_metric("fd_faces50")], grey)
+
+
+def test_long_resampling_tells_how_far_it_has_come(
+    make_context: Make,
+    generator: Generator,
+    both: dict[str, Path],
+    real_data: ImageDataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: list[str] = []
+    metrics = [parse_metric("fid30_full"), parse_metric("kid30_full")]
+    evaluate(metrics, make_context(generator, real_data, both, on_note=notes.append), resamples=3)
+    assert notes == []  # it was quick
+    monkeypatch.setattr("segan.train.metrics.context.NOTE_S", 0)
+    evaluate(metrics, make_context(generator, real_data, both, on_note=notes.append), resamples=3)
+    assert [note for note in notes if "fid" in note] == [
+        f"fid30_full: {done} of 3 resamples" for done in (1, 2, 3)
+    ]
+    assert "kid30_full: 30 of 30 images' kernels for all resamples" in notes
+
+
+@pytest.mark.parametrize("kind", ["fd_faces50", "kd_faces50", "pr_faces50_3"])
+def test_of_the_faces_features_as_many_real_as_generated_or_all(
+    make_context: Make,
+    build_generator: Callable[..., Generator],
+    kind: str,
+) -> None:
+    images = np.random.RandomState(3).randint(0, 256, (80, 3, 16, 16)).astype(np.uint8)
+    generator = build_generator(resolution=16)
+
+    def of(name: str, count: int) -> ScoreRecord:
+        data = build_dataset("noise", images[:count])
+        return evaluate([parse_metric(name)], make_context(generator, data))[0]
+
+    first, some, full = of(kind, 80), of(kind, 50), of(f"{kind}_full", 80)
+    assert first.value == some.value == of(f"{kind}_full", 50).value
+    assert full.value != first.value or kind.startswith("pr")
+    for record, count in ((first, 50), (full, 80)):
+        assert record.protocol.data is not None
+        assert record.protocol.data.images == count
+    with pytest.raises(DataError, match=r"'noise' has 30\. Use .*_full"):
+        of(kind, 30)
+    with pytest.raises(DataError, match="Pass --data PATH"):
+        evaluate([parse_metric(f"{kind}_full")], make_context(generator))
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ def test_every_listed_name_is_a_metric_of_one_family(name: str) -> None:
     ("name", "n"),
     [("fid50k_full", 50_000), ("kid1k_full", 1000), ("pr2k3_full", 2000), ("is500", 500),
      ("ppl_wend", 50_000), ("ppl2k_wend", 2000), ("ppl2_wend", 50_000), ("ppl_segan30k", 30_000),
-     ("fd_faces2k", 2000)],
+     ("fd_faces2k", 2000), ("ppl500_wend", 500), ("ppl2_500_wend", 500), ("ppl_segan70", 70),
+     ("pr500k3", 500_000), ("pr500_3", 500), ("pr_faces40_3_full", 40), ("mig400", 400)],
 )  # fmt: skip
 def test_n_is_read_from_the_name(name: str, n: int) -> None:
     assert parse_metric(name).n == n
@@ -33,6 +34,9 @@ def test_other_numbers_are_read_too() -> None:
     metric = parse_metric("pr5k7_full")
     assert isinstance(metric, PrecisionRecallMetric)
     assert metric.k == 7
+    few = parse_metric("pr_faces500_12_full")
+    assert isinstance(few, PrecisionRecallMetric)
+    assert (few.n, few.k, few.full) == (500, 12, True)
     path = parse_metric("ppl2_zfull")
     assert isinstance(path, PathLengthMetric)
     assert (path.path.space, path.path.sampling, path.path.crop) == ("z", "full", False)
@@ -63,7 +67,7 @@ def test_numbers_that_cannot_be() -> None:
     ):
         with pytest.raises(ConfigError, match=part):
             parse_metric(name)
-    for name in ("fid0k_full", "fid_full", "nonsense"):
+    for name in ("fid0k_full", "fid_full", "nonsense", "pr5003", "pr500_"):
         with pytest.raises(ConfigError, match="no metric"):
             parse_metric(name)
     with pytest.raises(ConfigError, match="no metric is named"):
