@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     "--jacobian-weight",
     type=float,
     help="Weight of the penalty that keeps the changes which different coordinates make to an "
-    "image orthogonal.  [default: 5]",
+    "image orthogonal, such as 5.  [default: 0, none]",
 )
 @click.option(
     "--architecture",

@@ -9,9 +9,6 @@ from segan.train.config import AugmentConfig, Mode, NetworkConfig, SubspaceConfi
 
 #: Names that ``preset`` knows.
 PRESETS = ("tiny", "paper", "auto")
-#: Weight of the penalty that keeps coordinates apart: of 0, 5 and 20 the best at 16², and better
-#: than 0 at 32² (docs/results.md).
-JACOBIAN_WEIGHT = 5.0
 
 
 def preset(
@@ -27,7 +24,7 @@ def preset(
     Raises:
         ConfigError: unknown name, or a resolution outside 8 to 1024.
     """
-    subspace = SubspaceConfig(mode=mode, jacobian_weight=JACOBIAN_WEIGHT)
+    subspace = SubspaceConfig(mode=mode)
     shape: dict[str, Any] = {
         "resolution": resolution,
         "img_channels": img_channels,

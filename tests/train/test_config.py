@@ -251,7 +251,7 @@ def test_preset_paper() -> None:
     assert [network.channels(4 << n) for n in range(5)] == [128] * 5
     assert network.mapping_layers == 8
     assert network.architecture == "skip"
-    assert config == TrainConfig(subspace=SubspaceConfig(jacobian_weight=5.0))
+    assert config == TrainConfig()
     assert (subspace.mode, subspace.kind, subspace.dims) == (2, "eigen", 6)
     assert (subspace.placement, subspace.prior) == ("first", "uniform")
     assert (subspace.importance_init, subspace.orthonormality_weight) == (3.0, 1.0)
