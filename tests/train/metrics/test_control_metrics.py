@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from segan.train.control.attribute_files import save_attributes
 from segan.train.control.attribute_training import HeldOutScores
 from segan.train.control.attributes import AttributeNetwork
 from segan.train.control.control_report import write_control
+from segan.train.control.label_classifier import train_label_classifier
 from segan.train.dataset import build_dataset
 from segan.train.generator import Generator
 from segan.train.metrics import control_metrics
@@ -136,8 +138,10 @@ def test_images_smaller_than_every_network_name_those_that_ship() -> None:
 
 @pytest.mark.slow
 def test_classes_of_the_users_data_are_asked_for(
-    make_context: Make, network: dict[str, Path]
+    make_context: Make, network: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    quick = functools.partial(train_label_classifier, steps=40, batch_size=16)
+    monkeypatch.setattr(control_metrics, "train_label_classifier", quick)
     labels = np.arange(60) % 2
     images = np.repeat(labels[:, None, None, None] * 200, 3, 1) + np.zeros((1, 1, 16, 16))
     data = build_dataset("two", images.astype(np.uint8), labels, ("dark", "light"))
