@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,20 +11,21 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError, DataError
-from segan.train.config import SubspaceConfig
+from segan.train.config import NetworkConfig, SubspaceConfig
 from segan.train.control.attribute_files import save_attributes
 from segan.train.control.attribute_training import HeldOutScores
 from segan.train.control.attributes import AttributeNetwork
 from segan.train.control.control_report import write_control
+from segan.train.control.label_classifier import train_label_classifier
 from segan.train.dataset import build_dataset
 from segan.train.generator import Generator
+from segan.train.metrics import control_metrics
 from segan.train.metrics.context import MetricContext
 from segan.train.metrics.control_metrics import control_json
 from segan.train.metrics.detectors import faces_attributes
 from segan.train.metrics.evaluation import compare, evaluate
 from segan.train.metrics.registry import parse_metric
 from segan.train.metrics.score_record import control_file
-from segan.train.presets import preset
 from segan.train.report.measured_files import estimate_of, read_control
 
 Make = Callable[..., MetricContext]
@@ -42,11 +44,11 @@ def network(tmp_path: Path) -> dict[str, Path]:
 
 
 def small(mode: int = 2) -> Generator:
-    config = preset("tiny", resolution=16)
+    network = NetworkConfig(resolution=16, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         subspace = SubspaceConfig(mode=mode, dims=1)  # type: ignore[arg-type]
-        generator = Generator(config.network, subspace)
+        generator = Generator(network, subspace)
         for value in generator.parameters():
             value.data.add_(torch.randn_like(value) * 0.1)
     return generator.eval().requires_grad_(False)
@@ -88,8 +90,9 @@ def test_a_model_against_itself_differs_by_nothing(
 
 @pytest.mark.parametrize("mode", [0, 2])
 def test_codes_are_read_once_for_all(
-    make_context: Make, network: dict[str, Path], mode: int
+    make_context: Make, network: dict[str, Path], mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(control_metrics, "REFITS", 2)
     seen: list[int] = []
     context = make_context(small(mode), None, network, on_images=seen.append)
     metrics = [parse_metric(name) for name in ("separability20", "mig400", "dci40")]
@@ -135,8 +138,10 @@ def test_images_smaller_than_every_network_name_those_that_ship() -> None:
 
 @pytest.mark.slow
 def test_classes_of_the_users_data_are_asked_for(
-    make_context: Make, network: dict[str, Path]
+    make_context: Make, network: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    quick = functools.partial(train_label_classifier, steps=40, batch_size=16)
+    monkeypatch.setattr(control_metrics, "train_label_classifier", quick)
     labels = np.arange(60) % 2
     images = np.repeat(labels[:, None, None, None] * 200, 3, 1) + np.zeros((1, 1, 16, 16))
     data = build_dataset("two", images.astype(np.uint8), labels, ("dark", "light"))
