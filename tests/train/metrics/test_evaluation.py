@@ -26,7 +26,18 @@ from segan.train.metrics.score_record import ScoreRecord, append_scores, read_sc
 Make = Callable[..., MetricContext]
 Write = Callable[..., Path]
 
-KEYS = ["metric", "value", "values", "interval", "protocol", "model", "seconds", "segan", "time"]
+KEYS = [
+    "metric",
+    "value",
+    "values",
+    "interval",
+    "intervals",
+    "protocol",
+    "model",
+    "seconds",
+    "segan",
+    "time",
+]
 PROTOCOL = ["n", "seeds", "psi", "noise", "resize", "detector", "backend", "precision", "data"]
 
 
@@ -52,7 +63,8 @@ def test_the_same_n_and_seeds_give_the_same_scores_and_a_whole_record(
     for record, name in zip(one, names, strict=True):
         found = json.loads(msgspec.json.encode(record))
         assert list(found) == KEYS
-        assert list(found["protocol"]) == PROTOCOL
+        more = ["settings"] if name.startswith("ppl") else []
+        assert list(found["protocol"]) == PROTOCOL + more
         assert found["metric"] == name
         low, high = found["interval"]
         assert low <= high
