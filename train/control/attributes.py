@@ -255,7 +255,7 @@ def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 25
         ConfigError: images that do not fit the network.
     """
     network.eval()
-    device = network.reference_mean.device
+    device = next(network.buffers(), images).device
     features = torch.cat([network.features(part.to(device)) for part in images.split(batch)])
     outputs = cast(torch.Tensor, network.head(features)).double()
     for reading in READINGS:

@@ -96,12 +96,12 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     values: dict[str, float]
     interval: tuple[float, float] | None
+    intervals: dict[str, tuple[float, float]] = {}
     protocol: Protocol
     model: ModelRecord
     seconds: float
     segan: str
     time: str
-    intervals: dict[str, tuple[float, float]] = {}
 
 
 def scores_file(model: str, kind: str) -> Path | None:

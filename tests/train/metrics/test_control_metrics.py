@@ -136,7 +136,6 @@ def test_images_smaller_than_every_network_name_those_that_ship() -> None:
         faces_attributes(8)
 
 
-@pytest.mark.slow
 def test_classes_of_the_users_data_are_asked_for(
     make_context: Make, network: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,12 +31,12 @@ KEYS = [
     "value",
     "values",
     "interval",
+    "intervals",
     "protocol",
     "model",
     "seconds",
     "segan",
     "time",
-    "intervals",
 ]
 PROTOCOL = ["n", "seeds", "psi", "noise", "resize", "detector", "backend", "precision", "data"]
 
