@@ -161,7 +161,7 @@ def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
             image.load()
     # Every command on the page is one that was shown on the screen.
     shown = re.findall(r"^\$ (.*)$", done.stdout, re.MULTILINE)
-    assert len(shown) == 11
+    assert len(shown) == 12
     assert set(shown) <= set(page.code)
     assert re.search(
         r"mode 2, eigen · 24 sliders, .* · 0\.\d+ thousand", (out / "index.html").read_text()

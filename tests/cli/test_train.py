@@ -123,9 +123,9 @@ def test_a_run_of_other_processes_goes_on_and_says_so(
 def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
     process = start(*ARGS, cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "runs").glob("*/log.jsonl")) and time.monotonic() < deadline:
+    while not list((tmp_path / "runs").glob("*/checkpoints/nimg*")):
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     folder = only_run(tmp_path)

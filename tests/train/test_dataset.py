@@ -185,6 +185,7 @@ def test_a_set_is_described_by_its_first_image(tmp_path: Path) -> None:
         "img_channels": 3,
         "num_classes": 0,
         "class_names": [],
+        "class_counts": {},
         "attributes": [attribute.name for attribute in FACE_ATTRIBUTES],
     }
     labelled = describe_dataset(write_set(tmp_path / "b.zip", noise(2), [0, 1]))

@@ -156,8 +156,8 @@ def test_classes_in_turn_or_one(toy_bundle_zip: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"seeds": [3]}, "there are 1 seeds"),
-        ({"seeds": [3, 3]}, "1 of them different"),
+        ({"seeds": [3]}, "there is 1 seed; expected 2 or more"),
+        ({"seeds": [3, 3]}, "of 2 seeds only 1 is different"),
         ({"seeds": [3, -1]}, "seed is -1"),
         ({"steps": 2}, "steps is 2; expected 3 or more"),
         ({"shown": 0}, "shown is 0"),

@@ -132,7 +132,7 @@ def test_what_cannot_be_measured_is_said_first(
 
 
 def test_images_smaller_than_every_network_name_those_that_ship() -> None:
-    with pytest.raises(ConfigError, match=r"resolution of 8; this segan has: .*32, 64"):
+    with pytest.raises(ConfigError, match=r"images of 8²; this segan has: .*32, 64"):
         faces_attributes(8)
 
 

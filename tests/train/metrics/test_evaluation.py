@@ -64,7 +64,8 @@ def test_the_same_n_and_seeds_give_the_same_scores_and_a_whole_record(
     for record, name in zip(one, names, strict=True):
         found = json.loads(msgspec.json.encode(record))
         assert list(found) == KEYS
-        assert list(found["protocol"]) == PROTOCOL
+        assert list(found["protocol"])[: len(PROTOCOL)] == PROTOCOL
+        assert set(found["protocol"]) - set(PROTOCOL) <= {"settings"}
         assert found["metric"] == name
         low, high = found["interval"]
         assert low <= high
