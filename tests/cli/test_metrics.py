@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="metrics need torch; the bare environment has none")
+
 import torch
 from PIL import Image
 
