@@ -179,11 +179,13 @@ def _main_sliders(generator: Generator) -> list[Slider]:
 
 def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
     """The table: the mean over seeds with their range, or one seed's value with its interval."""
-    head = ["variant", *(title for _, title, _ in COLUMNS)]
+    rows = [row for each in results.values() for row in each]
+    columns = [entry for entry in COLUMNS if any(row[entry[0]] is not None for row in rows)]
+    head = ["variant", *(title for _, title, _ in columns)]
     lines = [" | ".join(["", *head, ""]).strip(), "|" + "---|" * len(head)]
     for name, rows in results.items():
         cells = [name]
-        for key, _, form in COLUMNS:
+        for key, _, form in columns:
             values = [row[key] for row in rows if row[key] is not None]
             if not values:
                 cells.append("–")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     epilog="Example: segan train --mode 2\n\n"
     "Example: segan train --data photos.zip --preset paper --kimg 5000\n\n"
     "Example: segan train --resume runs/00000-faces-mode2-tiny --kimg 200\n\n"
+    "Example: segan train --initial-checkpoint runs/00000-faces-mode2-tiny --resolution 64\n\n"
     "Example: torchrun --standalone --nproc-per-node 4 -m segan.cli train --preset paper"
 )
 @click.option(
@@ -57,6 +58,12 @@ if TYPE_CHECKING:
     "--resume",
     type=click.Path(path_type=Path),
     help="Go on with this run or checkpoint, exactly where it stopped.",
+)
+@click.option(
+    "--initial-checkpoint",
+    type=click.Path(path_type=Path),
+    help="Start with the weights of this run or checkpoint, on other data or at another "
+    "resolution; layers that only the new networks have are drawn from --seed.",
 )
 @click.option(
     "--resolution", type=int, help="Of the built-in faces.  [default: 32 for tiny, else 64]"
@@ -173,6 +180,7 @@ if TYPE_CHECKING:
 def command(
     data: Path | None,
     resume: Path | None,
+    initial_checkpoint: Path | None,
     faces: int,
     data_cache: str,
     runs: Path,
@@ -203,7 +211,16 @@ def command(
         quiet = not world.is_first
         if resume is None:
             plan = world.together(
-                lambda: new_plan(data, faces, data_cache, settings, given, torch_device, quiet)
+                lambda: new_plan(
+                    data,
+                    faces,
+                    data_cache,
+                    initial_checkpoint,
+                    settings,
+                    given,
+                    torch_device,
+                    quiet,
+                )
             )
         else:
             plan = world.together(
@@ -222,7 +239,13 @@ def command(
         if run is None:
             run = Path(world.gather(world.first(make))[0])
         trainer = Trainer(
-            run, config, dataset, device=torch_device, checkpoint=checkpoint, world=world
+            run,
+            config,
+            dataset,
+            device=torch_device,
+            checkpoint=checkpoint,
+            initial=plan.initial,
+            world=world,
         )
         if world.is_first:
             _introduce(trainer, config.preset, plan.ranks)
@@ -241,6 +264,14 @@ def _introduce(trainer: Trainer, preset: str, ranks: int | None) -> None:
         f"Run: {trainer.run_folder}",
         err=True,
     )
+    if trainer.transfer is not None:
+        meta, anew = trainer.transfer
+        new = f"; new are {', '.join(anew)}" if anew else ""
+        click.echo(
+            f"it starts with the weights of {meta.name} at {meta.config.network.resolution}², "
+            f"{meta.cur_nimg / 1000:g} kimg{new}",
+            err=True,
+        )
     if ranks is not None and ranks != size:
         click.echo(
             f"it was trained by {ranks} and goes on with {size} processes: the same gradients, "
@@ -296,7 +327,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
 def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     """Says how the run ended, and what comes next."""
     run = trainer.run_folder
-    if trainer.stopped and not trainer.state.step:
+    if trainer.stopped and not trainer.state.step and trainer.transfer is None:
         click.echo(
             f"stopped before the first step: there is no checkpoint. "
             f"Begin again: {trainer.world.place.resume_command(run)}",

@@ -15,7 +15,7 @@ from segan.cli.train_data import (
     remembered_data,
     shape_of,
 )
-from segan.cli.train_settings import configure, reconfigure, refuse_change
+from segan.cli.train_settings import configure, reconfigure, refuse_change, replace_settings
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Plan(NamedTuple):
         dataset: the images.
         run: the folder of a run that goes on; None: a new one is made.
         checkpoint: where it goes on; None: at the beginning.
+        initial: another run's checkpoint whose weights a new run starts with.
         ranks: processes that wrote the checkpoint.
         origin: what a new run remembers of its data.
     """
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     dataset: ImageDataset
     run: Path | None = None
     checkpoint: Path | None = None
+    initial: Path | None = None
     ranks: int | None = None
     origin: dict[str, Any] | None = None
 
@@ -53,6 +55,7 @@ def new_plan(
     data: Path | None,
     faces: int,
     data_cache: str,
+    initial: Path | None,
     settings: dict[str, Any],
     given: dict[str, Any],
     device: torch.device,
@@ -67,7 +70,7 @@ def new_plan(
         _refuse_faces_options(given)
         source: Faces | Path = data
         dataset = open_images(data, data_cache)
-        config = configure(settings, shape_of(dataset, cond))
+        config, initial = _from(initial, configure(settings, shape_of(dataset, cond)))
     else:
         if "data_cache" in given:
             raise ConfigError(
@@ -76,10 +79,26 @@ def new_plan(
             )
         resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
-        config = configure(settings, source.shape())
+        config, initial = _from(initial, configure(settings, source.shape()))
         dataset = source.draw(quiet)  # only once the settings are known good
     check_data_fits(config, dataset)
-    return Plan(config, dataset, origin=origin(source, dataset))
+    return Plan(config, dataset, initial=initial, origin=origin(source, dataset))
+
+
+def _from(initial: Path | None, config: TrainConfig) -> tuple[TrainConfig, Path | None]:
+    """The settings of a run that starts with a checkpoint's weights, and the checkpoint's folder.
+
+    Raises: ConfigError, CheckpointError.
+    """
+    if initial is None:
+        return config, None
+    from segan.train.checkpoint import read_meta, resolve_checkpoint
+    from segan.train.transfer import check_transfer
+
+    checkpoint = resolve_checkpoint(initial)
+    meta = read_meta(checkpoint)
+    check_transfer(config, checkpoint, meta)
+    return replace_settings(config, {"initial_sha256": meta.sha256}), checkpoint
 
 
 def old_plan(
@@ -102,7 +121,7 @@ def old_plan(
         refuse_change("faces", faces, faces_count(run), run)
     dataset = remembered_data(run, data, data_cache, quiet)
     ranks = None if checkpoint is None else read_meta(checkpoint).ranks
-    return Plan(config, dataset, run, checkpoint, ranks)
+    return Plan(config, dataset, run, checkpoint, ranks=ranks)
 
 
 def take_over(resume: Path, given: dict[str, Any], held: contextlib.ExitStack) -> None:
@@ -114,6 +133,11 @@ def take_over(resume: Path, given: dict[str, Any], held: contextlib.ExitStack) -
         raise ConfigError(
             f"--runs is where a new run is made, and --resume goes on in {resume}. "
             "Leave one of them out."
+        )
+    if "initial_checkpoint" in given:
+        raise ConfigError(
+            "--initial-checkpoint is where a new run takes its weights from, and --resume goes on "
+            f"with those of {resume}. Leave one of them out."
         )
     run = resume_point(resume).run
     lock(run, held)

@@ -76,7 +76,7 @@ def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
         # As StyleGAN2-ADA: only a bound on the activations keeps fp16 from overflowing.
         network = msgspec.structs.replace(base.network, conv_clamp=FP16_CLAMP)
         base = msgspec.structs.replace(base, network=network)
-    config = _replaced(
+    config = replace_settings(
         base, {SETTINGS[name]: given[name] for name in given.keys() - set(_OF_THE_SHAPE)}
     )
     weight = given.get("jacobian_weight", 0)
@@ -91,7 +91,7 @@ def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
     return config
 
 
-def _replaced(config: TrainConfig, fields: Mapping[str, Any]) -> TrainConfig:
+def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainConfig:
     """The configuration with fields, such as ``subspace.mode``, replaced. Raises: ConfigError."""
     import msgspec
 
@@ -132,7 +132,7 @@ def reconfigure(given: Mapping[str, Any], config: TrainConfig, run: Path) -> Tra
         for part in field.split("."):
             own = getattr(own, part)
         refuse_change(name, given[name], own > 0 if name == "cond" else own, run)
-    return _replaced(config, changes)
+    return replace_settings(config, changes)
 
 
 def refuse_change(name: str, given: object, own: object, run: Path) -> None:

@@ -277,6 +277,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
         network: shapes.
         subspace: subspaces.
         augment: augmentation of the discriminator's input.
+        initial_sha256: of the checkpoint that the weights began from; empty = drawn from the seed.
         seed: of weights, latents, noise and data order.
         total_kimg: length of the run, in thousand real images shown.
         batch_size: images per step.
@@ -308,6 +309,7 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     subspace: SubspaceConfig = SubspaceConfig()
     augment: AugmentConfig = AugmentConfig()
     compute: ComputeConfig = ComputeConfig()
+    initial_sha256: str = ""
     seed: int = 0
     total_kimg: float = 25000.0
     batch_size: int = 16

@@ -23,6 +23,7 @@ from segan.train.resume import check_data_fits, restore
 from segan.train.state_tensors import training_tensors
 from segan.train.step import TrainingState
 from segan.train.streams import DataOrder
+from segan.train.transfer import Transfer, take_weights
 from segan.train.versions import versions
 
 
@@ -49,6 +50,7 @@ class Trainer:
         dataset: the images.
         device: where to train.
         checkpoint: where to go on; None starts anew.
+        initial: another run's checkpoint whose weights a new run starts with; None = the seed's.
         tensorboard: whether to write TensorBoard files.
         pictures: whether to draw sample sheets and curves with every checkpoint.
         world: the processes that train together. All of them make a Trainer and run ``steps``; the
@@ -71,13 +73,16 @@ class Trainer:
         *,
         device: torch.device,
         checkpoint: Path | None = None,
+        initial: Path | None = None,
         tensorboard: bool = True,
         pictures: bool = True,
         world: World = ALONE,
     ) -> None:
         self.run_folder, self.config, self.dataset, self.device = run, config, dataset, device
         self.world = world
-        self.state = world.together(lambda: self._open(checkpoint))
+        #: What was taken from another run's checkpoint.
+        self.transfer: Transfer | None = None
+        self.state = world.together(lambda: self._open(checkpoint, initial))
         self._check_same()
         self._feed = DataFeed(
             dataset,
@@ -108,11 +113,13 @@ class Trainer:
         )
         self._stop = self.stopped = False
 
-    def _open(self, checkpoint: Path | None) -> TrainingState:
+    def _open(self, checkpoint: Path | None, initial: Path | None) -> TrainingState:
         check_data_fits(self.config, self.dataset)
         state = TrainingState(self.config, self.device, self.world)
         if checkpoint is not None:
             restore(state, checkpoint, self.dataset)
+        elif initial is not None:
+            self.transfer = take_weights(state, initial)
         return state
 
     def request_stop(self) -> None:
@@ -144,7 +151,10 @@ class Trainer:
     def _steps(self) -> Iterator[Progress]:
         config, state = self.config, self.state
         tick_nimg, snapshot_nimg = config.kimg_per_tick * 1000, config.snapshot_kimg * 1000
-        if state.cur_nimg == 0:
+        if self.transfer is not None:
+            # From here on the run needs the other one no more, whenever it is resumed.
+            yield Progress(0, None, self.save())
+        elif state.cur_nimg == 0:
             self.world.first(self._draw)
         sums: dict[str, list[torch.Tensor]] = {}
         tick_start, tick_first = time.monotonic(), state.cur_nimg

@@ -38,7 +38,14 @@ def resume_point(path: Path) -> ResumePoint:
         ConfigError: its configuration cannot be understood.
     """
     if (path / CONFIG).is_file() and not list_checkpoints(path):
-        return ResumePoint(path, None, read_config(path))
+        config = read_config(path)
+        if config.initial_sha256:
+            raise CheckpointError(
+                f"{path} was stopped before it had taken the weights that it was to start with "
+                f"(sha256 {config.initial_sha256[:16]}). Start a new run with the same "
+                "--initial-checkpoint."
+            )
+        return ResumePoint(path, None, config)
     checkpoint = resolve_checkpoint(path)
     named = checkpoint != path and checkpoint.parent.parent == path
     run = path if named else checkpoint.resolve().parent.parent

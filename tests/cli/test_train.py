@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch; the bare environment has none")
@@ -23,7 +24,7 @@ from segan.cli.train import command as command_of_train
 from segan.cli.train_settings import SETTINGS, option_name
 from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints
-from segan.train.config import encode_config
+from segan.train.config import TrainConfig, encode_config
 from segan.train.faces_dataset import render_faces
 from segan.train.presets import preset
 from segan.train.run_folder import MAY_CHANGE
@@ -158,6 +159,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --metric-images -1", "metric_images is -1; expected 0 or more"),
         ("train --data-cache disk", "--data-cache is for --data"),
         ("train --data-cache ram", "'ram' is not one of 'auto', 'memory', 'disk'"),
+        (
+            "train --resume r --initial-checkpoint i",
+            "--initial-checkpoint is where a new run takes its weights from",
+        ),
         ("train --data x.zip --faces 32", "--faces is how many built-in faces to draw"),
     ],
 )
@@ -175,7 +180,16 @@ def test_wrong_use(
 
 
 #: Options of ``segan train`` that are no settings of the run.
-NO_SETTINGS = {"data", "resume", "faces", "data_cache", "runs", "device", "as_json"}
+NO_SETTINGS = {
+    "data",
+    "resume",
+    "initial_checkpoint",
+    "faces",
+    "data_cache",
+    "runs",
+    "device",
+    "as_json",
+}
 #: For each setting a value that no run of the preset tiny has.
 OTHER_VALUES = {
     "mode": "1",
@@ -204,10 +218,11 @@ OTHER_VALUES = {
 }
 
 
-def write_run(folder: Path) -> Path:
+def write_run(folder: Path, config: TrainConfig | None = None) -> Path:
     """A run that was killed before its first checkpoint."""
     folder.mkdir()
-    (folder / "config.json").write_bytes(encode_config(preset("tiny", resolution=8)))
+    config = config or preset("tiny", resolution=8)
+    (folder / "config.json").write_bytes(encode_config(config))
     (folder / "data.json").write_text('{"faces": {"faces": 32, "resolution": 8}}')
     return folder
 
@@ -408,6 +423,27 @@ def test_labels_that_are_not_used_are_said(
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="export needs onnx")
+def test_a_run_grows_to_a_higher_resolution(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = only_run(whole)
+    base = ["train", "--initial-checkpoint", str(first), "--faces", "16"]
+    assert run([*base, "--kimg", "0.016", "--resolution", "16", "--metric-images", "0"]) == 0
+    told = capsys.readouterr().err
+    assert "it starts with the weights of faces at 8², 0.24 kimg; new are subspace L2N0," in told
+    found = list_checkpoints(only_run(tmp_path))
+    assert [path.name for path in found] == ["nimg00000000", "nimg00000016"]
+    # Resumed, it needs no other run, and is refused one.
+    shutil.rmtree(found[-1])
+    assert run(["train", "--resume", str(only_run(tmp_path))]) == 0
+    assert "it starts with" not in capsys.readouterr().err
+    assert run([*base, "--preset", "paper", "--resolution", "16"]) == 2
+    refused = capsys.readouterr().err
+    assert "has layers of other shapes (network.mapping_layers: 4, now 8;" in refused
+    assert "Give the preset" in refused
+
+
 def test_labels_from_the_faces_through_the_bundle_to_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -448,6 +484,10 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
         ("train --data absent.zip", "absent.zip"),
         ("train --resume absent", "absent does not exist"),
         ("train --resume .", "holds no checkpoint"),
+        ("train --initial-checkpoint absent", "absent does not exist"),
+        ("train --initial-checkpoint .", "holds no checkpoint"),
+        ("train --initial-checkpoint file", "file is a single file; expected a run folder"),
+        ("train --resume unborn", "unborn was stopped before it had taken the weights"),
         ("train --data unlabelled.zip --cond", "unlabelled has no labels"),
         (
             "train --faces 16 --resolution 8 --runs file",
@@ -465,6 +505,8 @@ def test_failures(
     monkeypatch.chdir(tmp_path)
     write_faces(tmp_path / "unlabelled.zip")
     (tmp_path / "file").write_bytes(b"a file in the way")
+    unborn = msgspec.structs.replace(preset("tiny", resolution=8), initial_sha256="ab" * 32)
+    write_run(tmp_path / "unborn", unborn)
     assert run(args.split()) == 1
     assert message in capsys.readouterr().err
 

@@ -1,0 +1,103 @@
+"""Trains one setting of the subspaces after another and compares what their sliders do.
+
+A setting is a name and the fields of the configuration that it changes from the preset's:
+``python benchmarks/subspace_settings.py faces16.zip --seeds 0,1 --kimg 60 base k3:subspace.dims=3
+normal:subspace.prior=normal``. Every setting is trained with the same data, budget and seeds, then
+measured as ``compare_modes.py`` measures; a run that is complete is not trained again. Run from the
+repository root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from compare_modes import markdown, measure
+
+from segan.cli.train_data import open_images, origin, shape_of
+from segan.cli.train_settings import replace_settings
+from segan.runtime.errors import SeganError
+from segan.train.checkpoint import list_checkpoints, read_meta
+from segan.train.loop import Trainer
+from segan.train.presets import preset
+from segan.train.run_folder import new_run_folder
+
+
+def fields_of(text: str) -> tuple[str, dict[str, Any]]:
+    """``name:field=value,…`` → the name, and the values by field; words stay words."""
+    name, _, rest = text.partition(":")
+    fields = {}
+    for part in filter(None, rest.split(",")):
+        field, _, value = part.partition("=")
+        try:
+            fields[field] = json.loads(value)
+        except ValueError:
+            fields[field] = value
+    return name, fields
+
+
+def train(name: str, fields: dict[str, Any], seed: int, options: argparse.Namespace) -> Path:
+    """Trains a setting, or finds it complete; returns its run's folder."""
+    home = Path(options.runs) / f"{name}-seed{seed}"
+    for run in sorted(home.glob("0*")):
+        found = list_checkpoints(run)
+        if found and read_meta(found[-1]).cur_nimg >= options.kimg * 1000:
+            return run
+    dataset = open_images(options.data, "memory")
+    common = {
+        "seed": seed,
+        "total_kimg": options.kimg,
+        "snapshot_kimg": options.kimg,
+        "kimg_per_tick": 5.0,
+        "metric_images": 0,
+        "batch_size": options.batch_size,
+        "compute.precision": options.precision,
+    }
+    config = replace_settings(preset("tiny", **shape_of(dataset, False)), common | fields)
+    run = new_run_folder(home, config, dataset.name, origin(options.data, dataset))
+    trainer = Trainer(run, config, dataset, device=torch.device("cpu"), tensorboard=False)
+    for _ in trainer.steps():
+        pass
+    return run
+
+
+def main() -> None:
+    """Trains what is missing, measures everything, prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("data", type=Path, help="faces, from segan data render")
+    parser.add_argument("settings", nargs="+", help="name:field=value,field=value")
+    parser.add_argument("--runs", type=Path, default=Path("runs/settings"))
+    parser.add_argument("--seeds", default="0,1", help="training seeds")
+    parser.add_argument("--kimg", type=float, default=60.0)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--sweeps", type=int, default=48, help="seeds that a slider is moved for")
+    parser.add_argument("--images", type=int, default=2500, help="for fd_faces")
+    parser.add_argument("--repeats", type=int, default=50, help="resamples for intervals")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args()
+    options.separability, options.path_lengths, options.attributes = 0, 0, None
+    torch.set_num_threads(options.threads)
+    results: dict[str, list[dict[str, Any]]] = {}
+    try:
+        for name, fields in map(fields_of, options.settings):
+            for seed in (int(text) for text in options.seeds.split(",")):
+                run = train(name, fields, seed, options)
+                for method, row in measure(run, None, options).items():
+                    title = name if method == "sliders" else f"{name} + {method}"
+                    results.setdefault(title, []).append(row | {"seed": seed, "run": str(run)})
+                print(f"{run}: measured", file=sys.stderr, flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps(results, indent=1) + "\n")
+    except SeganError as error:
+        sys.exit(f"error: {error}")
+    print(markdown(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""A run that starts with another's weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from segan.runtime.errors import CheckpointError, ConfigError
+from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
+from segan.train.config import SubspaceConfig, TrainConfig
+from segan.train.dataset import ImageDataset, build_dataset
+from segan.train.loop import Trainer
+from segan.train.resample import fir_kernel, upsample2d
+from segan.train.resume import resume_point
+from segan.train.run_folder import new_run_folder
+from segan.train.step import TrainingState
+from segan.train.tensors import read_tensors
+from segan.train.transfer import take_weights
+
+CPU = torch.device("cpu")
+Config = Callable[..., TrainConfig]
+
+
+def train(
+    runs: Path, config: TrainConfig, data: ImageDataset, *, initial: Path | None = None
+) -> Path:
+    run = new_run_folder(runs, config, data.name)
+    trainer = Trainer(
+        run, config, data, device=CPU, initial=initial, tensorboard=False, pictures=False
+    )
+    for _ in trainer.steps():
+        pass
+    return run
+
+
+def at(config: TrainConfig, **network: int | str) -> TrainConfig:
+    """The configuration with other shapes."""
+    changed = msgspec.structs.replace(config.network, **network)
+    return msgspec.structs.replace(config, network=changed)
+
+
+def fresh(config: TrainConfig) -> TrainingState:
+    """A state from another seed than the run's, so that nothing is equal by chance."""
+    return TrainingState(msgspec.structs.replace(config, seed=7), CPU)
+
+
+@pytest.fixture
+def larger_data(small_data: ImageDataset) -> ImageDataset:
+    """The small data at 16²."""
+    images = np.stack([small_data.images[i] for i in range(len(small_data))])
+    return build_dataset("large squares", images.repeat(2, 2).repeat(2, 3))
+
+
+def checkpoint_of(tmp_path: Path, config: TrainConfig, data: ImageDataset) -> Path:
+    return list_checkpoints(train(tmp_path / "first", config, data))[-1]
+
+
+def test_between_equal_networks_every_weight_is_taken_and_no_progress(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
+    state = fresh(small_config())
+    transfer = take_weights(state, checkpoint)
+    assert transfer.anew == ()
+    trained = read_tensors(checkpoint / "training.safetensors")
+    for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, trained[f"{name}.{key}"]), key
+    average = read_tensors(checkpoint / "generator.safetensors")
+    for key, value in state.ema.state_dict().items():
+        assert torch.equal(value, average[key]), key
+    assert torch.equal(state.pl_mean, trained["pl_mean"])
+    assert (state.step, state.cur_nimg, len(state.optimizer_g.state)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", ["eigen", "diagonal"])
+def test_a_grown_generator_makes_the_smaller_ones_images(
+    mode: int, kind: str, tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    """Without the new block's own contribution the image is the old one, enlarged."""
+    config = small_config(mode=mode, kind=kind, metric_images=0)
+    checkpoint = checkpoint_of(tmp_path, config, small_data)
+    old = load_generator(checkpoint).generator
+    state = fresh(at(config, resolution=16))
+    take_weights(state, checkpoint)
+    new = state.ema
+    last = new.synthesis.block_list()[-1].to_rgb
+    assert last is not None
+    last.weight.zero_()
+    last.bias.zero_()
+    for name, value in new.state_dict().items():
+        if name == "synthesis.bases.b16_to_rgb.basis":  # mode 1 shifts this image too
+            value.zero_()
+    random = torch.Generator().manual_seed(3)
+    z = torch.randn(5, 8, generator=random)
+    rows = old.coords_shape[0]
+    coords = torch.randn(5, *new.coords_shape, generator=random)
+    with torch.no_grad():
+        expected = upsample2d(old(z, coords=coords[:, :rows] if rows else None), fir_kernel())
+        made = new(z, coords=coords if rows else None)
+    assert torch.allclose(made, expected, atol=1e-5)
+
+
+def test_what_is_new_is_named_and_the_head_keeps_what_it_knows(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
+    state = fresh(at(small_config(), resolution=16))
+    before = state.discriminator.coords
+    assert before is not None
+    drawn = before.weight[6:].clone()
+    transfer = take_weights(state, checkpoint)
+    # All channels are 8, so the layer that reads colours is the same at both resolutions.
+    assert transfer.anew == ("subspace L2N0", "generator b16", "discriminator b16")
+    trained = read_tensors(checkpoint / "training.safetensors")
+    assert torch.equal(before.weight[:6], trained["discriminator.coords.weight"])
+    assert torch.equal(before.bias[:6], trained["discriminator.coords.bias"])
+    assert torch.equal(before.weight[6:], drawn)
+
+
+def test_it_shrinks_too(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset, larger_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, at(small_config(), resolution=16), larger_data)
+    state = fresh(small_config())
+    assert take_weights(state, checkpoint).anew == ()
+    assert state.discriminator.coords is not None
+    trained = read_tensors(checkpoint / "training.safetensors")
+    assert torch.equal(
+        state.discriminator.coords.weight, trained["discriminator.coords.weight"][:6]
+    )
+
+
+def test_rows_are_matched_by_their_site(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    """In the residual architecture the row of to_rgb moves when the network grows."""
+    subspace = SubspaceConfig(dims=3, placement="all")
+    config = at(small_config(subspace=subspace, metric_images=0), architecture="residual")
+    checkpoint = checkpoint_of(tmp_path, config, small_data)
+    state = fresh(at(config, resolution=16))
+    transfer = take_weights(state, checkpoint)
+    names = [config.network.sites[row.site].name for row in subspace.table(config.network)]
+    assert names == ["b4.conv1", "b8.conv0", "b8.conv1", "b8.to_rgb"]
+    grown = [state.config.network.sites[row.site].name for row in state.generator.table]
+    assert grown == ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1", "b16.to_rgb"]
+    assert transfer.anew[:3] == ("subspace L2N0", "subspace L2N1", "subspace L2N2")
+    old = load_generator(checkpoint).generator.state_dict()
+    new = state.ema.state_dict()
+    for row in range(3):
+        assert torch.equal(new[f"subspaces.{row}.basis"], old[f"subspaces.{row}.basis"])
+    assert not torch.equal(new["subspaces.3.basis"], old["subspaces.3.basis"])
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"mode": 0}, {"mode": 2}),
+        ({"mode": 1}, {"mode": 2}),
+        ({"mode": 2, "kind": "diagonal"}, {"mode": 2}),
+        ({"mode": 1, "kind": "diagonal"}, {"mode": 1}),
+        ({"mode": 2}, {"subspace": SubspaceConfig(dims=2)}),
+    ],
+)
+def test_other_subspaces_begin_anew(
+    first: dict[str, str],
+    then: dict[str, str],
+    tmp_path: Path,
+    small_config: Config,
+    small_data: ImageDataset,
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(metric_images=0, **first), small_data)
+    state = fresh(small_config(**then))
+    drawn = {name: value.clone() for name, value in state.generator.state_dict().items()}
+    transfer = take_weights(state, checkpoint)
+    assert {"subspace L0N0", "subspace L1N0", "discriminator coords"} <= set(transfer.anew)
+    for name, value in state.generator.state_dict().items():
+        if "subspaces." in name or "bases." in name:
+            assert torch.equal(value, drawn[name]), name
+    trained = read_tensors(checkpoint / "training.safetensors")
+    assert torch.equal(
+        state.generator.state_dict()["synthesis.blocks.b8.conv0.weight"],
+        trained["generator.synthesis.blocks.b8.conv0.weight"],
+    )
+
+
+def test_labels_and_channels_may_differ(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
+    state = fresh(at(small_config(c_dim=2), img_channels=1))
+    assert set(take_weights(state, checkpoint).anew) == {
+        "generator mapping",
+        "generator b4",
+        "generator b8",
+        "discriminator from_rgb",
+        "discriminator out",
+        "discriminator embed",
+    }
+
+
+def test_layers_of_other_shapes_are_refused_by_name(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
+    wider = at(small_config(), channel_max=16, mapping_layers=3)
+    with pytest.raises(ConfigError, match=r"mapping_layers: 2, now 3; network.channel_max: 8, now"):
+        take_weights(fresh(wider), checkpoint)
+
+
+def test_a_damaged_checkpoint_is_refused(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
+    path = checkpoint / "training.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="altered or cut short"):
+        take_weights(fresh(small_config()), checkpoint)
+
+
+def test_from_its_first_checkpoint_on_the_run_stands_alone(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset, larger_data: ImageDataset
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
+    config = msgspec.structs.replace(
+        at(small_config(), resolution=16), initial_sha256=read_meta(checkpoint).sha256
+    )
+    whole = train(tmp_path / "whole", config, larger_data, initial=checkpoint)
+    begun = tmp_path / "begun"
+    shutil.copytree(whole, begun)
+    for later in list_checkpoints(begun)[1:]:
+        shutil.rmtree(later)
+    shutil.rmtree(tmp_path / "first")
+    point = resume_point(begun)
+    assert point.checkpoint is not None
+    assert point.checkpoint.name == "nimg00000000"
+    assert point.config.initial_sha256 == config.initial_sha256
+    trainer = Trainer(
+        begun,
+        point.config,
+        larger_data,
+        device=CPU,
+        checkpoint=point.checkpoint,
+        tensorboard=False,
+        pictures=False,
+    )
+    for _ in trainer.steps():
+        pass
+    for name in ("generator.safetensors", "training.safetensors"):
+        one, two = (read_tensors(list_checkpoints(run)[-1] / name) for run in (whole, begun))
+        assert one.keys() == two.keys()
+        assert [key for key in one if not torch.equal(one[key], two[key])] == []
