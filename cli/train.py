@@ -80,6 +80,12 @@ if TYPE_CHECKING:
 @click.option("--mirror", is_flag=True, help="Mirror real images at random.")
 @click.option("--dims", type=int, help="Coordinates of each subspace.  [default: 6]")
 @click.option(
+    "--shared-coords",
+    type=float,
+    help="Probability that the fakes which the discriminator compares share their coordinates, so "
+    "that z makes what varies among them, such as 0.25.  [default: 0]",
+)
+@click.option(
     "--jacobian-weight",
     type=float,
     help="Weight of the penalty that keeps the changes which different coordinates make to an "

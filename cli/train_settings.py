@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segan.train.config import TrainConfig
+    from segan.train.config import SubspaceConfig, TrainConfig
 
 #: Option → field of TrainConfig. A new option that shapes the run belongs here: by this table it is
 #: put into the configuration, and compared when a run is resumed.
@@ -17,6 +17,7 @@ SETTINGS = {
     "mode": "subspace.mode",
     "kind": "subspace.kind",
     "dims": "subspace.dims",
+    "shared_coords": "subspace.shared_coords",
     "jacobian_weight": "subspace.jacobian_weight",
     "preset": "preset",
     "resolution": "network.resolution",
@@ -79,16 +80,25 @@ def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
     config = replace_settings(
         base, {SETTINGS[name]: given[name] for name in given.keys() - set(_OF_THE_SHAPE)}
     )
-    weight = given.get("jacobian_weight", 0)
+    subspace = config.subspace
+    weight, shared = given.get("jacobian_weight", 0), given.get("shared_coords", 0)
     if weight > 0 and not compares_coordinates(config):
-        subspace = config.subspace
-        kind = "no subspaces" if subspace.mode == 0 else f"the {subspace.kind} kind"
-        kind = "a single coordinate" if subspace.sampled else kind
+        kind = "a single coordinate" if subspace.sampled else _undrawn(subspace)
         raise ConfigError(
             f"--jacobian-weight is {weight:g}, but with {kind} training draws no two coordinates "
             "to keep apart. Leave it out, or use mode 1, 2 or 3 with --subspace eigen."
         )
+    if shared > 0 and not subspace.sampled:
+        raise ConfigError(
+            f"--shared-coords is {shared:g}, but with {_undrawn(subspace)} training draws no "
+            "coordinates to share. Leave it out, or use mode 1, 2 or 3 with --subspace eigen."
+        )
     return config
+
+
+def _undrawn(subspace: SubspaceConfig) -> str:
+    """What it is that has no coordinates drawn."""
+    return "no subspaces" if subspace.mode == 0 else f"the {subspace.kind} kind"
 
 
 def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainConfig:

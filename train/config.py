@@ -125,6 +125,8 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
             importance_init · √(dims / w_dim).
         orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
         information_weight: weight of the information term, for each coordinate.
+        shared_coords: probability that a group of the minibatch standard deviation shares its
+            coordinates, so that D sees what z alone makes vary.
         jacobian_weight: weight of the penalty that keeps what different coordinates do to the
             image orthogonal, pixel by pixel; 0 = none.
         jacobian_interval: steps between applications of that penalty.
@@ -139,6 +141,7 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
     importance_init: float = 3.0
     orthonormality_weight: float = 1.0
     information_weight: float = 0.1
+    shared_coords: float = 0.0
     jacobian_weight: float = 0.0
     jacobian_interval: int = 4
     jacobian_coords: int = 4
@@ -156,6 +159,8 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         ):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
+        shared = self.shared_coords
+        _require(0 <= shared <= 1, f"shared_coords is {shared}; expected 0 to 1.")
 
     @property
     def sampled(self) -> bool:

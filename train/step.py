@@ -35,6 +35,7 @@ from segan.train.losses import (
 )
 from segan.train.phase_clock import PhaseClock
 from segan.train.precision import allow_tf32, set_precision
+from segan.train.shared_coords import share_coords
 from segan.train.shares import divide, regular_batch
 from segan.train.streams import STEP, WEIGHTS, torch_random
 from segan.train.subspace import orthonormality_penalty
@@ -199,7 +200,7 @@ class TrainingState:
             Losses and scores of the whole batch, detached scalars by name.
         """
         config, stats = self.config, dict[str, torch.Tensor]()
-        latents = self._draw(config.batch_size, fake_labels, random)
+        latents = self._share(self._draw(config.batch_size, fake_labels, random), random)
         augmentations = self._draw_augmentations(random)
         real = real.contiguous(memory_format=self.memory_format)
         sizes = [len(part) for part in self._micros]
@@ -250,6 +251,14 @@ class TrainingState:
             noise=normal(generator.synthesis.num_noise) if self.config.noise else None,
             labels=None if labels is None else labels[:n],
         )
+
+    def _share(self, latents: Latents, random: torch.Generator) -> Latents:
+        """The latents, with the coordinates of some groups that D compares made equal."""
+        probability = self.config.subspace.shared_coords
+        if latents.coords is None or probability == 0:
+            return latents
+        group = self.config.network.mbstd_group
+        return latents._replace(coords=share_coords(latents.coords, group, probability, random))
 
     def _draw_augmentations(self, random: torch.Generator) -> Augmentations:
         if self._pipe is None:

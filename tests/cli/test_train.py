@@ -207,6 +207,7 @@ OTHER_VALUES = {
     "snapshot_kimg": "3.0",
     "metric_images": "5",
     "jacobian_weight": "1.0",
+    "shared_coords": "0.125",
     "augment": "ada",
     "augment_p": "0.5",
     "augment_target": "0.5",
@@ -239,6 +240,24 @@ def test_a_jacobian_weight_without_coordinates_is_refused(
 ) -> None:
     runs = ["--runs", str(tmp_path / "runs")]
     assert run(["train", *args, "--jacobian-weight", "2", *runs]) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ("--mode 0 --shared-coords 0.5", "with no subspaces training draws no coordinates"),
+        ("--subspace diagonal --shared-coords 1", "the diagonal kind training draws no coordi"),
+        ("--shared-coords 1.5", "shared_coords is 1.5; expected 0 to 1"),
+        ("--shared-coords -0.1", "shared_coords is -0.1; expected 0 to 1"),
+        ("--shared-coords nan", "shared_coords is nan; expected 0 to 1"),
+    ],
+)
+def test_coordinates_that_cannot_be_shared(
+    args: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

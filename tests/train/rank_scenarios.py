@@ -70,6 +70,7 @@ def config(mode: int = 2, kind: str = "eigen", c_dim: int = 0, **changes: Any) -
 
 ADA = AugmentConfig(mode="ada", probability=0.3, target=-0.9, speed_kimg=0.2)
 APART = SubspaceConfig(mode=2, dims=3, jacobian_weight=5.0, jacobian_interval=2)
+SHARED = SubspaceConfig(mode=2, dims=3, shared_coords=0.5)
 #: The settings whose gradients are compared.
 SETTINGS = {
     "plain": config(),
@@ -79,6 +80,7 @@ SETTINGS = {
     "labels, ada, micro-batches": config(
         c_dim=2, augment=ADA, compute=ComputeConfig(micro_batch=4)
     ),
+    "coordinates shared": config(subspace=SHARED),
     "coordinates apart": config(subspace=APART),
     "coordinates apart, micro-batches": config(
         subspace=APART, compute=ComputeConfig(micro_batch=4)
