@@ -41,7 +41,7 @@ LEAKAGE = 0.6
 #: Largest file that ships, and the largest that also carries an fp16 graph, in bytes.
 MAX_BYTES, MAX_BYTES_FP16 = 10_000_000, 3_000_000
 
-OUT = Path("runtime/models/faces32.segan")
+OUT = Path("runtime/models/faces64.segan")
 
 
 def named_sliders(scores: ControlScores, manifest: Manifest) -> list[Attribute]:

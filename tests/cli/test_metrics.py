@@ -90,7 +90,7 @@ def test_the_shipped_model_is_scored_with_the_network_that_ships(segan_here: Seg
     assert done.returncode == 0, done.stderr
     assert "not stored" in done.stderr
     scores = json.loads(done.stdout)["scores"]
-    assert [score["protocol"]["detector"]["name"] for score in scores] == ["faces32"] * 2
+    assert [score["protocol"]["detector"]["name"] for score in scores] == ["faces64"] * 2
 
 
 def test_the_faces_of_16_are_scored_with_the_network_that_ships(

@@ -15,6 +15,7 @@ from segan.runtime.errors import CheckpointError, ConfigError
 from segan.runtime.generator import Generator
 from segan.runtime.layout import Slider
 from segan.runtime.pixels import to_uint8
+from segan.runtime.shipped import shipped_bundle
 from segan.train.config import Mode
 from segan.train.control.attributes import AttributeNetwork
 from segan.train.control.control import read_sliders
@@ -24,8 +25,6 @@ from segan.train.images.model_images import SeedImages, generator_images, open_m
 from segan.train.images.torch_images import GeneratorImages
 from segan.train.presets import preset
 from segan.train.sample_sheets import seed_images
-
-SHIPPED = Path(__file__).parents[3] / "runtime" / "models" / "faces32.segan"
 
 # Of a checkpoint's generator.
 
@@ -73,7 +72,7 @@ def test_a_seeds_noise_stays_while_a_slider_moves() -> None:
 
 @pytest.fixture(scope="module")
 def bundle() -> Iterator[Generator]:
-    with load(SHIPPED, "cpu", threads=1) as generator:
+    with load(shipped_bundle(), "cpu", threads=1) as generator:
         yield generator
 
 
@@ -94,14 +93,14 @@ Open = Callable[[Path], SeedImages]
 
 
 def test_images_are_those_of_generate(bundle: Generator, open_images: Open) -> None:
-    images = open_images(SHIPPED)
+    images = open_images(shipped_bundle())
     for seeds in (range(3), range(2, 40), range(3)):
         found = to_uint8(images.render(seeds).numpy())
         assert np.abs(found.astype(int) - bundle.generate(seeds)).max() <= 1
 
 
 def test_a_slider_is_set_as_in_a_sweep(bundle: Generator, open_images: Open) -> None:
-    images = open_images(SHIPPED)
+    images = open_images(shipped_bundle())
     slider, low, high = images.sliders[7]
     for value in (low, 0.4, high):
         found = to_uint8(images.slider(slider)([5], value).numpy())
@@ -110,7 +109,7 @@ def test_a_slider_is_set_as_in_a_sweep(bundle: Generator, open_images: Open) -> 
 
 
 def test_codes_are_what_seeds_stand_for(bundle: Generator, open_images: Open) -> None:
-    images = open_images(SHIPPED)
+    images = open_images(shipped_bundle())
     codes = images.codes(range(4))
     manifest = bundle.manifest
     assert codes.z.shape == (4, manifest.z_dim)
@@ -122,9 +121,9 @@ def test_codes_are_what_seeds_stand_for(bundle: Generator, open_images: Open) ->
 
 
 def test_every_slider_of_the_table_is_there(bundle: Generator, open_images: Open) -> None:
-    images = open_images(SHIPPED)
+    images = open_images(shipped_bundle())
     assert len(images.sliders) == sum(entry.dims for entry in bundle.manifest.subspaces)
-    assert images.resolution == 32
+    assert images.resolution == bundle.manifest.resolution
     with pytest.raises(ConfigError, match="no slider L99N0D0"):
         images.slider(images.sliders[0].slider._replace(layer=99))
 
