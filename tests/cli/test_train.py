@@ -441,7 +441,6 @@ def test_labels_that_are_not_used_are_said(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="export needs onnx")
 def test_a_run_grows_to_a_higher_resolution(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -463,6 +462,8 @@ def test_a_run_grows_to_a_higher_resolution(
     assert "Give the preset" in refused
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="export needs onnx")
 def test_labels_from_the_faces_through_the_bundle_to_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
