@@ -30,7 +30,8 @@ MUST_AGREE = (
     "network.architecture",
 )
 _SUBSPACE = re.compile(r"subspaces\.(\d+)\.(.+)")
-_GENERATOR_PART = re.compile(r"synthesis\.(?:blocks|bases)\.(b\d+)")
+_BASIS = re.compile(r"synthesis\.bases\.(b\d+)_(\w+)\.")
+_GENERATOR_PART = re.compile(r"synthesis\.blocks\.(b\d+)")
 _DISCRIMINATOR_PART = re.compile(r"(?:blocks\.)?([a-z_]+\d*)")
 
 
@@ -118,18 +119,21 @@ def _take_generator(
 ) -> list[str]:
     """Copies what fits; returns the parts that nothing was found for."""
     anew = []
+    number = {generator.network.sites[row.site].name: i for i, row in enumerate(generator.table)}
     for name, value in generator.state_dict().items():
         source, part = name, _GENERATOR_PART.match(name)
-        subspace = _SUBSPACE.match(name)
+        subspace, basis = _SUBSPACE.match(name), _BASIS.match(name)
+        row = None
         if subspace:
-            row = rows.get(int(subspace[1]))
-            source = "" if row is None else f"subspaces.{row}.{subspace[2]}"
-        elif name.startswith("synthesis.bases.") and not rows:
-            source = ""  # mode 1, of another kind
+            row = int(subspace[1])
+            source = f"subspaces.{rows[row]}.{subspace[2]}" if row in rows else ""
+        elif basis:  # mode 1's half of a subspace
+            row = number[f"{basis[1]}.{basis[2]}"]
+            source = name if row in rows else ""
         if source in found and found[source].shape == value.shape:
             value.copy_(found[source])
-        elif subspace:
-            entry = generator.table[int(subspace[1])]
+        elif row is not None:
+            entry = generator.table[row]
             anew.append(f"subspace L{entry.layer}N{entry.index}")
         else:
             anew.append(f"generator {part[1] if part else name.partition('.')[0]}")

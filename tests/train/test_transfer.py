@@ -164,6 +164,7 @@ def test_rows_are_matched_by_their_site(
     [
         ({"mode": 0}, {"mode": 2}),
         ({"mode": 1}, {"mode": 2}),
+        ({"mode": 2}, {"mode": 1}),
         ({"mode": 2, "kind": "diagonal"}, {"mode": 2}),
         ({"mode": 1, "kind": "diagonal"}, {"mode": 1}),
         ({"mode": 2}, {"subspace": SubspaceConfig(dims=2)}),
@@ -180,7 +181,8 @@ def test_other_subspaces_begin_anew(
     state = fresh(small_config(**then))
     drawn = {name: value.clone() for name, value in state.generator.state_dict().items()}
     transfer = take_weights(state, checkpoint)
-    assert {"subspace L0N0", "subspace L1N0", "discriminator coords"} <= set(transfer.anew)
+    # In mode 1 the bases lie in the synthesis network, and its blocks are not new for that.
+    assert set(transfer.anew) == {"subspace L0N0", "subspace L1N0", "discriminator coords"}
     for name, value in state.generator.state_dict().items():
         if "subspaces." in name or "bases." in name:
             assert torch.equal(value, drawn[name]), name
