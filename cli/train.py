@@ -332,8 +332,10 @@ def _train(trainer: Trainer, as_json: bool) -> int:
 
 def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     """Says how the run ended, and what comes next."""
+    from segan.train.checkpoint import list_checkpoints
+
     run = trainer.run_folder
-    if trainer.stopped and not trainer.state.step and trainer.transfer is None:
+    if trainer.stopped and not trainer.state.step and not list_checkpoints(run):
         click.echo(
             f"stopped before the first step: there is no checkpoint. "
             f"Begin again: {trainer.world.place.resume_command(run)}",

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints
 from segan.train.config import TrainConfig, encode_config
 from segan.train.faces_dataset import render_faces
+from segan.train.loop import Progress, Trainer
 from segan.train.presets import preset
 from segan.train.run_folder import MAY_CHANGE
 from segan.train.tensors import read_tensors
@@ -438,6 +440,28 @@ def test_labels_that_are_not_used_are_said(
     assert run(words.split()) == 0
     said = "24 images of 8²; its labels (none, round, square) are not used, --cond trains on them"
     assert said in capsys.readouterr().err
+
+
+def test_a_run_that_is_stopped_before_its_first_step(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has a checkpoint, or none, and says which; also when it was resumed."""
+    monkeypatch.chdir(tmp_path)
+    steps = Trainer.steps
+
+    def stopped(trainer: Trainer) -> Iterator[Progress]:
+        trainer.request_stop()
+        yield from steps(trainer)
+
+    monkeypatch.setattr(Trainer, "steps", stopped)
+    base = ["train", "--faces", "16", "--resolution", "8", "--runs"]
+    assert run([*base, "drawn"]) == 130
+    assert "there is no checkpoint. Begin again: " in capsys.readouterr().err
+    assert run([*base, "taken", "--initial-checkpoint", str(only_run(whole))]) == 130
+    assert "stopped at kimg 0; everything is saved" in capsys.readouterr().err
+    (taken,) = Path("taken").iterdir()
+    assert run(["train", "--resume", str(taken)]) == 130
+    assert "stopped at kimg 0; everything is saved" in capsys.readouterr().err
 
 
 @pytest.mark.slow
