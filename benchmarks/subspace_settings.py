@@ -3,8 +3,8 @@
 A setting is a name and the fields of the configuration that it changes from the preset's:
 ``python benchmarks/subspace_settings.py faces16.zip --seeds 0,1 --kimg 60 base k3:subspace.dims=3
 normal:subspace.prior=normal``. Every setting is trained with the same data, budget and seeds, then
-measured as ``compare_modes.py`` measures; a run that is complete is not trained again. Run from the
-repository root.
+measured as ``compare_modes.py`` measures; a complete run of the same settings and data
+is not trained again. Run from the repository root.
 """
 
 from __future__ import annotations
@@ -43,10 +43,6 @@ def fields_of(text: str) -> tuple[str, dict[str, Any]]:
 def train(name: str, fields: dict[str, Any], seed: int, options: argparse.Namespace) -> Path:
     """Trains a setting, or finds it complete; returns its run's folder."""
     home = Path(options.runs) / f"{name}-seed{seed}"
-    for run in sorted(home.glob("0*")):
-        found = list_checkpoints(run)
-        if found and read_meta(found[-1]).cur_nimg >= options.kimg * 1000:
-            return run
     dataset = open_images(options.data, "memory")
     common = {
         "seed": seed,
@@ -58,6 +54,12 @@ def train(name: str, fields: dict[str, Any], seed: int, options: argparse.Namesp
         "compute.precision": options.precision,
     }
     config = replace_settings(preset("tiny", **shape_of(dataset, False)), common | fields)
+    for run in sorted(home.glob("0*")):
+        for checkpoint in list_checkpoints(run)[-1:]:
+            meta = read_meta(checkpoint)
+            same = meta.config == config and meta.data_fingerprint == dataset.fingerprint
+            if same and meta.cur_nimg >= config.total_kimg * 1000:
+                return run
     run = new_run_folder(home, config, dataset.name, origin(options.data, dataset))
     trainer = Trainer(run, config, dataset, device=torch.device("cpu"), tensorboard=False)
     for _ in trainer.steps():
