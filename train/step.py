@@ -254,11 +254,10 @@ class TrainingState:
 
     def _share(self, latents: Latents, random: torch.Generator) -> Latents:
         """The latents, with the coordinates of some groups that D compares made equal."""
-        probability = self.config.subspace.shared_coords
-        if latents.coords is None or probability == 0:
+        p, group = self.config.subspace.shared_coords, self.config.network.mbstd_group
+        if latents.coords is None or p == 0:
             return latents
-        group = self.config.network.mbstd_group
-        return latents._replace(coords=share_coords(latents.coords, group, probability, random))
+        return latents._replace(coords=share_coords(latents.coords, group, p, random))
 
     def _draw_augmentations(self, random: torch.Generator) -> Augmentations:
         if self._pipe is None:
