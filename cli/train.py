@@ -373,7 +373,7 @@ def _warn(entry: dict[str, Any] | None) -> None:
     if entry.get("share_z", 1.0) < 0.05:
         click.echo(
             f"{at}: z explains only {entry['share_z']:.0%} of the images' variance; "
-            "fewer --dims leave it more",
+            "fewer --dims or --shared-coords leave it more",
             err=True,
         )
 

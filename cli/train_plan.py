@@ -15,7 +15,7 @@ from segan.cli.train_data import (
     remembered_data,
     shape_of,
 )
-from segan.cli.train_settings import configure, reconfigure, refuse_change, replace_settings
+from segan.cli.train_settings import configure, reconfigure, refuse_change
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from segan.train.config import TrainConfig
     from segan.train.dataset import ImageDataset
     from segan.train.launch import Place
+    from segan.train.transfer import Source
 
 #: Resolution of the built-in faces for each preset, when none is given.
 _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
     dataset: ImageDataset
     run: Path | None = None
     checkpoint: Path | None = None
-    initial: Path | None = None
+    initial: Source | None = None
     ranks: int | None = None
     origin: dict[str, Any] | None = None
 
@@ -70,7 +71,7 @@ def new_plan(
         _refuse_faces_options(given)
         source: Faces | Path = data
         dataset = open_images(data, data_cache)
-        config, initial = _from(initial, configure(settings, shape_of(dataset, cond)))
+        config, taken = _from(initial, configure(settings, shape_of(dataset, cond)))
     else:
         if "data_cache" in given:
             raise ConfigError(
@@ -79,26 +80,24 @@ def new_plan(
             )
         resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
-        config, initial = _from(initial, configure(settings, source.shape()))
+        config, taken = _from(initial, configure(settings, source.shape()))
         dataset = source.draw(quiet)  # only once the settings are known good
     check_data_fits(config, dataset)
-    return Plan(config, dataset, initial=initial, origin=origin(source, dataset))
+    return Plan(config, dataset, initial=taken, origin=origin(source, dataset))
 
 
-def _from(initial: Path | None, config: TrainConfig) -> tuple[TrainConfig, Path | None]:
-    """The settings of a run that starts with a checkpoint's weights, and the checkpoint's folder.
+def _from(initial: Path | None, config: TrainConfig) -> tuple[TrainConfig, Source | None]:
+    """The settings of a run that starts with a checkpoint's weights, and the checkpoint.
 
     Raises: ConfigError, CheckpointError.
     """
     if initial is None:
         return config, None
-    from segan.train.checkpoint import read_meta, resolve_checkpoint
-    from segan.train.transfer import check_transfer
+    from segan.train.checkpoint import resolve_checkpoint
+    from segan.train.transfer import open_source, starting_from
 
-    checkpoint = resolve_checkpoint(initial)
-    meta = read_meta(checkpoint)
-    check_transfer(config, checkpoint, meta)
-    return replace_settings(config, {"initial_sha256": meta.sha256}), checkpoint
+    source = open_source(resolve_checkpoint(initial))
+    return starting_from(source, config), source
 
 
 def old_plan(

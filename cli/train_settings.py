@@ -88,6 +88,11 @@ def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
             f"--jacobian-weight is {weight:g}, but with {kind} training draws no two coordinates "
             "to keep apart. Leave it out, or use mode 1, 2 or 3 with --subspace eigen."
         )
+    if shared > 0 and min(config.batch_size, config.network.mbstd_group) == 1:
+        raise ConfigError(
+            f"--shared-coords is {shared:g}, but the discriminator compares groups of one image. "
+            "Leave it out, or give a larger --batch-size."
+        )
     if shared > 0 and not subspace.sampled:
         raise ConfigError(
             f"--shared-coords is {shared:g}, but with {_undrawn(subspace)} training draws no "
@@ -110,7 +115,9 @@ def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainCon
         record, field = values, place
         while "." in field:
             outer, _, field = field.partition(".")
-            record = record[outer]
+            record = record.get(outer)
+            if not isinstance(record, dict):
+                raise ConfigError(f"there is no setting {place}.")
         record[field] = value
     try:
         return msgspec.convert(values, type(config))

@@ -173,7 +173,7 @@ def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
     if found is None:
         raise CheckpointError(
             f"no checkpoint of {path} has a score ({SCORE}): it was trained with "
-            "--metric-images 0, or by an older segan. Leave --best out."
+            "--metric-images 0 or by an older segan, or has not trained yet. Leave --best out."
         )
     return found
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from segan.runtime.errors import OutputError, RankError, TrainingError
+from segan.runtime.errors import ConfigError, OutputError, RankError, TrainingError
 from segan.train.agreement import check_same_state
 from segan.train.checkpoint import list_checkpoints, save_checkpoint
 from segan.train.config import TrainConfig
@@ -23,7 +23,7 @@ from segan.train.resume import check_data_fits, restore
 from segan.train.state_tensors import training_tensors
 from segan.train.step import TrainingState
 from segan.train.streams import DataOrder
-from segan.train.transfer import Transfer, take_weights
+from segan.train.transfer import Source, Transfer, take_weights
 from segan.train.versions import versions
 
 
@@ -50,7 +50,8 @@ class Trainer:
         dataset: the images.
         device: where to train.
         checkpoint: where to go on; None starts anew.
-        initial: another run's checkpoint whose weights a new run starts with; None = the seed's.
+        initial: another run's checkpoint whose weights a new run starts with, for a configuration
+            from ``starting_from``; None = the seed's.
         tensorboard: whether to write TensorBoard files.
         pictures: whether to draw sample sheets and curves with every checkpoint.
         world: the processes that train together. All of them make a Trainer and run ``steps``; the
@@ -73,7 +74,7 @@ class Trainer:
         *,
         device: torch.device,
         checkpoint: Path | None = None,
-        initial: Path | None = None,
+        initial: Source | None = None,
         tensorboard: bool = True,
         pictures: bool = True,
         world: World = ALONE,
@@ -113,13 +114,19 @@ class Trainer:
         )
         self._stop = self.stopped = False
 
-    def _open(self, checkpoint: Path | None, initial: Path | None) -> TrainingState:
+    def _open(self, checkpoint: Path | None, initial: Source | None) -> TrainingState:
         check_data_fits(self.config, self.dataset)
         state = TrainingState(self.config, self.device, self.world)
         if checkpoint is not None:
             restore(state, checkpoint, self.dataset)
         elif initial is not None:
-            self.transfer = take_weights(state, initial)
+            names = tuple(self.dataset.class_names) if self.config.network.c_dim else ()
+            self.transfer = take_weights(state, initial, names)
+        elif self.config.initial_sha256:
+            raise ConfigError(
+                f"the run is to start with weights of sha256 {self.config.initial_sha256[:16]}, "
+                "which were not given. Give their checkpoint."
+            )
         return state
 
     def request_stop(self) -> None:

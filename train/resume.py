@@ -41,9 +41,9 @@ def resume_point(path: Path) -> ResumePoint:
         config = read_config(path)
         if config.initial_sha256:
             raise CheckpointError(
-                f"{path} was stopped before it had taken the weights that it was to start with "
-                f"(sha256 {config.initial_sha256[:16]}). Start a new run with the same "
-                "--initial-checkpoint."
+                f"{path} has no checkpoint, and the weights that it started with are not its "
+                f"seed's but another run's (sha256 {config.initial_sha256[:16]}). Start a new run "
+                "with the same --initial-checkpoint."
             )
         return ResumePoint(path, None, config)
     checkpoint = resolve_checkpoint(path)

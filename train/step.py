@@ -21,9 +21,8 @@ from torch import nn
 from segan.train.augment import AugmentParameters, AugmentPipe
 from segan.train.augment_control import AdaptiveProbability
 from segan.train.config import TrainConfig, compares_coordinates
-from segan.train.discriminator import Discriminator, Judgement
+from segan.train.discriminator import Judgement
 from segan.train.distributed import ALONE, World
-from segan.train.generator import Generator
 from segan.train.jacobian import jacobian_overlap, moved_one_by_one, pick_coordinates
 from segan.train.losses import (
     discriminator_logistic,
@@ -33,6 +32,7 @@ from segan.train.losses import (
     path_lengths,
     r1_penalty,
 )
+from segan.train.networks import build_networks
 from segan.train.phase_clock import PhaseClock
 from segan.train.precision import allow_tf32, set_precision
 from segan.train.shared_coords import share_coords
@@ -139,11 +139,7 @@ class TrainingState:
             torch.manual_seed(
                 torch_random(config.seed, WEIGHTS, 0, torch.device("cpu")).initial_seed()
             )
-            generator = Generator(config.network, config.subspace)
-            subspace = config.subspace
-            rows, dims = generator.coords_shape
-            informed = subspace.sampled and subspace.information_weight > 0
-            discriminator = Discriminator(config.network, rows * dims if informed else 0)
+            generator, discriminator = build_networks(config)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)

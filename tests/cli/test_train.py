@@ -251,6 +251,7 @@ def test_a_jacobian_weight_without_coordinates_is_refused(
     [
         ("--mode 0 --shared-coords 0.5", "with no subspaces training draws no coordinates"),
         ("--subspace diagonal --shared-coords 1", "the diagonal kind training draws no coordi"),
+        ("--batch-size 1 --shared-coords 1", "the discriminator compares groups of one image"),
         ("--shared-coords 1.5", "shared_coords is 1.5; expected 0 to 1"),
         ("--shared-coords -0.1", "shared_coords is -0.1; expected 0 to 1"),
         ("--shared-coords nan", "shared_coords is nan; expected 0 to 1"),
@@ -482,7 +483,10 @@ def test_a_run_grows_to_a_higher_resolution(
     assert "it starts with" not in capsys.readouterr().err
     assert run([*base, "--preset", "paper", "--resolution", "16"]) == 2
     refused = capsys.readouterr().err
-    assert "has layers of other shapes (network.mapping_layers: 4, now 8;" in refused
+    assert (
+        "has layers of other shapes (network.mapping_layers: 4, now 8; channels at 8²: 64, now 128;"
+        in refused
+    )
     assert "Give the preset" in refused
 
 
@@ -531,7 +535,10 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
         ("train --initial-checkpoint absent", "absent does not exist"),
         ("train --initial-checkpoint .", "holds no checkpoint"),
         ("train --initial-checkpoint file", "file is a single file; expected a run folder"),
-        ("train --resume unborn", "unborn was stopped before it had taken the weights"),
+        (
+            "train --resume unborn",
+            "unborn has no checkpoint, and the weights that it started with are not",
+        ),
         ("train --data unlabelled.zip --cond", "unlabelled has no labels"),
         (
             "train --faces 16 --resolution 8 --runs file",
