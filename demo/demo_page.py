@@ -53,7 +53,7 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
         "shipped": page.picture(
             out / "shipped.png",
             "Sweep the model that ships with segan",
-            "The model that every command falls back to, trained for 260 kimg: hair length.",
+            "The model that every command falls back to, trained beforehand: hair length.",
         ),
         "samples": page.picture(out / "samples" / "sheet.png", "Generate", "Seeds 0 to 63."),
         "walk": page.picture(

@@ -17,13 +17,15 @@ from segan.runtime.shipped import shipped_bundle
 IMAGES = Path(__file__).parent / "images"
 #: Seeds whose faces are swept, and positions on a slider's range.
 SEEDS, STEPS = (1, 17), 9
+#: Pixels that a sample is enlarged to, about.
+TILE = 128
 
 
 def main() -> None:
     """Writes both pictures."""
     with load(shipped_bundle()) as generator:
         samples = generator.generate(seeds=range(64))
-        write_sheet(IMAGES / "shipped-samples.webp", grid(samples, 8, scale=3))
+        write_sheet(IMAGES / "shipped-samples.webp", grid(samples, 8, scale=max(1, TILE // samples.shape[1])))
         names = [entry.name for entry in read_attributes(generator.bundle) if not entry.hidden]
         rows, labels = [], []
         for name in names:

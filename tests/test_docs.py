@@ -33,6 +33,10 @@ RUN_AFTER_README = ("training.md", "generation.md", "atlas.md")
 #: What is run instead of a line, since training for minutes is no test: the same, shortened.
 SHORTER = {
     "segan train --mode 2": "segan train --mode 2 --faces 32 --kimg 0.02",
+    "segan train --initial-checkpoint runs/00000-faces-mode2-tiny --shared-coords 0.25 --kimg 50": (
+        "segan train --initial-checkpoint runs/00000-faces-mode2-tiny --shared-coords 0.25 "
+        "--faces 32 --kimg 0.02"
+    ),
     "segan train --initial-checkpoint runs/00000-faces-mode2-tiny --resolution 64 --kimg 100": (
         "segan train --initial-checkpoint runs/00000-faces-mode2-tiny --resolution 64 "
         "--faces 32 --kimg 0.02"
