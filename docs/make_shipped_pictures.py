@@ -15,8 +15,8 @@ from segan.runtime.sheets import grid, labelled_sheet, value_label, write_sheet
 from segan.runtime.shipped import shipped_bundle
 
 IMAGES = Path(__file__).parent / "images"
-#: Seeds whose faces are swept, and positions on a slider's range.
-SEEDS, STEPS = (1, 17), 9
+#: Seeds whose faces are swept, a slider each, and positions on a slider's range.
+SEEDS, STEPS = (5, 44), 9
 #: Pixels that a sample is enlarged to, about.
 TILE = 128
 
@@ -25,14 +25,16 @@ def main() -> None:
     """Writes both pictures."""
     with load(shipped_bundle()) as generator:
         samples = generator.generate(seeds=range(64))
-        write_sheet(IMAGES / "shipped-samples.webp", grid(samples, 8, scale=max(1, TILE // samples.shape[1])))
+        write_sheet(
+            IMAGES / "shipped-samples.webp",
+            grid(samples, 8, scale=max(1, TILE // samples.shape[1])),
+        )
         names = [entry.name for entry in read_attributes(generator.bundle) if not entry.hidden]
         rows, labels = [], []
-        for name in names:
-            for number, seed in enumerate(SEEDS):
-                strip = generator.sweep(seed=seed, attr=name, steps=STEPS)
-                rows.append(strip)
-                labels.append("" if number else name)
+        for number, name in enumerate(names):
+            seed = SEEDS[number % len(SEEDS)]
+            rows.append(generator.sweep(seed=seed, attr=name, steps=STEPS))
+            labels.append(name)
         end = max(subspace.high for subspace in generator.manifest.subspaces)
         values = [value_label(float(value)) for value in np.linspace(-end, end, STEPS)]
         seeds = " and ".join(str(seed) for seed in SEEDS)
@@ -40,7 +42,7 @@ def main() -> None:
             np.stack(rows),
             rows=labels,
             cols=values,
-            title=f"{generator.manifest.name}: {len(names)} named sliders, seeds {seeds}",
+            title=f"{generator.manifest.name}: {len(names)} named sliders, seeds {seeds} in turn",
         )
         write_sheet(IMAGES / "shipped-sweeps.webp", sheet)
 
