@@ -177,6 +177,30 @@ def _main_sliders(generator: Generator) -> list[Slider]:
     return found
 
 
+def keep(
+    results: dict[str, list[dict[str, Any]]],
+    name: str,
+    found: dict[str, dict[str, Any]],
+    about: dict[str, Any],
+    path: Path | None,
+) -> None:
+    """Adds a run's rows to the results, says so, and writes all of them to ``path``.
+
+    Args:
+        results: rows by name; added to.
+        name: of what was trained.
+        found: from ``measure``.
+        about: the run, for each row.
+        path: JSON file, or None.
+    """
+    for method, row in found.items():
+        title = name if method == "sliders" else f"{name} + {method}"
+        results.setdefault(title, []).append(row | about)
+    print(f"{about['run']}: measured", file=sys.stderr, flush=True)
+    if path:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
     """The table: the mean over seeds with their range, or one seed's value with its interval."""
     rows = [row for each in results.values() for row in each]
@@ -234,12 +258,8 @@ def main() -> None:
             for mode, kind in variants:
                 run = train(options.runs, mode, kind, seed, options)
                 found = measure(run, network, options)
-                for method, row in found.items():
-                    name = f"mode {mode} + {method}" if mode == 0 else f"mode {mode}, {kind}"
-                    results.setdefault(name, []).append(row | {"seed": seed, "run": str(run)})
-                print(f"{run}: measured", file=sys.stderr, flush=True)
-                if options.json:
-                    options.json.write_text(json.dumps(results, indent=1) + "\n")
+                name = f"mode {mode}" if mode == 0 else f"mode {mode}, {kind}"
+                keep(results, name, found, {"seed": seed, "run": str(run)}, options.json)
     except SeganError as error:
         sys.exit(f"error: {error}")
     print(markdown(results))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compare_modes import markdown, measure
+from compare_modes import keep, markdown, measure
 
 from segan.cli.train_data import open_images, origin, shape_of
 from segan.cli.train_settings import replace_settings
@@ -90,12 +90,8 @@ def main() -> None:
         for name, fields in map(fields_of, options.settings):
             for seed in (int(text) for text in options.seeds.split(",")):
                 run = train(name, fields, seed, options)
-                for method, row in measure(run, None, options).items():
-                    title = name if method == "sliders" else f"{name} + {method}"
-                    results.setdefault(title, []).append(row | {"seed": seed, "run": str(run)})
-                print(f"{run}: measured", file=sys.stderr, flush=True)
-                if options.json:
-                    options.json.write_text(json.dumps(results, indent=1) + "\n")
+                found = measure(run, None, options)
+                keep(results, name, found, {"seed": seed, "run": str(run)}, options.json)
     except SeganError as error:
         sys.exit(f"error: {error}")
     print(markdown(results))

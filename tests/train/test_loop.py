@@ -30,48 +30,9 @@ from segan.train.sample_sheets import seed_images
 from segan.train.scoring import CheckpointScore
 from segan.train.step import TrainingState
 from segan.train.streams import DataOrder
-from segan.train.tensors import read_tensors
+from tests.train.whole_runs import CPU, assert_same_weights, go_on, train
 
-CPU = torch.device("cpu")
 Config = Callable[..., TrainConfig]
-
-
-def train(
-    runs: Path,
-    config: TrainConfig,
-    data: ImageDataset,
-    *,
-    stop_after: int | None = None,
-    pictures: bool = False,
-) -> Path:
-    run = new_run_folder(runs, config, data.name)
-    trainer = Trainer(run, config, data, device=CPU, tensorboard=False, pictures=pictures)
-    for number, _ in enumerate(trainer.steps(), 1):
-        if number == stop_after:
-            trainer.request_stop()
-    return run
-
-
-def go_on(run: Path, data: ImageDataset, checkpoint: Path | None = None) -> None:
-    point = resume_point(checkpoint or run)
-    trainer = Trainer(
-        point.run,
-        point.config,
-        data,
-        device=CPU,
-        checkpoint=point.checkpoint,
-        tensorboard=False,
-        pictures=False,
-    )
-    for _ in trainer.steps():
-        pass
-
-
-def assert_same_weights(one: Path, two: Path) -> None:
-    for name in ("generator.safetensors", "training.safetensors"):
-        a, b = (read_tensors(list_checkpoints(run)[-1] / name) for run in (one, two))
-        assert a.keys() == b.keys()
-        assert [key for key in a if not torch.equal(a[key], b[key])] == []
 
 
 def test_a_run_writes_everything_that_is_promised(

@@ -16,28 +16,14 @@ from segan.runtime.files import sha256_file
 from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
 from segan.train.config import SubspaceConfig, TrainConfig
 from segan.train.dataset import ImageDataset, build_dataset
-from segan.train.loop import Trainer
 from segan.train.resample import fir_kernel, upsample2d
 from segan.train.resume import resume_point
-from segan.train.run_folder import new_run_folder
 from segan.train.step import TrainingState
 from segan.train.tensors import read_tensors, write_tensors
 from segan.train.transfer import Source, Transfer, open_source, starting_from, take_weights
+from tests.train.whole_runs import CPU, assert_same_weights, go_on, train
 
-CPU = torch.device("cpu")
 Config = Callable[..., TrainConfig]
-
-
-def train(
-    runs: Path, config: TrainConfig, data: ImageDataset, *, initial: Source | None = None
-) -> Path:
-    run = new_run_folder(runs, config, data.name)
-    trainer = Trainer(
-        run, config, data, device=CPU, initial=initial, tensorboard=False, pictures=False
-    )
-    for _ in trainer.steps():
-        pass
-    return run
 
 
 def at(config: TrainConfig, **network: int | str) -> TrainConfig:
@@ -330,18 +316,5 @@ def test_from_its_first_checkpoint_on_the_run_stands_alone(
     assert point.checkpoint is not None
     assert point.checkpoint.name == "nimg00000000"
     assert point.config.initial_sha256 == config.initial_sha256
-    trainer = Trainer(
-        begun,
-        point.config,
-        larger_data,
-        device=CPU,
-        checkpoint=point.checkpoint,
-        tensorboard=False,
-        pictures=False,
-    )
-    for _ in trainer.steps():
-        pass
-    for name in ("generator.safetensors", "training.safetensors"):
-        one, two = (read_tensors(list_checkpoints(run)[-1] / name) for run in (whole, begun))
-        assert one.keys() == two.keys()
-        assert [key for key in one if not torch.equal(one[key], two[key])] == []
+    go_on(begun, larger_data)
+    assert_same_weights(whole, begun)
