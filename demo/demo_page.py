@@ -74,9 +74,7 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
         ),
         "data": page.picture(out / "data.png", "Show faces", "64 of the faces it learned from."),
         "learning": _learning(page, run),
-        "curves": page.picture(
-            run / "curves.png", "Train mode 2", "Losses, information term and variance shares."
-        ),
+        "curves": _curves(page, run),
         "verification": _verification(manifest),
         "facts": _facts(manifest, entries),
         "commands": _commands(steps),
@@ -114,6 +112,17 @@ def _size(path: Path) -> str:
         return ""
     width, height = struct.unpack(">II", head[16:24])
     return f' width="{width}" height="{height}"'
+
+
+def _curves(page: _Page, run: Path) -> str:
+    """The training curves; a run that stopped before its first line in the log has none."""
+    path, step = run / "curves.png", "Train mode 2"
+    if path.exists():
+        return page.picture(path, step, "Losses, information term and variance shares.")
+    return (
+        "<p>Training stopped before its first line in the log, so there are no curves yet. "
+        f"Give it longer: make demo DEMO_MINUTES=20</p>{page.command(step)}"
+    )
 
 
 def _learning(page: _Page, run: Path) -> str:
@@ -163,7 +172,7 @@ def _facts(manifest: dict[str, Any], entries: list[dict[str, Any]]) -> str:
         f"{manifest['resolution']}² pixels",
         f"mode {manifest['mode']}, {manifest['subspace']}",
         f"{sliders} sliders{state}",
-        f"{last['kimg']:g} thousand images of training",
+        f"{last['kimg']:g} thousand images of training" if last else "hardly any training",
     ]
     return " · ".join(html.escape(fact) for fact in facts)
 

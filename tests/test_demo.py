@@ -18,6 +18,11 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo"
 
+#: Of the steps that the page shows pictures of.
+TITLES = ["Draw faces", "Show faces", "Train mode 2", "Generate", "Mix styles"]
+TITLES += ["Sweep the model that ships with segan"]
+TITLES += [*(f"Sweep layer {layer}" for layer in range(3)), "Walk between faces"]
+
 
 class Page(HTMLParser):
     """Collects what a page shows, and whether its tags close."""
@@ -79,22 +84,19 @@ def make_folder(out: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def demo_page(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.syspath_prepend(str(DEMO))
+    # dataclasses look their module up by name.
+    monkeypatch.setitem(sys.modules, "demo_page", type(sys)("demo_page"))
     return runpy.run_path(str(DEMO / "demo_page.py"), run_name="demo_page")
 
 
 def test_the_page_shows_every_picture_with_its_command(
-    tmp_path: Path, demo_page: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, demo_page: dict[str, Any]
 ) -> None:
     out = tmp_path / "out & about"
     run, bundle = make_folder(out)
-    titles = ["Draw faces", "Show faces", "Train mode 2", "Generate", "Mix styles"]
-    titles += ["Sweep the model that ships with segan"]
-    titles += [*(f"Sweep layer {layer}" for layer in range(3)), "Walk between faces"]
-    # dataclasses look their module up by name.
-    monkeypatch.setitem(sys.modules, "demo_page", type(sys)("demo_page"))
     steps = [
         demo_page["Step"](title=title, command=f"segan <{title}> & 'more'", seconds=1.25)
-        for title in titles
+        for title in TITLES
     ]
     path = demo_page["write_page"](out, run, bundle, steps)
     assert path == out / "index.html"
@@ -115,6 +117,22 @@ def test_the_page_shows_every_picture_with_its_command(
     assert "1.0e-06" in text
     assert "120.0 dB" in text
     assert text.count('width="30" height="20"') == 11  # all but the gif
+
+
+def test_a_run_that_stopped_before_its_first_log_line_still_gets_a_page(
+    tmp_path: Path, demo_page: dict[str, Any]
+) -> None:
+    run, bundle = make_folder(tmp_path)
+    (run / "curves.png").unlink()
+    (run / "log.jsonl").write_text("")
+    steps = [
+        demo_page["Step"](title=title, command=f"segan <{title}>", seconds=1.0) for title in TITLES
+    ]
+    text = demo_page["write_page"](tmp_path, run, bundle, steps).read_text(encoding="utf-8")
+    assert "no curves yet" in text
+    assert "DEMO_MINUTES" in text
+    assert "hardly any training" in text
+    assert "segan <Train mode 2>" in Page(tmp_path / "index.html").code
 
 
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
