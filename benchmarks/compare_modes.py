@@ -115,6 +115,15 @@ def latent_scores(generator: Generator, options: argparse.Namespace) -> dict[str
     return values | {"intervals": intervals}
 
 
+def with_directions(bundle: Path, method: Method, threads: int) -> Path:
+    """Writes the bundle with ``DIRECTIONS`` directions a layer beside it; returns where."""
+    directed = bundle.with_name(f"{method}.segan")
+    config = DirectionsConfig(method=method, dims=DIRECTIONS)
+    with load(bundle, "cpu", threads=threads) as opened:
+        write_directions(opened, directed, config)
+    return directed
+
+
 def measure(
     run: Path, network: AttributeNetwork | None, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
@@ -156,10 +165,7 @@ def measure(
         plain = Path(work) / "plain.segan"
         export_bundle(generator, plain)
         for method in METHODS:
-            directed = Path(work) / f"{method}.segan"
-            config = DirectionsConfig(method=method, dims=DIRECTIONS)
-            with load(plain, "cpu", threads=options.threads) as opened:
-                write_directions(opened, directed, config)
+            directed = with_directions(plain, method, options.threads)
             found[method] = scored(open_model(directed, threads=options.threads))
     return found
 

@@ -35,6 +35,8 @@ from segan.train.control.control import (
     generator_effects,
 )
 from segan.train.control.shipped_attributes import attributes_for
+from segan.train.generator import Generator
+from segan.train.subspace import EigenOffset
 
 #: Largest share of a named slider's effect that is on other attributes.
 LEAKAGE = 0.6
@@ -80,6 +82,39 @@ def named(name: str, score: SliderScore, manifest: Manifest) -> Attribute:
     )
 
 
+def exchange_dims(generator: Generator, first: Slider, second: Slider) -> None:
+    """Makes two coordinates of one subspace change places.
+
+    A subspace's coordinates have no order of their own and are drawn alike, so the generator makes
+    the same images as before, of other seeds.
+
+    Args:
+        generator: mode 2, eigen; changed in place.
+        first: a slider.
+        second: another one of the same subspace.
+
+    Raises:
+        ConfigError: they are not of one subspace of such a generator.
+    """
+    rows = [
+        number
+        for number, row in enumerate(generator.table)
+        if (row.layer, row.index) == first[:2] == second[:2]
+        and max(first.dim, second.dim) < row.dims
+    ]
+    module = generator.subspaces[rows[0]] if rows else None
+    if not isinstance(module, EigenOffset):
+        raise ConfigError(
+            f"{first} and {second} cannot change places; expected two sliders of one subspace of "
+            "a generator of mode 2, eigen."
+        )
+    order = torch.arange(len(module.importance))
+    order[[first.dim, second.dim]] = order[[second.dim, first.dim]]
+    with torch.no_grad():
+        module.importance.copy_(module.importance[order])
+        module.basis.copy_(module.basis[:, order])
+
+
 def training_command(loaded: LoadedGenerator) -> str:
     """The command that trains such a model; provenance.training has every setting."""
     config = loaded.config
@@ -91,7 +126,14 @@ def training_command(loaded: LoadedGenerator) -> str:
 
 
 def ship(
-    path: Path, attributes: Path | None, out: Path, *, seeds: int, command: str | None, name: str
+    path: Path,
+    attributes: Path | None,
+    out: Path,
+    *,
+    seeds: int,
+    command: str | None,
+    name: str,
+    exchange: tuple[Slider, Slider] | None = None,
 ) -> list[Attribute]:
     """Writes the shipped bundle and reads it back; returns its named sliders.
 
@@ -100,6 +142,8 @@ def ship(
             would be too large.
     """
     loaded = load_generator(resolve_checkpoint(path))
+    if exchange is not None:
+        exchange_dims(loaded.generator, *exchange)
     resolution = loaded.generator.network.resolution
     read = load_attributes(attributes) if attributes else attributes_for(resolution)
     effects = generator_effects(loaded.generator, read.network, range(seeds))
@@ -117,6 +161,8 @@ def ship(
             f"{seeds} seeds",
         }
     }
+    if exchange is not None:
+        provenance["shipped_model"]["exchanged"] = [str(slider) for slider in exchange]
     with tempfile.TemporaryDirectory() as work:
         small = _export(loaded, Path(work) / "small.segan", name, provenance, fp16=True)
         if small.stat().st_size > MAX_BYTES_FP16:
@@ -152,6 +198,12 @@ def main() -> None:
     parser.add_argument("--attributes", type=Path, help="an attribute network, not the shipped one")
     parser.add_argument("-o", "--out", type=Path, default=OUT, help=f"the file (default: {OUT})")
     parser.add_argument("--seeds", type=int, default=64, help="seeds that a slider is moved for")
+    parser.add_argument(
+        "--exchange",
+        nargs=2,
+        type=Slider.parse,
+        help="sliders of one subspace that change places, such as L3N0D4 L3N0D5",
+    )
     parser.add_argument("--command", help="how it was trained, where the settings do not say it")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -164,6 +216,7 @@ def main() -> None:
             seeds=options.seeds,
             command=options.command,
             name=options.out.stem,
+            exchange=options.exchange and tuple(options.exchange),
         )
     except SeganError as error:
         sys.exit(f"error: {error}")

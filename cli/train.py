@@ -253,6 +253,7 @@ def command(
             initial=plan.initial,
             world=world,
         )
+        plan = plan._replace(initial=None)  # the other run's tensors are needed no more
         if world.is_first:
             _introduce(trainer, config.preset, plan.ranks)
         return _train(trainer, as_json)

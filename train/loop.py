@@ -171,7 +171,11 @@ class Trainer:
                 self.stopped = True
                 if state.cur_nimg > saved:
                     self._guard.check()
-                    yield Progress(0, None, self.save())
+                    entry = None
+                    if sums:  # the tick that the stop cuts short
+                        self._seconds["tick"] = time.monotonic() - tick_start
+                        entry = self._tick(sums, state.cur_nimg - tick_first, measure=True)
+                    yield Progress(0, entry, self.save())
                 return
             before = state.cur_nimg
             stats = self._step()

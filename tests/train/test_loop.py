@@ -96,6 +96,20 @@ def test_resuming_continues_exactly(
     assert_same_weights(whole, stopped)
 
 
+def test_the_tick_that_a_stop_cuts_short_is_logged(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    run = train(tmp_path, small_config(), small_data, stop_after=7, pictures=True)
+    *_, whole, short = read_log(run)
+    assert [whole["nimg"], short["nimg"]] == [20, 28]
+    assert short["coords"] == 6  # with the alarms, so that a page about the run can show them
+    assert short["loss/generator"] != whole["loss/generator"]
+    assert (run / "curves.png").is_file()
+    # What was logged at a tick's end already is not logged twice.
+    run = train(tmp_path, small_config(), small_data, stop_after=10)
+    assert [entry["nimg"] for entry in read_log(run)] == [20, 40]
+
+
 def test_resuming_from_an_older_checkpoint_rewrites_the_log(
     tmp_path: Path, small_config: Config, small_data: ImageDataset
 ) -> None:
