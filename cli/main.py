@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 from typing import Any
 
 import click
 
+from segan.cli.standard_streams import silence
 from segan.runtime.errors import ConfigError, SeganError
 
 #: Command name → (module, one-line help). The module holds a click command named ``command``.
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
             return ctx.exit(0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Protocol, TextIO
 
+from segan.cli.standard_streams import going_on_unread
+
 #: Seconds between two plain lines.
 LINE_INTERVAL_S = 5.0
 
@@ -37,17 +39,17 @@ def progress(
         stream: where to show it; None is stderr, so that stdout stays for results.
         quiet: show nothing, in a process whose work another one shows.
     """
-    if quiet:
-        yield _Bar(lambda _n=1: None)
-        return
     stream = sys.stderr if stream is None else stream
+    if quiet:
+        yield _Bar(lambda _n=1: None, stream)
+        return
     if stream.isatty():
         from tqdm import tqdm
 
         with tqdm(
             total=total, unit=f" {unit}", desc=description, file=stream, dynamic_ncols=True
         ) as bar:
-            yield _Bar(bar.update)
+            yield _Bar(bar.update, stream)
         return
     lines = _Lines(total, unit, description, stream)
     yield lines
@@ -57,12 +59,13 @@ def progress(
 class _Bar:
     """Gives tqdm's update the signature of Progress."""
 
-    def __init__(self, update: object) -> None:
-        self._update = update
+    def __init__(self, update: object, stream: TextIO) -> None:
+        self._update, self._stream = update, stream
 
     def update(self, n: float = 1) -> None:
         assert callable(self._update)
-        self._update(n)
+        with going_on_unread(self._stream):
+            self._update(n)
 
 
 class _Lines:
@@ -94,7 +97,8 @@ class _Lines:
             line += f", {_duration(seconds)}"
         elif self._total is not None and self._done:
             line += f", {_duration(max(self._total - self._done, 0) / rate)} left"
-        print(line, file=self._stream, flush=True)
+        with going_on_unread(self._stream):
+            print(line, file=self._stream, flush=True)
 
 
 def _number(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sys
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.progress import progress
-from segan.cli.train_plan import find_device, lock, new_plan, old_plan, take_over
+from segan.cli.standard_streams import going_on_unread, say
+from segan.cli.train_plan import Plan, find_device, lock, new_plan, old_plan, take_over
 
 if TYPE_CHECKING:
     from segan.train.dataset import ImageDataset
@@ -207,7 +209,7 @@ def command(
     from segan.train.distributed import joined
     from segan.train.launch import find_place
     from segan.train.loop import Trainer
-    from segan.train.run_folder import new_run_folder
+    from segan.train.run_folder import new_run_folder, write_config
     from segan.train.shares import divide
 
     given = _given()
@@ -244,6 +246,9 @@ def command(
         run = plan.run
         if run is None:
             run = Path(world.gather(world.first(make))[0])
+        else:
+            resumed = run
+            world.first(lambda: write_config(resumed, config))  # a kill keeps what was changed
         trainer = Trainer(
             run,
             config,
@@ -255,35 +260,40 @@ def command(
         )
         plan = plan._replace(initial=None)  # the other run's tensors are needed no more
         if world.is_first:
-            _introduce(trainer, config.preset, plan.ranks)
+            _introduce(trainer, plan)
         return _train(trainer, as_json)
 
 
-def _introduce(trainer: Trainer, preset: str, ranks: int | None) -> None:
-    """Says what is trained, and on what."""
+def _introduce(trainer: Trainer, plan: Plan) -> None:
+    """Says what is trained, on what, and where it begins."""
     config, dataset, size = trainer.config, trainer.dataset, trainer.world.size
     processes = "" if size == 1 else f"{size} x "
-    click.echo(
+    say(
         f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²"
         f"{_classes(dataset, config.network.c_dim)}; mode "
-        f"{config.subspace.mode} ({config.subspace.kind}), preset {preset}, "
+        f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
         f"{config.total_kimg:g} kimg, on {processes}{trainer.device.type}. "
-        f"Run: {trainer.run_folder}",
-        err=True,
+        f"Run: {trainer.run_folder}"
     )
     if trainer.transfer is not None:
         meta, anew = trainer.transfer
         new = f"; new are {', '.join(anew)}" if anew else ""
-        click.echo(
+        say(
             f"it starts with the weights of {meta.name} at {meta.config.network.resolution}², "
-            f"{meta.cur_nimg / 1000:g} kimg{new}",
-            err=True,
+            f"{meta.cur_nimg / 1000:g} kimg{new}"
         )
-    if ranks is not None and ranks != size:
-        click.echo(
-            f"it was trained by {ranks} and goes on with {size} processes: the same gradients, "
-            "but for rounding",
-            err=True,
+    if plan.run is not None:
+        at = f"goes on from kimg {trainer.state.cur_nimg / 1000:g}"
+        if plan.checkpoint is None:
+            at = "begins again: it was ended before its first checkpoint"
+        say(f"it {at}")
+    if trainer.aside:
+        names = ", ".join(path.name for path in trainer.aside)
+        say(f"newer checkpoints ({names}) are set aside, in {trainer.aside[0].parent}")
+    if plan.ranks is not None and plan.ranks != size:
+        say(
+            f"it was trained by {plan.ranks} and goes on with {size} processes: the same "
+            "gradients, but for rounding"
         )
 
 
@@ -308,21 +318,22 @@ def _train(trainer: Trainer, as_json: bool) -> int:
             raise KeyboardInterrupt
         interrupted = True
         if tells:
-            click.echo("\nstopping after this step; once more to stop at once", err=True)
+            say("\nstopping after this step; once more to stop at once")
         trainer.request_stop()
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in _stopping_signals()}
     left = trainer.total_nimg - trainer.state.cur_nimg
     last: dict[str, Any] = {}
     try:
         with progress(left / 1000, "kimg", "training", quiet=not tells) as bar:
             for report in trainer.steps():
                 bar.update(report.images / 1000)
+                _warn(report.entry)
                 if report.entry is not None:
                     last |= report.entry
                     if as_json:
-                        click.echo(json.dumps(report.entry))
-                _warn(report.entry)
+                        with going_on_unread(sys.stdout):
+                            click.echo(json.dumps(report.entry))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -331,33 +342,37 @@ def _train(trainer: Trainer, as_json: bool) -> int:
     return 130 if trainer.stopped else 0
 
 
+def _stopping_signals() -> list[signal.Signals]:
+    """Ctrl-C, a request to end, and a terminal that is closed, unless nohup said to ignore that."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        found.append(hangup)
+    return found
+
+
 def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     """Says how the run ended, and what comes next."""
     from segan.train.checkpoint import list_checkpoints
 
     run = trainer.run_folder
     if trainer.stopped and not trainer.state.step and not list_checkpoints(run):
-        click.echo(
+        say(
             f"stopped before the first step: there is no checkpoint. "
-            f"Begin again: {trainer.world.place.resume_command(run)}",
-            err=True,
+            f"Begin again: {trainer.world.place.resume_command(run)}"
         )
         return
     if trainer.stopped:
-        click.echo(
+        say(
             f"stopped at kimg {trainer.state.cur_nimg / 1000:g}; everything is saved. "
-            f"Go on: {trainer.world.place.resume_command(run)}",
-            err=True,
+            f"Go on: {trainer.world.place.resume_command(run)}"
         )
         return
     if left <= 0:
-        click.echo(f"{run} is complete already; give a larger --kimg to go on.", err=True)
+        say(f"{run} is complete already; give a larger --kimg to go on.")
     if "dead_coords" in last:
-        click.echo(
-            f"{last['coords'] - last['dead_coords']} of {last['coords']} coordinates are alive",
-            err=True,
-        )
-    click.echo(f"Samples and curves: {run}. Next: segan export {run}", err=True)
+        say(f"{last['coords'] - last['dead_coords']} of {last['coords']} coordinates are alive")
+    say(f"Samples and curves: {run}. Next: segan export {run}")
 
 
 def _warn(entry: dict[str, Any] | None) -> None:
@@ -366,16 +381,14 @@ def _warn(entry: dict[str, Any] | None) -> None:
         return
     at = f"kimg {entry['kimg']:g}"
     if entry.get("dead_coords"):
-        click.echo(
+        say(
             f"{at}: {entry['dead_coords']} of {entry['coords']} coordinates hardly move the "
-            "image; early in training that is normal",
-            err=True,
+            "image; early in training that is normal"
         )
     if entry.get("share_z", 1.0) < 0.05:
-        click.echo(
+        say(
             f"{at}: z explains only {entry['share_z']:.0%} of the images' variance; "
-            "fewer --dims or --shared-coords leave it more",
-            err=True,
+            "fewer --dims or --shared-coords leave it more"
         )
 
 

@@ -30,14 +30,19 @@ class Faces(NamedTuple):
     resolution: int
     labels: str | None = None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes, before they are drawn; empty without labels."""
+        if self.labels is None:
+            return ()
+        from segan.train.faces import label_names
+
+        return label_names(self.labels)
+
     def shape(self) -> Shape:
         """The shape of the set, before it is drawn."""
-        classes: tuple[str, ...] = ()
-        if self.labels is not None:
-            from segan.train.faces import label_names
-
-            classes = label_names(self.labels)
-        return {"resolution": self.resolution, "img_channels": 3, "c_dim": len(classes)}
+        classes = len(self.class_names)
+        return {"resolution": self.resolution, "img_channels": 3, "c_dim": classes}
 
     def draw(self, quiet: bool = False) -> ImageDataset:
         """Draws them into memory, with a progress bar. Raises: ConfigError, DataError."""

@@ -71,7 +71,8 @@ def new_plan(
         _refuse_faces_options(given)
         source: Faces | Path = data
         dataset = open_images(data, data_cache)
-        config, taken = _from(initial, configure(settings, shape_of(dataset, cond)))
+        config = configure(settings, shape_of(dataset, cond))
+        config, taken = _from(initial, config, dataset.class_names)
     else:
         if "data_cache" in given:
             raise ConfigError(
@@ -80,13 +81,16 @@ def new_plan(
             )
         resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
-        config, taken = _from(initial, configure(settings, source.shape()))
+        config = configure(settings, source.shape())
+        config, taken = _from(initial, config, source.class_names)
         dataset = source.draw(quiet)  # only once the settings are known good
     check_data_fits(config, dataset)
     return Plan(config, dataset, initial=taken, origin=origin(source, dataset))
 
 
-def _from(initial: Path | None, config: TrainConfig) -> tuple[TrainConfig, Source | None]:
+def _from(
+    initial: Path | None, config: TrainConfig, class_names: tuple[str, ...]
+) -> tuple[TrainConfig, Source | None]:
     """The settings of a run that starts with a checkpoint's weights, and the checkpoint.
 
     Raises: ConfigError, CheckpointError.
@@ -97,7 +101,7 @@ def _from(initial: Path | None, config: TrainConfig) -> tuple[TrainConfig, Sourc
     from segan.train.transfer import open_source, starting_from
 
     source = open_source(resolve_checkpoint(initial))
-    return starting_from(source, config), source
+    return starting_from(source, config, class_names), source
 
 
 def old_plan(

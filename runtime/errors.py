@@ -5,7 +5,8 @@
     ├── DataError         an image, a data set or its labels cannot be used
     ├── CheckpointError   a training run or checkpoint cannot be read or does not fit
     ├── TrainingError     training cannot go on
-    │   └── RankError     the processes that train together differ, or one of them is gone
+    │   ├── RankError     the processes that train together differ, or one of them is gone
+    │   └── DeviceError   a step needs more memory than there is, or a compiler that works
     ├── ExportError       a bundle cannot be written from this checkpoint
     │   └── VerifyError   the bundle's images differ from the checkpoint's by more than allowed
     ├── BundleError       a bundle is missing, damaged, altered or of an unknown format
@@ -45,6 +46,10 @@ class TrainingError(SeganError):
 
 class RankError(TrainingError):
     """The processes that train together differ, or one of them is gone."""
+
+
+class DeviceError(TrainingError):
+    """A step cannot be computed here: too little memory, or no compiler that works."""
 
 
 class ExportError(SeganError):

@@ -141,7 +141,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
                 "format": "segan.checkpoint/1",
                 "name": "faces",
                 "cur_nimg": round(at * 1000),
-                "step": number,
+                "step": round(at * 1000) // config.batch_size,
                 "class_names": [],
                 "data_fingerprint": "0",
                 "config": msgspec.to_builtins(config),

@@ -4,6 +4,7 @@
         generator.safetensors   the moving average: what is exported
         training.safetensors    both networks, both optimisers, the path length mean
         checkpoint.json         format, counters, configuration, scores, sha256 of the two
+    RUN/checkpoints/set-aside/  those that a run left behind when it went on from an older one
 
 All randomness of a step derives from the run's seed and the step's number, so these two numbers
 are the whole random state. A folder is written under a temporary name, synced and renamed.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT: Literal["segan.checkpoint/1"] = "segan.checkpoint/1"
 GENERATOR, TRAINING, RECORD = "generator.safetensors", "training.safetensors", "checkpoint.json"
+ASIDE = "set-aside"
 #: The score by which checkpoints are compared; less is better.
 SCORE = "swd"
 _NAME = re.compile(r"nimg(\d{8,})")
@@ -202,6 +204,13 @@ def read_meta(checkpoint: Path) -> Meta:
     missing = [name for name in (GENERATOR, TRAINING) if name not in meta.files]
     if missing:
         raise CheckpointError(f"{path}: files has no entry for {', '.join(missing)}.")
+    shown = meta.step * meta.config.batch_size
+    if meta.step < 0 or meta.cur_nimg != shown:
+        raise CheckpointError(
+            f"{path}: cur_nimg is {meta.cur_nimg} and step {meta.step}; expected {shown} images "
+            f"after {meta.step} steps of {meta.config.batch_size}, and neither below 0. It was "
+            "altered; use another checkpoint of the run."
+        )
     return meta
 
 
@@ -287,9 +296,9 @@ def save_checkpoint(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if keep:
-        best = best_checkpoint(run)
+        stay = (best_checkpoint(run), final)
         for old in list_checkpoints(run)[:-keep]:
-            if old != best:
+            if old not in stay:
                 _remove(old)
     return final
 
@@ -320,6 +329,34 @@ def _remove(checkpoint: Path) -> None:
     except OSError:  # it stays, whole
         return
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def set_newer_aside(run: Path, cur_nimg: int) -> list[Path]:
+    """Moves checkpoints past ``cur_nimg`` away, where the run goes on from an older one.
+
+    What the run then writes is its newest, and no checkpoint of the path that was left is taken
+    for it. Call it while holding the run's lock.
+
+    Returns:
+        Where they are now, newest first.
+
+    Raises:
+        OutputError: one cannot be moved; it and the older ones are untouched.
+    """
+    moved = []
+    for path in reversed(list_checkpoints(run)):
+        if int(path.name.removeprefix("nimg")) <= cur_nimg:
+            break
+        folder = make_folder(path.parent / ASIDE)
+        to, number = folder / path.name, 1
+        while to.exists():
+            to, number = folder / f"{path.name}-{number}", number + 1
+        try:
+            os.rename(path, to)
+        except OSError as error:
+            raise output_error(path, error) from error
+        moved.append(to)
+    return moved
 
 
 def remove_leftovers(run: Path) -> None:

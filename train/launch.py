@@ -70,7 +70,10 @@ def _torchrun(env: Mapping[str, str]) -> Place:
                 f"WORLD_SIZE is {size}, but {name} is not set, so the processes cannot meet. Start "
                 "them with torchrun, or set MASTER_ADDR and MASTER_PORT."
             )
-    return Place(rank, size, local_rank, "env://", "torchrun ... -m segan.cli train")
+    here = _number(env, "LOCAL_WORLD_SIZE", default=0)
+    # With several machines the user's own options say where they meet.
+    options = f"--standalone --nproc-per-node {size}" if here == size else "..."
+    return Place(rank, size, local_rank, "env://", f"torchrun {options} -m segan.cli train")
 
 
 def _slurm(env: Mapping[str, str]) -> Place:

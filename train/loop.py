@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from segan.runtime.errors import ConfigError, OutputError, RankError, TrainingError
+from segan.runtime.errors import ConfigError, OutputError, TrainingError
+from segan.runtime.files import make_folder
 from segan.train.agreement import check_same_state
-from segan.train.checkpoint import list_checkpoints, save_checkpoint
+from segan.train.checkpoint import list_checkpoints, save_checkpoint, set_newer_aside
 from segan.train.config import TrainConfig
 from segan.train.data_feed import Batch, DataFeed
 from segan.train.dataset import ImageDataset
@@ -22,6 +23,7 @@ from segan.train.reports import Reports
 from segan.train.resume import check_data_fits, restore
 from segan.train.state_tensors import training_tensors
 from segan.train.step import TrainingState
+from segan.train.step_errors import device_error
 from segan.train.streams import DataOrder
 from segan.train.transfer import Source, Transfer, take_weights
 from segan.train.versions import versions
@@ -64,6 +66,8 @@ class Trainer:
 
     Attributes:
         stopped: whether ``request_stop``, in any process, has ended the run.
+        aside: where checkpoints are that were newer than the one where the run goes on; in the
+            first process alone.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Trainer:
         self._share = self.state.share.to(device)
         self._guard = LossGuard(device)
         self._seconds: dict[str, float] = defaultdict(float)
+        self.aside = world.first(self._prepare_folder) or []
         self._reports = world.first(
             lambda: Reports(
                 run,
@@ -129,6 +134,11 @@ class Trainer:
             )
         return state
 
+    def _prepare_folder(self) -> list[Path]:
+        """Makes sure, before hours of work, that checkpoints have a place of their own."""
+        make_folder(self.run_folder / "checkpoints")
+        return set_newer_aside(self.run_folder, self.state.cur_nimg)
+
     def request_stop(self) -> None:
         """Makes ``steps`` save a checkpoint after the current step and end, in all processes."""
         self._stop = True
@@ -144,6 +154,7 @@ class Trainer:
         Raises:
             TrainingError: the losses exploded or are no longer finite.
             RankError: the processes' weights differ, or another process is gone.
+            DeviceError: too little memory, or no compiler for a run that wants one.
             OutputError: a checkpoint, sheet or log cannot be written.
         """
         try:
@@ -152,6 +163,11 @@ class Trainer:
                 self._reports.close()
         except (TrainingError, OutputError) as error:
             self._say_how_to_go_on(error)
+        except (MemoryError, RuntimeError) as error:
+            told = device_error(error, self.config, self.state.largest_part)
+            if told is None:
+                raise
+            self._say_how_to_go_on(told)
         finally:
             self._feed.close()
 
@@ -198,7 +214,7 @@ class Trainer:
             yield Progress(state.cur_nimg - before, entry, checkpoint)
 
     def save(self) -> Path | None:
-        """Writes sheets, curves and a checkpoint, in the first process.
+        """Writes a checkpoint, then sheets and curves, in the first process.
 
         Returns:
             The checkpoint's folder; None in the other processes.
@@ -217,9 +233,8 @@ class Trainer:
 
     def _write(self, ema: dict[str, torch.Tensor], training: dict[str, torch.Tensor]) -> Path:
         assert self._reports is not None
-        self._reports.draw(self.state)
         scores, self._reports.scores = self._reports.scores, {}
-        return save_checkpoint(
+        checkpoint = save_checkpoint(
             self.run_folder,
             ema,
             training,
@@ -234,6 +249,8 @@ class Trainer:
             scores=scores,
             ranks=self.world.size,
         )
+        self._reports.draw(self.state)  # a picture that fails does not cost the checkpoint
+        return checkpoint
 
     def _draw(self) -> None:
         if self._reports is not None:
@@ -297,7 +314,7 @@ class Trainer:
         """Raises the error with the newest whole checkpoint, and the command that takes it up."""
         checkpoints = list_checkpoints(self.run_folder)
         text = f"{error} "
-        if not isinstance(error, RankError | OutputError):
+        if type(error) is TrainingError:
             # The losses are those of the whole batch, so every process stops here.
             self.world.told_by(0, error)
             text += (

@@ -16,14 +16,23 @@ from segan.train.checkpoint import (
 )
 from segan.train.config import TrainConfig
 from segan.train.dataset import ImageDataset
-from segan.train.run_folder import CONFIG, changed_settings, read_config
+from segan.train.run_folder import (
+    CONFIG,
+    changed_settings,
+    read_config,
+    read_log,
+    with_changes,
+)
 from segan.train.state_tensors import load_training_tensors
 from segan.train.step import TrainingState
 from segan.train.tensors import matching_state, read_tensors
 
 
 class ResumePoint(NamedTuple):
-    """Where to go on: the run, its checkpoint (None: killed before the first), its settings."""
+    """Where to go on: the run, its checkpoint (None: killed before the first), its settings.
+
+    What a resumed run may change is as the run's config.json has it, the rest as the checkpoint.
+    """
 
     run: Path
     checkpoint: Path | None
@@ -39,6 +48,7 @@ def resume_point(path: Path) -> ResumePoint:
     """
     if (path / CONFIG).is_file() and not list_checkpoints(path):
         config = read_config(path)
+        _check_never_saved(path, config)
         if config.initial_sha256:
             raise CheckpointError(
                 f"{path} has no checkpoint, and the weights that it started with are not its "
@@ -54,14 +64,39 @@ def resume_point(path: Path) -> ResumePoint:
             f"{checkpoint} is not inside a run's folder, where training goes on. Put it back to "
             "RUN/checkpoints/."
         )
-    config = read_meta(checkpoint).config
-    changed = changed_settings(config, read_config(run))
+    config, own = read_meta(checkpoint).config, read_config(run)
+    changed = changed_settings(config, own)
     if changed:
         raise CheckpointError(
             f"{checkpoint} and {run / CONFIG} are of different settings ({'; '.join(changed)}). "
             "Use a checkpoint of this run, restore its configuration, or start a new run."
         )
-    return ResumePoint(run, checkpoint, config)
+    return ResumePoint(run, checkpoint, with_changes(config, own))
+
+
+def _check_never_saved(run: Path, config: TrainConfig) -> None:
+    """Raises CheckpointError where a run without a checkpoint must once have had one.
+
+    Beginning again would empty its log, and overwrite what it may still have elsewhere.
+    """
+    folder = run / "checkpoints"
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        reason = f"{folder} is no folder"
+    elif names := [path.name for path in found if not path.name.startswith(".")]:
+        reason = f"{folder} holds {', '.join(names[:3])}, but no checkpoint that is whole"
+    else:
+        reached = max((entry["nimg"] for entry in read_log(run)), default=0)
+        if reached < config.snapshot_kimg * 1000:
+            return
+        reason = (
+            f"{run} has no checkpoint, but its log reaches kimg {reached / 1000:g} and it saves "
+            f"every {config.snapshot_kimg:g}"
+        )
+    raise CheckpointError(
+        f"{reason}. Put its checkpoints back to {folder}, or start a new run: beginning again here "
+        "would empty its log."
+    )
 
 
 def check_data_fits(config: TrainConfig, dataset: ImageDataset) -> None:

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files import make_folder, output_error, write_atomic
 from segan.train.config import TrainConfig, config_differences, decode_config, encode_config
@@ -53,7 +55,7 @@ def new_run_folder(
         break
     if source is not None:
         write_atomic(folder / DATA, json.dumps(source, indent=2).encode() + b"\n")
-    write_atomic(folder / CONFIG, encode_config(config))
+    write_config(folder, config)
     return folder
 
 
@@ -70,6 +72,22 @@ def read_config(run: Path) -> TrainConfig:
         raise CheckpointError(
             f"{run} is not a training run ({CONFIG} is missing). Give a folder under runs/."
         ) from None
+
+
+def write_config(run: Path, config: TrainConfig) -> None:
+    """Replaces the run's config.json. Raises: OutputError."""
+    write_atomic(run / CONFIG, encode_config(config))
+
+
+def with_changes(config: TrainConfig, changed: TrainConfig) -> TrainConfig:
+    """``config`` with what a resumed run may change as ``changed`` has it."""
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        total_kimg=changed.total_kimg,
+        keep_checkpoints=changed.keep_checkpoints,
+        compute=replace(config.compute, micro_batch=changed.compute.micro_batch),
+    )
 
 
 def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:

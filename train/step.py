@@ -177,6 +177,11 @@ class TrainingState:
         self._regular_micros = [part.to(self.device) for part in division.regular]
         self._scale = 1 / division.parts
 
+    @property
+    def largest_part(self) -> int:
+        """Images that this process computes at once."""
+        return max(len(part) for part in self._micros)
+
     def train_step(
         self,
         real: torch.Tensor,

@@ -96,11 +96,18 @@ def open_source(checkpoint: Path) -> Source:
     return Source(checkpoint, meta, average, parts[0], parts[1], pl_mean)
 
 
-def starting_from(source: Source, config: TrainConfig) -> TrainConfig:
+def starting_from(
+    source: Source, config: TrainConfig, class_names: tuple[str, ...] = ()
+) -> TrainConfig:
     """The configuration of a run that starts with these weights: it records whose they are.
 
     Where nothing in G is new, the moving average keeps its whole half-life from the first step;
     else it ramps up as in a run from the seed, so that it does not show new layers as drawn.
+
+    Args:
+        source: the checkpoint.
+        config: of a run from the seed.
+        class_names: of the classes that a conditional run is trained on.
 
     Raises:
         ConfigError: the checkpoint's layers cannot be those of this configuration.
@@ -109,6 +116,8 @@ def starting_from(source: Source, config: TrainConfig) -> TrainConfig:
     old = source.meta.config
     rows, table = _same_rows(config, old), config.subspace.table(config.network)
     same = config.network == old.network and len(rows) == len(table)
+    if config.network.c_dim:
+        same = same and class_names == source.meta.class_names
     return msgspec.structs.replace(
         config,
         initial_sha256=source.meta.sha256,

@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     home = tmp_path_factory.mktemp("home")
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
-    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3))
+    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3), batch_size=4)
     torch.manual_seed(0)
     save_checkpoint(
         home / "runs" / "00000-squares-mode2-paper",

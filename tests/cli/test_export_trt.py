@@ -32,7 +32,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
     folder = tmp_path_factory.mktemp("exported")
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
-    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3))
+    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3), batch_size=4)
     torch.manual_seed(0)
     save_checkpoint(
         folder / "runs" / "00000-squares-mode2-paper",

@@ -82,7 +82,7 @@ def test_a_checkpoint_of_segan_is_exported(tmp_path: Path, capsys: Capture) -> N
     from segan.train.generator import Generator
 
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
-    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3))
+    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3), batch_size=4)
     folder = save_checkpoint(
         tmp_path / "run",
         Generator(network, config.subspace).state_dict(),

@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from segan.train.generator import Generator
 
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
-    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3))
+    config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3), batch_size=4)
     folder = tmp_path_factory.mktemp("home") / "runs" / "00000-squares-mode2-paper"
     torch.manual_seed(0)
     save_checkpoint(

@@ -465,6 +465,75 @@ def test_a_run_that_is_stopped_before_its_first_step(
     assert "stopped at kimg 0; everything is saved" in capsys.readouterr().err
 
 
+def test_where_a_run_goes_on_and_what_it_sets_aside_is_said(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    started = only_run(tmp_path)
+    *_, older, newest = list_checkpoints(started)
+    assert run(["train", "--resume", str(older), "--kimg", "0.22"]) == 0
+    said = capsys.readouterr().err
+    assert "it goes on from kimg 0.2\n" in said
+    assert f"newer checkpoints ({newest.name}) are set aside, in " in said
+    assert [path.name for path in list_checkpoints(started)][-1] == "nimg00000220"
+    # The new length is the run's own, whatever happens before the next checkpoint.
+    assert run(["train", "--resume", str(started), "--kimg", "0.3"]) == 0
+    shutil.rmtree(list_checkpoints(started)[-1])
+    capsys.readouterr()
+    assert run(["train", "--resume", str(started)]) == 0
+    assert list_checkpoints(started)[-1].name == "nimg00000300"
+    for folder in list_checkpoints(started):
+        shutil.rmtree(folder)
+    assert run(["train", "--resume", str(started)]) == 1
+    assert "set-aside, but no checkpoint that is whole. Put its checkpoints back" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.skipif(not shutil.which("nohup"), reason="this system has no nohup")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_saves_and_nohup_goes_on(ignored: bool, tmp_path: Path) -> None:
+    words = command(*ARGS, "--kimg", "0.6" if ignored else "40")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = ["nohup", *words] if ignored else words
+    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as p:
+        assert p.stderr is not None
+        for line in p.stderr:
+            if line.startswith("faces: "):
+                break
+        wait_for_log(tmp_path)
+        p.send_signal(signal.SIGHUP)
+        said = p.stderr.read()
+    assert p.returncode == (0 if ignored else 130), said
+    assert ("everything is saved" in said) is not ignored
+
+
+def wait_for_log(folder: Path) -> None:
+    """Waits until the run's first checkpoint is there, a minute at most."""
+    for _ in range(600):
+        if list_checkpoints(only_run(folder)):
+            return
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint after a minute")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_training_goes_on_when_nobody_reads_its_output(stream: str, tmp_path: Path) -> None:
+    words = command(*ARGS, "--json", "--kimg", "0.24")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} | {stream: subprocess.PIPE}
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, cwd=tmp_path, env=env, text=True, **pipes) as process:  # type: ignore[call-overload]
+        closed = process.stdout if stream == "stdout" else process.stderr
+        closed.readline()
+        closed.close()
+        said = process.stderr.read() if stream == "stdout" else ""
+    assert process.returncode == 0, said
+    assert list_checkpoints(only_run(tmp_path))[-1].name == "nimg00000240"
+    assert ("nobody reads the output any more; the work goes on" in said) is (stream == "stdout")
+
+
 @pytest.mark.slow
 def test_a_run_grows_to_a_higher_resolution(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -45,7 +45,7 @@ def save(
         keep=keep,
         name="squares",
         cur_nimg=cur_nimg,
-        step=10,
+        step=cur_nimg // config.batch_size,
         class_names=(),
         data_fingerprint="0" * 64,
         config=config,
@@ -181,6 +181,23 @@ def test_a_bad_record(tmp_path: Path, small_config: Config) -> None:
     path.write_text("[]")
     with pytest.raises(CheckpointError, match="format is None"):
         read_meta(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("counters", "text"),
+    [
+        ({"cur_nimg": -4, "step": -1}, "cur_nimg is -4 and step -1; expected -4 images after -1"),
+        ({"step": 2**60}, "expected 4611686018427387904 images after 1152921504606846976 steps of"),
+        ({"cur_nimg": 52}, "cur_nimg is 52 and step 10; expected 40 images after 10 steps of 4"),
+    ],
+)
+def test_counters_that_do_not_agree(
+    counters: dict[str, int], text: str, tmp_path: Path, small_config: Config
+) -> None:
+    path = save(tmp_path / "run", small_config()) / "checkpoint.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | counters))
+    with pytest.raises(CheckpointError, match=text):
+        read_meta(path.parent)
 
 
 def test_foreign_tensors(tmp_path: Path, small_config: Config) -> None:

@@ -37,6 +37,12 @@ def test_torchrun() -> None:
     assert place[:4] == (3, 4, 1, "env://")
     assert place.resume_command(Path("r")) == "torchrun ... -m segan.cli train --resume r"
     assert find_place(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"}) == Place()
+    # On one machine the command can be pasted as it is.
+    place = find_place(TORCHRUN | {"LOCAL_WORLD_SIZE": "4"})
+    words = "torchrun --standalone --nproc-per-node 4 -m segan.cli train --resume r"
+    assert place.resume_command(Path("r")) == words
+    place = find_place(TORCHRUN | {"LOCAL_WORLD_SIZE": "2"})
+    assert place.command == "torchrun ... -m segan.cli train"
 
 
 def test_slurm() -> None:

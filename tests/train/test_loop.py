@@ -13,22 +13,40 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.exc import TorchDynamoException
 
-from segan.runtime.errors import CheckpointError, ConfigError, DataError, TrainingError
+from segan.runtime.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    OutputError,
+    TrainingError,
+)
+from segan.runtime.files import sha256_file
 from segan.train.checkpoint import (
     best_checkpoint,
     list_checkpoints,
     load_generator,
     read_meta,
+    set_newer_aside,
 )
-from segan.train.config import AugmentConfig, ComputeConfig, TrainConfig
+from segan.train.config import AugmentConfig, ComputeConfig, TrainConfig, config_differences
 from segan.train.dataset import ImageDataset, build_dataset
 from segan.train.loop import Trainer
 from segan.train.resume import resume_point
-from segan.train.run_folder import new_run_folder, read_config, read_log
+from segan.train.run_folder import (
+    MAY_CHANGE,
+    changed_settings,
+    new_run_folder,
+    read_config,
+    read_log,
+    write_config,
+)
 from segan.train.sample_sheets import seed_images
 from segan.train.scoring import CheckpointScore
 from segan.train.step import TrainingState
+from segan.train.step_errors import device_error
 from segan.train.streams import DataOrder
 from tests.train.whole_runs import CPU, assert_same_weights, go_on, train
 
@@ -118,6 +136,143 @@ def test_resuming_from_an_older_checkpoint_rewrites_the_log(
     go_on(run, small_data, list_checkpoints(run)[0])
     assert_same_weights(run, twin)
     assert [entry["nimg"] for entry in read_log(run)] == [20, 40, 60, 80]
+
+
+def test_going_on_from_an_older_checkpoint_sets_the_newer_ones_aside(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    config = small_config(metric_images=0, keep_checkpoints=1)
+    run = train(tmp_path, msgspec.structs.replace(config, keep_checkpoints=0), small_data)
+    older, newer = list_checkpoints(run)
+    kept = sha256_file(newer / "generator.safetensors")
+    trainer = Trainer(
+        run, config, small_data, device=CPU, checkpoint=older, tensorboard=False, pictures=False
+    )
+    aside = run / "checkpoints" / "set-aside" / newer.name
+    assert trainer.aside == [aside]
+    for number, _ in enumerate(trainer.steps(), 1):
+        if number == 2:
+            trainer.request_stop()
+    # What was saved is the run's newest, and only what is older than it was removed.
+    assert [path.name for path in list_checkpoints(run)] == ["nimg00000048"]
+    assert [entry["nimg"] for entry in read_log(run)][-1] == 48
+    assert sha256_file(aside / "generator.safetensors") == kept
+    with pytest.raises(CheckpointError, match="not inside a run's folder"):
+        resume_point(aside)
+    # The same again finds the place taken.
+    shutil.copytree(aside, newer)
+    assert [path.name for path in set_newer_aside(run, 48)] == [f"{newer.name}-1"]
+    assert set_newer_aside(run, 48) == []
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    run = train(tmp_path, small_config(metric_images=0), small_data)
+    log = (run / "log.jsonl").read_bytes()
+    folder = run / "checkpoints"
+    for checkpoint in list_checkpoints(run):
+        (checkpoint / "checkpoint.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"holds nimg00000040, .* no checkpoint that is whole"
+    ):
+        resume_point(run)
+    shutil.rmtree(folder)
+    with pytest.raises(CheckpointError, match=r"its log reaches kimg 0.08 and it saves every 0.04"):
+        resume_point(run)
+    folder.write_text("")
+    with pytest.raises(CheckpointError, match="checkpoints is no folder"):
+        resume_point(run)
+    assert (run / "log.jsonl").read_bytes() == log
+
+
+def test_what_a_resumed_run_may_change_outlives_a_kill(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    """It is the run's own from then on; a kill before the next checkpoint loses nothing."""
+    run = train(tmp_path, small_config(metric_images=0), small_data)
+    compute = ComputeConfig(micro_batch=4)
+    changed = small_config(metric_images=0, total_kimg=0.2, keep_checkpoints=7, compute=compute)
+    write_config(run, changed)
+    assert resume_point(run).config == changed
+    own = read_meta(list_checkpoints(run)[-1]).config
+    assert changed_settings(own, changed) == []
+    assert len(config_differences(own, changed)) == len(MAY_CHANGE)
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_cost_the_checkpoint(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("cannot write samples: the disk is full.")
+
+    config = small_config(metric_images=0)
+    run = new_run_folder(tmp_path, config, "squares")
+    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False)
+    steps = trainer.steps()
+    next(steps)
+    monkeypatch.setattr("segan.train.reports.write_sample_sheet", full)
+    with pytest.raises(OutputError, match=r"full\. The last good checkpoint is .*nimg00000040;"):
+        list(steps)
+    assert [path.name for path in list_checkpoints(run)] == ["nimg00000040"]
+
+
+def test_a_file_in_the_place_of_the_checkpoints_is_seen_at_once(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    run = new_run_folder(tmp_path, small_config(), "squares")
+    (run / "checkpoints").write_text("")
+    with pytest.raises(OutputError, match="checkpoints"):
+        Trainer(run, small_config(), small_data, device=CPU, tensorboard=False)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't\nmore"),
+            "a step of 4 images at once needs more memory than there is: .* can't. Free memory, "
+            "or train a smaller network. The last good checkpoint is .*nimg00000040; go on from it",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "CUDA out of memory. Tried"),
+        (MemoryError(), "than there is: MemoryError"),
+    ],
+)
+def test_out_of_memory_says_what_to_do(
+    raised: Exception,
+    said: str,
+    tmp_path: Path,
+    small_config: Config,
+    small_data: ImageDataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small_config(metric_images=0)
+    run = new_run_folder(tmp_path, config, "squares")
+    trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False, pictures=False)
+    steps = trainer.steps()
+    while not list_checkpoints(run):
+        next(steps)
+
+    def refuse(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(trainer.state, "train_step", refuse)
+    with pytest.raises(DeviceError, match=f"(?s){said}") as told:
+        list(steps)
+    assert "--learning-rate" not in str(told.value)
+
+
+def test_errors_of_a_step_that_are_none_of_these_are_left_as_they_are(
+    small_config: Config,
+) -> None:
+    compiled = small_config(compute=ComputeConfig(compile=True))
+    broken = TorchDynamoException("CXX not found")
+    assert device_error(RuntimeError("shapes differ"), compiled, 4) is None
+    assert device_error(broken, small_config(), 4) is None
+    assert "--compile could not build the networks: CXX not found." in str(
+        device_error(broken, compiled, 4)
+    )
+    assert "Pass --batch-gpu 8." in str(device_error(MemoryError(), compiled, 16))
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(

@@ -285,6 +285,9 @@ def test_classes_of_other_names_are_learned_anew(
     state = fresh(config, source)
     transfer = take_weights(state, source, ("cat", "dog"))
     assert transfer.anew == ("generator mapping", "discriminator embed")
+    # The average must not show the classes as they were drawn, either.
+    assert starting_from(source, config, ("even", "odd")).ema_rampup == 0
+    assert starting_from(source, config, ("cat", "dog")).ema_rampup == config.ema_rampup > 0
     name = "embed.weight"
     assert not torch.equal(state.discriminator.state_dict()[name], source.discriminator[name])
 
