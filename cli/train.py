@@ -78,7 +78,9 @@ if TYPE_CHECKING:
     "glasses: none, round, square.",
 )
 @click.option("--mirror", is_flag=True, help="Mirror real images at random.")
-@click.option("--dims", type=int, help="Coordinates of each subspace.  [default: 6]")
+@click.option(
+    "--dims", type=int, help="Coordinates of each subspace in modes 1 and 2, eigen.  [default: 6]"
+)
 @click.option(
     "--shared-coords",
     type=float,

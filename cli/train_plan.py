@@ -71,7 +71,7 @@ def new_plan(
         _refuse_faces_options(given)
         source: Faces | Path = data
         dataset = open_images(data, data_cache)
-        config, taken = _from(initial, configure(settings, shape_of(dataset, cond)))
+        config, taken = _from(initial, configure(settings, shape_of(dataset, cond), given))
     else:
         if "data_cache" in given:
             raise ConfigError(
@@ -80,7 +80,7 @@ def new_plan(
             )
         resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
-        config, taken = _from(initial, configure(settings, source.shape()))
+        config, taken = _from(initial, configure(settings, source.shape(), given))
         dataset = source.draw(quiet)  # only once the settings are known good
     check_data_fits(config, dataset)
     return Plan(config, dataset, initial=taken, origin=origin(source, dataset))

@@ -56,32 +56,35 @@ class Shape(TypedDict):
     c_dim: int
 
 
-def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
+def configure(settings: Mapping[str, Any], shape: Shape, given: Mapping[str, Any]) -> TrainConfig:
     """The preset for data of this shape, with what the user gave put in.
 
     Args:
         settings: values by option; None leaves the preset's.
         shape: of the data.
+        given: values of the options that the user wrote.
 
     Raises:
-        ConfigError: a value is out of its range.
+        ConfigError: a value is out of its range, or does nothing beside the others.
     """
     import msgspec
 
+    from segan.cli.train_unused import refuse_unused
     from segan.train.config import compares_coordinates
     from segan.train.presets import preset
 
     base = preset(settings["preset"], **shape)
-    given = {name: value for name, value in settings.items() if value is not None}
-    if given.get("precision") == "fp16":
+    refuse_unused(given, base)
+    values = {name: value for name, value in settings.items() if value is not None}
+    if values.get("precision") == "fp16":
         # As StyleGAN2-ADA: only a bound on the activations keeps fp16 from overflowing.
         network = msgspec.structs.replace(base.network, conv_clamp=FP16_CLAMP)
         base = msgspec.structs.replace(base, network=network)
     config = replace_settings(
-        base, {SETTINGS[name]: given[name] for name in given.keys() - set(_OF_THE_SHAPE)}
+        base, {SETTINGS[name]: values[name] for name in values.keys() - set(_OF_THE_SHAPE)}
     )
     subspace = config.subspace
-    weight, shared = given.get("jacobian_weight", 0), given.get("shared_coords", 0)
+    weight, shared = values.get("jacobian_weight", 0), values.get("shared_coords", 0)
     if weight > 0 and not compares_coordinates(config):
         kind = "a single coordinate" if subspace.sampled else _undrawn(subspace)
         raise ConfigError(

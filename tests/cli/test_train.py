@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ import torch
 
 from segan.cli.main import run
 from segan.cli.train import command as command_of_train
-from segan.cli.train_settings import SETTINGS, option_name
+from segan.cli.train_settings import SETTINGS, Shape, configure, option_name
 from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints
 from segan.train.config import TrainConfig, encode_config
@@ -263,6 +264,61 @@ def test_coordinates_that_cannot_be_shared(
     assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (
+            "--mode 0 --dims 4",
+            "--dims is 4, but mode 0 has no subspaces. Leave it out, or use mode",
+        ),
+        ("--mode 3 --dims 4", "--dims is 4, but mode 3 (eigen) has as many coordinates as w has"),
+        ("--subspace diagonal --dims 9", "--dims is 9, but mode 2 (diagonal) has as many coordi"),
+        ("--augment-p 0", "--augment-p is 0, but with augmentation off nothing uses it. Leave it"),
+        ("--augment-p 0.2", "uses it. Leave it out, or give --augment fixed or ada."),
+        ("--augment-target 0.5", "--augment-target is 0.5, but with augmentation off nothing"),
+        ("--augment-kimg 100", "uses it. Leave it out, or give --augment ada."),
+        ("--augment fixed --augment-p 0.2 --augment-target 0.5", "with augmentation fixed nothing"),
+        ("--preset auto --augment off --augment-kimg 9", "--augment-kimg is 9, but with augment"),
+        ("--precision fp32 --reduced-from 8", "--reduced-from is 8, but --precision fp32 reduces"),
+        (
+            "--reduced-from 12",
+            "--reduced-from is 12; expected the resolution of a layer, 8, 16, 32",
+        ),
+        ("--precision bf16 --reduced-from 64", "--reduced-from is 64; expected the resolution of"),
+        ("--resolution 8 --reduced-from 16", "--reduced-from is 16; expected the resolution of a"),
+        ("--reduced-from 4", "--reduced-from is 4; expected the resolution of a layer, 8, 16, 32"),
+    ],
+)
+def test_an_option_that_does_nothing_is_refused(
+    args: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"mode": 0},
+        {"mode": 1, "dims": 4},
+        {"mode": 3, "kind": "diagonal"},
+        {"augment": "fixed", "augment_p": 0.2},
+        {"augment": "ada", "augment_p": 0.0, "augment_target": 0.5, "augment_kimg": 100.0},
+        {"preset": "auto", "augment_target": 0.5},
+        {"reduced_from": 16},
+        {"precision": "auto", "reduced_from": 32},
+    ],
+)
+def test_an_option_that_does_something_is_accepted(given: dict[str, Any]) -> None:
+    """Also where the device's own precision is fp32."""
+    defaults = {"mode": 2, "kind": "eigen", "preset": "tiny", "architecture": "skip"}
+    settings = defaults | given | {"precision": "fp32"}
+    shape: Shape = {"resolution": 32, "img_channels": 3, "c_dim": 0}
+    assert configure(settings, shape, given).preset == settings["preset"]
 
 
 def test_every_option_is_a_setting_or_known_to_be_none() -> None:
