@@ -160,8 +160,8 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-gpu",
     type=int,
-    help="Images that one device computes at once; the batch is made of several such parts.  "
-    "[default: all of its share]",
+    help="Most images that one device computes at once; the batch is made of several equal parts, "
+    "of whole groups of 4.  [default: all of its share]",
 )
 @click.option(
     "--data-cache",

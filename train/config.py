@@ -261,7 +261,7 @@ class ComputeConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         reduced_from: lowest resolution that computes in ``precision``; the rest is fp32.
         tf32: whether CUDA may round the factors of fp32 products.
         compile: whether torch.compile builds the phases without second derivatives.
-        micro_batch: images that one process computes at once; 0 = all of its share.
+        micro_batch: most images that one process computes at once; 0 = all of its share.
     """
 
     precision: Precision = "fp32"
