@@ -15,7 +15,7 @@ from segan.cli.train_data import (
     remembered_data,
     shape_of,
 )
-from segan.cli.train_settings import configure, reconfigure, refuse_change
+from segan.cli.train_settings import configure, options_named, reconfigure, refuse_change
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Plan(NamedTuple):
     origin: dict[str, Any] | None = None
 
 
+@options_named()
 def new_plan(
     data: Path | None,
     faces: int,
@@ -100,6 +101,7 @@ def _from(initial: Path | None, config: TrainConfig) -> tuple[TrainConfig, Sourc
     return starting_from(source, config), source
 
 
+@options_named()
 def old_plan(
     resume: Path,
     data: Path | None,

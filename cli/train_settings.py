@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -110,7 +111,11 @@ def _undrawn(subspace: SubspaceConfig) -> str:
 
 
 def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with fields, such as ``subspace.mode``, replaced. Raises: ConfigError."""
+    """The configuration with fields, such as ``subspace.mode``, replaced.
+
+    Raises:
+        ConfigError: a value is out of its range; it begins with the field's place.
+    """
     import msgspec
 
     values = msgspec.to_builtins(config)
@@ -125,6 +130,9 @@ def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainCon
     try:
         return msgspec.convert(values, type(config))
     except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$.")
+        if place and isinstance(error.__cause__, ConfigError):  # a record's own words
+            raise ConfigError(f"{place.rstrip('`')}.{message}") from None
         raise ConfigError(f"{error}") from None
 
 
@@ -167,6 +175,20 @@ def refuse_change(name: str, given: object, own: object, run: Path) -> None:
             f"every setting but {allowed} is the run's own. Leave it out, or start a "
             "new run."
         )
+
+
+@contextlib.contextmanager
+def options_named() -> Iterator[None]:
+    """Where an error says ``compute.micro_batch is -1``, the user reads ``--batch-gpu is -1``."""
+    try:
+        yield
+    except ConfigError as error:
+        field, _, rest = str(error).partition(" is ")
+        # The built-in faces, which are no setting, are counted.
+        for name, place in (SETTINGS | {"faces": "count"}).items():
+            if field in (place, place.rpartition(".")[2]):
+                raise ConfigError(f"{option_name(name)} is {rest}") from None
+        raise
 
 
 def option_name(name: str) -> str:

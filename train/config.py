@@ -246,7 +246,9 @@ class AugmentConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _require(p == 0, f"probability is {p} with augmentation off; give mode fixed or ada.")
             return
         if self.mode == "fixed":
-            _require(p > 0, "probability is 0 with mode fixed; give 0.2, for example, or mode off.")
+            _require(
+                p > 0, "probability is 0 with fixed augmentation; give 0.2, for example, or ada."
+            )
         _require(
             self.pixel or self.geometric or self.color,
             f"mode is {self.mode} without pixel, geometric or color; give one, or mode off.",

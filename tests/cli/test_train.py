@@ -148,24 +148,37 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
     [
         ("train --mode 4", "4 is not in the range 0<=x<=3"),
         ("train --preset huge", "'huge' is not one of 'tiny', 'paper', 'auto'"),
-        ("train --kimg -1", "total_kimg is -1.0; expected more than 0"),
-        ("train --kimg nan", "total_kimg is nan; expected more than 0"),
-        ("train --kimg 0.0001", "total_kimg is 0.0001; expected at least one batch, 0.008"),
-        ("train --batch-size 0", "batch_size is 0; expected 1 or more"),
-        ("train --dims 65", "dims is 65; expected at most w_dim, 64"),
-        ("train --resolution 48", "resolution is 48; expected a power of two from 8 to 1024"),
-        ("train --faces 0", "count is 0; expected 1 to"),
-        ("train --faces 4", "batch_size is 8, but faces has 4 images"),
+        ("train --kimg -1", "--kimg is -1.0; expected more than 0"),
+        ("train --kimg nan", "--kimg is nan; expected more than 0"),
+        ("train --kimg 0.0001", "--kimg is 0.0001; expected at least one batch, 0.008"),
+        ("train --batch-size 0", "--batch-size is 0; expected 1 or more"),
+        ("train --dims 65", "--dims is 65; expected at most w_dim, 64"),
+        ("train --resolution 48", "--resolution is 48; expected a power of two from 8 to 1024"),
+        ("train --faces 0", "--faces is 0; expected 1 to"),
+        ("train --faces 4", "--batch-size is 8, but faces has 4 images"),
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ("train --data x.zip --resolution 64", "--resolution is for the built-in faces"),
-        ("train --keep-checkpoints -1", "keep_checkpoints is -1; expected 0 or more"),
-        ("train --metric-images -1", "metric_images is -1; expected 0 or more"),
+        ("train --keep-checkpoints -1", "--keep-checkpoints is -1; expected 0 or more"),
+        ("train --metric-images -1", "--metric-images is -1; expected 0 or more"),
         ("train --data-cache disk", "--data-cache is for --data"),
         ("train --data-cache ram", "'ram' is not one of 'auto', 'memory', 'disk'"),
         (
             "train --resume r --initial-checkpoint i",
             "--initial-checkpoint is where a new run takes its weights from",
         ),
+        ("train --batch-gpu -1", "segan: --batch-gpu is -1; expected 0 or more.\n"),
+        (
+            "train --faces 8 --resolution 8 --batch-gpu 2",
+            "--batch-gpu is 2, but a batch of 8 is divi",
+        ),
+        ("train --learning-rate 0", "segan: --learning-rate is 0.0; expected more than 0.\n"),
+        ("train --dims 0", "segan: --dims is 0; expected 1 or more.\n"),
+        ("train --seed -1", "segan: --seed is -1; expected 0 to 4294967295.\n"),
+        ("train --augment ada --augment-kimg 0", "segan: --augment-kimg is 0.0; expected more"),
+        ("train --augment ada --augment-target 1", "segan: --augment-target is 1.0; expected betw"),
+        ("train --augment ada --augment-p 2", "segan: --augment-p is 2.0; expected 0 to 1.\n"),
+        ("train --augment fixed", "segan: --augment-p is 0 with fixed augmentation; give 0.2, for"),
+        ("train --jacobian-weight -1", "segan: --jacobian-weight is -1.0; expected 0 or more.\n"),
         ("train --data x.zip --faces 32", "--faces is how many built-in faces to draw"),
     ],
 )
@@ -253,9 +266,9 @@ def test_a_jacobian_weight_without_coordinates_is_refused(
         ("--mode 0 --shared-coords 0.5", "with no subspaces training draws no coordinates"),
         ("--subspace diagonal --shared-coords 1", "the diagonal kind training draws no coordi"),
         ("--batch-size 1 --shared-coords 1", "the discriminator compares groups of one image"),
-        ("--shared-coords 1.5", "shared_coords is 1.5; expected 0 to 1"),
-        ("--shared-coords -0.1", "shared_coords is -0.1; expected 0 to 1"),
-        ("--shared-coords nan", "shared_coords is nan; expected 0 to 1"),
+        ("--shared-coords 1.5", "--shared-coords is 1.5; expected 0 to 1"),
+        ("--shared-coords -0.1", "--shared-coords is -0.1; expected 0 to 1"),
+        ("--shared-coords nan", "--shared-coords is nan; expected 0 to 1"),
     ],
 )
 def test_coordinates_that_cannot_be_shared(
@@ -359,7 +372,7 @@ def test_what_says_the_same_as_the_run_is_allowed(
     assert run(["train", "--resume", "run", "--runs", "elsewhere"]) == 2
     assert "--runs is where a new run is made" in capsys.readouterr().err
     assert run(["train", "--resume", "run", "--kimg", "0.001"]) == 2
-    assert "total_kimg is 0.001; expected at least one batch" in capsys.readouterr().err
+    assert "--kimg is 0.001; expected at least one batch" in capsys.readouterr().err
     # Here it is the images that are missing.
     Path("run/data.json").write_text('{"path": "absent.zip"}')
     assert (
