@@ -314,7 +314,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
         trainer.request_stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    left = trainer.total_nimg - trainer.state.cur_nimg
+    left = max(trainer.total_nimg - trainer.state.cur_nimg, 0)
     last: dict[str, Any] = {}
     try:
         with progress(left / 1000, "kimg", "training", quiet=not tells) as bar:

@@ -6,6 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import click
+
 from segan.cli.train_data import (
     FACES_LABELS,
     Faces,
@@ -121,8 +123,18 @@ def old_plan(
     if "faces" in given:
         refuse_change("faces", faces, faces_count(run), run)
     dataset = remembered_data(run, data, data_cache, quiet)
-    ranks = None if checkpoint is None else read_meta(checkpoint).ranks
-    return Plan(config, dataset, run, checkpoint, ranks=ranks)
+    if checkpoint is None:
+        return Plan(config, dataset, run)
+    meta = read_meta(checkpoint)
+    # A run's last batch may reach past its length.
+    past = meta.cur_nimg - config.batch_size >= config.total_kimg * 1000
+    if past and "kimg" in given and not quiet:
+        click.echo(
+            f"{run} is at {meta.cur_nimg / 1000:g} kimg, past the {config.total_kimg:g} of --kimg: "
+            "nothing is left to train",
+            err=True,
+        )
+    return Plan(config, dataset, run, checkpoint, ranks=meta.ranks)
 
 
 def take_over(resume: Path, given: dict[str, Any], held: contextlib.ExitStack) -> None:

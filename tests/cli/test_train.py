@@ -123,6 +123,24 @@ def test_a_run_of_other_processes_goes_on_and_says_so(
     assert "it was trained by 2 and goes on with 1 processes: the same gradients" in said
 
 
+@pytest.mark.parametrize(("kimg", "past"), [("0.02", True), ("0.239", False), ("0.24", False)])
+def test_a_run_that_is_past_its_new_length_says_so(
+    kimg: str,
+    past: bool,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(shutil.copytree(whole, tmp_path / "home"))
+    path = only_run(Path())
+    assert run(["train", "--resume", str(path), "--kimg", kimg]) == 0
+    said = capsys.readouterr().err
+    assert (f"{path} is at 0.24 kimg, past the {kimg} of --kimg: nothing is left" in said) == past
+    assert "training: 0/0 kimg, " in said
+    assert f"{path} is complete already; give a larger --kimg to go on" in said
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
     process = start(*ARGS, cwd=tmp_path)
