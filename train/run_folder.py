@@ -106,7 +106,7 @@ class RunLog:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The log's entries; a line that a crash cut short is left out."""
+    """The log's entries; a damaged line, such as a crash cuts short, is left out."""
     try:
         text = (run / LOG).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and isinstance(entry.get("nimg"), int):
             entries.append(entry)

@@ -414,9 +414,10 @@ def test_resuming_from_what_does_not_belong_to_the_run(
     assert resume_point(checkpoint / "checkpoint.json").run == run
 
 
-def test_log_drops_what_a_crash_cut_short(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ['{"nimg": 8, "ki', "[" * 100_000, '{"nimg": ' + "9" * 5000])
+def test_log_drops_what_a_crash_cut_short(damaged: str, tmp_path: Path) -> None:
     whole = json.dumps({"nimg": 4, "kimg": 0.004})
-    (tmp_path / "log.jsonl").write_text(whole + "\n" + '{"nimg": 8, "ki')
+    (tmp_path / "log.jsonl").write_text(whole + "\n" + damaged)
     assert read_log(tmp_path) == [{"nimg": 4, "kimg": 0.004}]
 
 
