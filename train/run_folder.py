@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from segan.runtime.errors import CheckpointError
+from segan.runtime.errors import CheckpointError, ConfigError
 from segan.runtime.files import make_folder, output_error, write_atomic
 from segan.train.config import TrainConfig, config_differences, decode_config, encode_config
 
@@ -61,15 +61,21 @@ def read_config(run: Path) -> TrainConfig:
     """Reads the run's config.json.
 
     Raises:
-        CheckpointError: there is none.
-        ConfigError: it cannot be understood.
+        CheckpointError: there is none, or it is damaged.
     """
+    path = run / CONFIG
     try:
-        return decode_config((run / CONFIG).read_bytes())
-    except OSError:
+        return decode_config(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{run} is not a training run ({CONFIG} is missing). Give a folder under runs/."
         ) from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror}. Restore it, or start a new run."
+        ) from None
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error} Restore it, or start a new run.") from None
 
 
 def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:

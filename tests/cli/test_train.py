@@ -626,6 +626,10 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
             "train --resume unborn",
             "unborn has no checkpoint, and the weights that it started with are not",
         ),
+        (
+            "train --resume cut",
+            "config.json: the training configuration cannot be read: Input data",
+        ),
         ("train --data unlabelled.zip --cond", "unlabelled has no labels"),
         (
             "train --faces 16 --resolution 8 --runs file",
@@ -645,6 +649,8 @@ def test_failures(
     (tmp_path / "file").write_bytes(b"a file in the way")
     unborn = msgspec.structs.replace(preset("tiny", resolution=8), initial_sha256="ab" * 32)
     write_run(tmp_path / "unborn", unborn)
+    config = write_run(tmp_path / "cut") / "config.json"
+    config.write_bytes(config.read_bytes()[:100])
     assert run(args.split()) == 1
     assert message in capsys.readouterr().err
 
