@@ -81,7 +81,9 @@ def new_plan(
                 "--data-cache is for --data; the built-in faces are drawn into memory. "
                 "Leave it out."
             )
-        resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
+        resolution = settings["resolution"]
+        if resolution is None:
+            resolution = _FACES_RESOLUTION[settings["preset"]]
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
         config, taken = _from(initial, configure(settings, source.shape(), given))
         dataset = source.draw(quiet)  # only once the settings are known good

@@ -172,6 +172,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --batch-size 0", "--batch-size is 0; expected 1 or more"),
         ("train --dims 65", "--dims is 65; expected at most w_dim, 64"),
         ("train --resolution 48", "--resolution is 48; expected a power of two from 8 to 1024"),
+        ("train --resolution 0", "--resolution is 0; expected a power of two from 8 to 1024"),
         ("train --faces 0", "--faces is 0; expected 1 to"),
         ("train --faces 4", "--batch-size is 8, but faces has 4 images"),
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
