@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import torch
 
@@ -31,6 +32,7 @@ from segan.runtime import load
 from segan.runtime.errors import ConfigError, SeganError
 from segan.runtime.layout import Slider
 from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
+from segan.train.config import SubspaceConfig
 from segan.train.control.attribute_files import load_attributes
 from segan.train.control.attributes import AttributeNetwork
 from segan.train.control.control_report import measure_sliders
@@ -69,6 +71,21 @@ COLUMNS = (
 )
 
 
+def options_for(mode: int, kind: str, words: list[str]) -> list[str]:
+    """Those of the options of segan train that do something in this variant."""
+    subspace = msgspec.convert({"mode": mode, "kind": kind}, SubspaceConfig)
+    useless = set() if subspace.has_basis else {"--dims"}
+    if not subspace.sampled:
+        useless |= {"--shared-coords", "--jacobian-weight"}
+    kept, left = list[str](), iter(words)
+    for word in left:
+        if word in useless:
+            next(left, None)  # its value
+        elif word.partition("=")[0] not in useless:
+            kept.append(word)
+    return kept
+
+
 def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespace) -> Path:
     """Trains a variant, goes on with it, or finds it complete; returns its run's folder."""
     home = runs / f"mode{mode}-{kind}-seed{seed}"
@@ -86,7 +103,8 @@ def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespa
         command += ["--resume", str(found[-1]), "--kimg", f"{options.kimg:g}"]
     else:
         command += ["--mode", str(mode), "--subspace", kind, "--seed", str(seed)]
-        command += ["--runs", str(home), "--kimg", f"{options.kimg:g}", *options.train]
+        command += ["--runs", str(home), "--kimg", f"{options.kimg:g}"]
+        command += options_for(mode, kind, options.train)
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return max(home.glob("0*"))
@@ -249,7 +267,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100, help="resamples for intervals")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("train", nargs="*", help="after --: further options of segan train")
+    parser.add_argument(
+        "train", nargs="*", help="after --: further options of segan train, for those that use them"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     variants = VARIANTS

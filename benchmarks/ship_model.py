@@ -121,7 +121,9 @@ def training_command(loaded: LoadedGenerator) -> str:
     words = ["segan train", f"--mode {config.subspace.mode}", f"--preset {config.preset}"]
     words += [f"--kimg {config.total_kimg:g}", f"--batch-size {config.batch_size}"]
     words += [f"--learning-rate {config.learning_rate:g}", f"--r1-gamma {config.r1_gamma:g}"]
-    words += [f"--dims {config.subspace.dims}", f"--seed {config.seed}"]
+    if config.subspace.has_basis:
+        words.append(f"--dims {config.subspace.dims}")
+    words.append(f"--seed {config.seed}")
     return " ".join(words)
 
 

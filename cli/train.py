@@ -80,7 +80,9 @@ if TYPE_CHECKING:
     "glasses: none, round, square.",
 )
 @click.option("--mirror", is_flag=True, help="Mirror real images at random.")
-@click.option("--dims", type=int, help="Coordinates of each subspace.  [default: 6]")
+@click.option(
+    "--dims", type=int, help="Coordinates of each subspace in modes 1 and 2, eigen.  [default: 6]"
+)
 @click.option(
     "--shared-coords",
     type=float,
@@ -160,8 +162,8 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-gpu",
     type=int,
-    help="Images that one device computes at once; the batch is made of several such parts.  "
-    "[default: all of its share]",
+    help="Most images that one device computes at once; the batch is made of several equal parts, "
+    "of whole groups of 4.  [default: all of its share]",
 )
 @click.option(
     "--data-cache",
@@ -322,7 +324,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
         trainer.request_stop()
 
     previous = {number: signal.signal(number, stop) for number in _stopping_signals()}
-    left = trainer.total_nimg - trainer.state.cur_nimg
+    left = max(trainer.total_nimg - trainer.state.cur_nimg, 0)
     last: dict[str, Any] = {}
     try:
         with progress(left / 1000, "kimg", "training", quiet=not tells) as bar:

@@ -6,6 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import click
+
 from segan.cli.train_data import (
     FACES_LABELS,
     Faces,
@@ -15,7 +17,7 @@ from segan.cli.train_data import (
     remembered_data,
     shape_of,
 )
-from segan.cli.train_settings import configure, reconfigure, refuse_change
+from segan.cli.train_settings import configure, options_named, reconfigure, refuse_change
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Plan(NamedTuple):
     origin: dict[str, Any] | None = None
 
 
+@options_named()
 def new_plan(
     data: Path | None,
     faces: int,
@@ -71,7 +74,7 @@ def new_plan(
         _refuse_faces_options(given)
         source: Faces | Path = data
         dataset = open_images(data, data_cache)
-        config = configure(settings, shape_of(dataset, cond))
+        config = configure(settings, shape_of(dataset, cond), given)
         config, taken = _from(initial, config, dataset.class_names)
     else:
         if "data_cache" in given:
@@ -79,9 +82,11 @@ def new_plan(
                 "--data-cache is for --data; the built-in faces are drawn into memory. "
                 "Leave it out."
             )
-        resolution = settings["resolution"] or _FACES_RESOLUTION[settings["preset"]]
+        resolution = settings["resolution"]
+        if resolution is None:
+            resolution = _FACES_RESOLUTION[settings["preset"]]
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
-        config = configure(settings, source.shape())
+        config = configure(settings, source.shape(), given)
         config, taken = _from(initial, config, source.class_names)
         dataset = source.draw(quiet)  # only once the settings are known good
     check_data_fits(config, dataset)
@@ -104,6 +109,7 @@ def _from(
     return starting_from(source, config, class_names), source
 
 
+@options_named()
 def old_plan(
     resume: Path,
     data: Path | None,
@@ -123,8 +129,18 @@ def old_plan(
     if "faces" in given:
         refuse_change("faces", faces, faces_count(run), run)
     dataset = remembered_data(run, data, data_cache, quiet)
-    ranks = None if checkpoint is None else read_meta(checkpoint).ranks
-    return Plan(config, dataset, run, checkpoint, ranks=ranks)
+    if checkpoint is None:
+        return Plan(config, dataset, run)
+    meta = read_meta(checkpoint)
+    # A run's last batch may reach past its length.
+    past = meta.cur_nimg - config.batch_size >= config.total_kimg * 1000
+    if past and "kimg" in given and not quiet:
+        click.echo(
+            f"{run} is at {meta.cur_nimg / 1000:g} kimg, past the {config.total_kimg:g} of --kimg: "
+            "nothing is left to train",
+            err=True,
+        )
+    return Plan(config, dataset, run, checkpoint, ranks=meta.ranks)
 
 
 def take_over(resume: Path, given: dict[str, Any], held: contextlib.ExitStack) -> None:

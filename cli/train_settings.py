@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -56,32 +57,35 @@ class Shape(TypedDict):
     c_dim: int
 
 
-def configure(settings: Mapping[str, Any], shape: Shape) -> TrainConfig:
+def configure(settings: Mapping[str, Any], shape: Shape, given: Mapping[str, Any]) -> TrainConfig:
     """The preset for data of this shape, with what the user gave put in.
 
     Args:
         settings: values by option; None leaves the preset's.
         shape: of the data.
+        given: values of the options that the user wrote.
 
     Raises:
-        ConfigError: a value is out of its range.
+        ConfigError: a value is out of its range, or does nothing beside the others.
     """
     import msgspec
 
+    from segan.cli.train_unused import refuse_unused
     from segan.train.config import compares_coordinates
     from segan.train.presets import preset
 
     base = preset(settings["preset"], **shape)
-    given = {name: value for name, value in settings.items() if value is not None}
-    if given.get("precision") == "fp16":
+    refuse_unused(given, base)
+    values = {name: value for name, value in settings.items() if value is not None}
+    if values.get("precision") == "fp16":
         # As StyleGAN2-ADA: only a bound on the activations keeps fp16 from overflowing.
         network = msgspec.structs.replace(base.network, conv_clamp=FP16_CLAMP)
         base = msgspec.structs.replace(base, network=network)
     config = replace_settings(
-        base, {SETTINGS[name]: given[name] for name in given.keys() - set(_OF_THE_SHAPE)}
+        base, {SETTINGS[name]: values[name] for name in values.keys() - set(_OF_THE_SHAPE)}
     )
     subspace = config.subspace
-    weight, shared = given.get("jacobian_weight", 0), given.get("shared_coords", 0)
+    weight, shared = values.get("jacobian_weight", 0), values.get("shared_coords", 0)
     if weight > 0 and not compares_coordinates(config):
         kind = "a single coordinate" if subspace.sampled else _undrawn(subspace)
         raise ConfigError(
@@ -107,7 +111,11 @@ def _undrawn(subspace: SubspaceConfig) -> str:
 
 
 def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with fields, such as ``subspace.mode``, replaced. Raises: ConfigError."""
+    """The configuration with fields, such as ``subspace.mode``, replaced.
+
+    Raises:
+        ConfigError: a value is out of its range; it begins with the field's place.
+    """
     import msgspec
 
     values = msgspec.to_builtins(config)
@@ -122,6 +130,9 @@ def replace_settings(config: TrainConfig, fields: Mapping[str, Any]) -> TrainCon
     try:
         return msgspec.convert(values, type(config))
     except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$.")
+        if place and isinstance(error.__cause__, ConfigError):  # a record's own words
+            raise ConfigError(f"{place.rstrip('`')}.{message}") from None
         raise ConfigError(f"{error}") from None
 
 
@@ -164,6 +175,20 @@ def refuse_change(name: str, given: object, own: object, run: Path) -> None:
             f"every setting but {allowed} is the run's own. Leave it out, or start a "
             "new run."
         )
+
+
+@contextlib.contextmanager
+def options_named() -> Iterator[None]:
+    """Where an error says ``compute.micro_batch is -1``, the user reads ``--batch-gpu is -1``."""
+    try:
+        yield
+    except ConfigError as error:
+        field, _, rest = str(error).partition(" is ")
+        # The built-in faces, which are no setting, are counted.
+        for name, place in (SETTINGS | {"faces": "count"}).items():
+            if field in (place, place.rpartition(".")[2]):
+                raise ConfigError(f"{option_name(name)} is {rest}") from None
+        raise
 
 
 def option_name(name: str) -> str:

@@ -167,6 +167,11 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Whether training draws coordinates (eigen) or keeps them at 0."""
         return self.mode != 0 and self.kind == "eigen"
 
+    @property
+    def has_basis(self) -> bool:
+        """Whether a subspace has ``dims`` coordinates; elsewhere it has w_dim, or is none."""
+        return self.mode in (1, 2) and self.kind == "eigen"
+
     def table(self, network: NetworkConfig) -> tuple[Subspace, ...]:
         """The subspaces in site order: the rows of ``coords``.
 
@@ -176,8 +181,7 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.mode == 0:
             return ()
         everywhere = self.kind == "diagonal" or self.placement == "all"
-        has_basis = self.kind == "eigen" and self.mode in (1, 2)
-        dims = self.dims if has_basis else network.w_dim
+        dims = self.dims if self.has_basis else network.w_dim
         rows, count = [], dict[int, int]()
         prior: Prior = self.prior if self.kind == "eigen" else "zero"
         end = {"uniform": UNIFORM_END, "normal": NORMAL_END, "zero": DIAGONAL_END}[prior]
@@ -186,7 +190,7 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
                 continue
             index = count.get(site.layer, 0)
             count[site.layer] = index + 1
-            if has_basis and self.mode == 2:
+            if self.has_basis and self.mode == 2:
                 _require(
                     dims <= network.w_dim,
                     f"dims is {dims}; expected at most w_dim, {network.w_dim}.",
@@ -242,7 +246,9 @@ class AugmentConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _require(p == 0, f"probability is {p} with augmentation off; give mode fixed or ada.")
             return
         if self.mode == "fixed":
-            _require(p > 0, "probability is 0 with mode fixed; give 0.2, for example, or mode off.")
+            _require(
+                p > 0, "probability is 0 with fixed augmentation; give 0.2, for example, or ada."
+            )
         _require(
             self.pixel or self.geometric or self.color,
             f"mode is {self.mode} without pixel, geometric or color; give one, or mode off.",
@@ -257,7 +263,7 @@ class ComputeConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         reduced_from: lowest resolution that computes in ``precision``; the rest is fp32.
         tf32: whether CUDA may round the factors of fp32 products.
         compile: whether torch.compile builds the phases without second derivatives.
-        micro_batch: images that one process computes at once; 0 = all of its share.
+        micro_batch: most images that one process computes at once; 0 = all of its share.
     """
 
     precision: Precision = "fp32"

@@ -11,6 +11,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -307,7 +308,7 @@ def read_labels(
 
     Raises:
         DataError: when dataset.json is broken, labels absent images, leaves some without a label,
-            or holds a label out of range.
+            holds a label out of range, or names two classes the same.
     """
     metadata = read_metadata(source)
     pairs, given_names = metadata.get("labels"), metadata.get("class_names")
@@ -334,6 +335,12 @@ def read_labels(
         class_names = tuple(given_names)
     else:
         raise DataError(f"{where} has broken class_names; expected a list of names.")
+    twice = [name for name, count in Counter(class_names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{where} names {class_names.count(twice[0])} classes {twice[0]!r}; expected a name "
+            "of its own for each. Rename them there."
+        )
     if labels.max() >= len(class_names):
         raise DataError(
             f"{where} holds label {labels.max()}; expected 0 to {len(class_names) - 1}, for "

@@ -44,9 +44,8 @@ def resume_point(path: Path) -> ResumePoint:
 
     Raises:
         CheckpointError: it is neither, damaged, away from its run, or of other settings than it.
-        ConfigError: its configuration cannot be understood.
     """
-    if (path / CONFIG).is_file() and not list_checkpoints(path):
+    if (path / CONFIG).exists() and not list_checkpoints(path):
         config = read_config(path)
         _check_never_saved(path, config)
         if config.initial_sha256:
@@ -59,7 +58,7 @@ def resume_point(path: Path) -> ResumePoint:
     checkpoint = resolve_checkpoint(path)
     named = checkpoint != path and checkpoint.parent.parent == path
     run = path if named else checkpoint.resolve().parent.parent
-    if not (run / CONFIG).is_file():
+    if not (run / CONFIG).exists():
         raise CheckpointError(
             f"{checkpoint} is not inside a run's folder, where training goes on. Put it back to "
             "RUN/checkpoints/."

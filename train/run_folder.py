@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from segan.runtime.errors import CheckpointError
+from segan.runtime.errors import CheckpointError, ConfigError
 from segan.runtime.files import make_folder, output_error, write_atomic
 from segan.train.config import TrainConfig, config_differences, decode_config, encode_config
 
@@ -63,15 +63,21 @@ def read_config(run: Path) -> TrainConfig:
     """Reads the run's config.json.
 
     Raises:
-        CheckpointError: there is none.
-        ConfigError: it cannot be understood.
+        CheckpointError: there is none, or it is damaged.
     """
+    path = run / CONFIG
     try:
-        return decode_config((run / CONFIG).read_bytes())
-    except OSError:
+        return decode_config(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{run} is not a training run ({CONFIG} is missing). Give a folder under runs/."
         ) from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror}. Restore it, or start a new run."
+        ) from None
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error} Restore it, or start a new run.") from None
 
 
 def write_config(run: Path, config: TrainConfig) -> None:
@@ -124,7 +130,7 @@ class RunLog:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The log's entries; a line that a crash cut short is left out."""
+    """The log's entries; a damaged line, such as a crash cuts short, is left out."""
     try:
         text = (run / LOG).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -133,7 +139,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and isinstance(entry.get("nimg"), int):
             entries.append(entry)

@@ -39,16 +39,46 @@ def divide(config: TrainConfig, rank: int, size: int) -> Division:
     Raises:
         ConfigError: the batch cannot be divided like that.
     """
-    n = config.batch_size
-    share = n // size
-    micros = -(-share // (config.compute.micro_batch or max(share, 1)))
-    parts = size * max(micros, 1)
+    micros = _micros(config, size)
+    parts = size * micros
     mine = slice(rank * micros, (rank + 1) * micros)
-    batch = batch_shares(n, parts, config.network.mbstd_group)[mine]
+    batch = batch_shares(config.batch_size, parts, config.network.mbstd_group)[mine]
     regular: list[torch.Tensor] = []
-    if (config.pl_interval and config.pl_weight > 0) or compares_coordinates(config):
+    if _regularizes(config):
         regular = strided_shares(regular_batch(config), parts)[mine]
     return Division(batch, regular, parts)
+
+
+def _regularizes(config: TrainConfig) -> bool:
+    """Whether G has a regulariser with a batch of its own."""
+    return (config.pl_interval > 0 and config.pl_weight > 0) or compares_coordinates(config)
+
+
+def _micros(config: TrainConfig, size: int) -> int:
+    """Micro-batches of each of ``size`` processes: the fewest of at most ``micro_batch`` images.
+
+    Raises:
+        ConfigError: every part that keeps the gradients is larger than that.
+    """
+    n, group, most = config.batch_size, config.network.mbstd_group, config.compute.micro_batch
+
+    def divisible(parts: int) -> bool:
+        whole = parts == 1 or n % (parts * group) == 0
+        return whole and not (_regularizes(config) and regular_batch(config) % parts)
+
+    share = n // size
+    found = [micros for micros in range(1, share + 1) if divisible(size * micros)]
+    if most == 0 or not found:  # what cannot be shared by the processes is refused later
+        return 1
+    fitting = [micros for micros in found if share // micros <= most]
+    if not fitting:
+        least = share // found[-1]
+        raise ConfigError(
+            f"--batch-gpu is {most}, but a batch of {n} is divided into whole groups of "
+            f"{group if n % group == 0 else n} (the minibatch standard deviation's); expected "
+            f"{least} or more. Pass --batch-gpu {least}."
+        )
+    return fitting[0]
 
 
 def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
@@ -68,7 +98,7 @@ def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
         raise ConfigError(
             f"a batch of {n} cannot be divided into {parts} shares of whole groups of {group} "
             "(the minibatch standard deviation's); expected a batch size that is a multiple of "
-            f"{parts * group}. Change --batch-size, --batch-gpu or the number of processes."
+            f"{parts * group}. Change --batch-size or the number of processes."
         )
     columns = torch.arange(n).view(group, n // group).chunk(parts, dim=1)
     return [part.flatten() for part in columns]
@@ -83,7 +113,6 @@ def strided_shares(n: int, parts: int) -> list[torch.Tensor]:
     if n % parts:
         raise ConfigError(
             f"the generator's regularisers' batch of {n} (batch_size / pl_batch_shrink) cannot be "
-            f"divided into {parts} equal shares. Change --batch-size, --batch-gpu or the number of "
-            "processes."
+            f"divided into {parts} equal shares. Change --batch-size or the number of processes."
         )
     return [torch.arange(part, n, parts) for part in range(parts)]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ import torch
 
 from segan.cli.main import run
 from segan.cli.train import command as command_of_train
-from segan.cli.train_settings import SETTINGS, option_name
+from segan.cli.train_settings import SETTINGS, Shape, configure, option_name
 from segan.runtime.lock import locked
 from segan.train.checkpoint import list_checkpoints
 from segan.train.config import TrainConfig, encode_config
@@ -122,6 +123,24 @@ def test_a_run_of_other_processes_goes_on_and_says_so(
     assert "it was trained by 2 and goes on with 1 processes: the same gradients" in said
 
 
+@pytest.mark.parametrize(("kimg", "past"), [("0.02", True), ("0.239", False), ("0.24", False)])
+def test_a_run_that_is_past_its_new_length_says_so(
+    kimg: str,
+    past: bool,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(shutil.copytree(whole, tmp_path / "home"))
+    path = only_run(Path())
+    assert run(["train", "--resume", str(path), "--kimg", kimg]) == 0
+    said = capsys.readouterr().err
+    assert (f"{path} is at 0.24 kimg, past the {kimg} of --kimg: nothing is left" in said) == past
+    assert "training: 0/0 kimg, " in said
+    assert f"{path} is complete already; give a larger --kimg to go on" in said
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
     process = start(*ARGS, cwd=tmp_path)
@@ -147,24 +166,38 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
     [
         ("train --mode 4", "4 is not in the range 0<=x<=3"),
         ("train --preset huge", "'huge' is not one of 'tiny', 'paper', 'auto'"),
-        ("train --kimg -1", "total_kimg is -1.0; expected more than 0"),
-        ("train --kimg nan", "total_kimg is nan; expected more than 0"),
-        ("train --kimg 0.0001", "total_kimg is 0.0001; expected at least one batch, 0.008"),
-        ("train --batch-size 0", "batch_size is 0; expected 1 or more"),
-        ("train --dims 65", "dims is 65; expected at most w_dim, 64"),
-        ("train --resolution 48", "resolution is 48; expected a power of two from 8 to 1024"),
-        ("train --faces 0", "count is 0; expected 1 to"),
-        ("train --faces 4", "batch_size is 8, but faces has 4 images"),
+        ("train --kimg -1", "--kimg is -1.0; expected more than 0"),
+        ("train --kimg nan", "--kimg is nan; expected more than 0"),
+        ("train --kimg 0.0001", "--kimg is 0.0001; expected at least one batch, 0.008"),
+        ("train --batch-size 0", "--batch-size is 0; expected 1 or more"),
+        ("train --dims 65", "--dims is 65; expected at most w_dim, 64"),
+        ("train --resolution 48", "--resolution is 48; expected a power of two from 8 to 1024"),
+        ("train --resolution 0", "--resolution is 0; expected a power of two from 8 to 1024"),
+        ("train --faces 0", "--faces is 0; expected 1 to"),
+        ("train --faces 4", "--batch-size is 8, but faces has 4 images"),
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ("train --data x.zip --resolution 64", "--resolution is for the built-in faces"),
-        ("train --keep-checkpoints -1", "keep_checkpoints is -1; expected 0 or more"),
-        ("train --metric-images -1", "metric_images is -1; expected 0 or more"),
+        ("train --keep-checkpoints -1", "--keep-checkpoints is -1; expected 0 or more"),
+        ("train --metric-images -1", "--metric-images is -1; expected 0 or more"),
         ("train --data-cache disk", "--data-cache is for --data"),
         ("train --data-cache ram", "'ram' is not one of 'auto', 'memory', 'disk'"),
         (
             "train --resume r --initial-checkpoint i",
             "--initial-checkpoint is where a new run takes its weights from",
         ),
+        ("train --batch-gpu -1", "segan: --batch-gpu is -1; expected 0 or more.\n"),
+        (
+            "train --faces 8 --resolution 8 --batch-gpu 2",
+            "--batch-gpu is 2, but a batch of 8 is divi",
+        ),
+        ("train --learning-rate 0", "segan: --learning-rate is 0.0; expected more than 0.\n"),
+        ("train --dims 0", "segan: --dims is 0; expected 1 or more.\n"),
+        ("train --seed -1", "segan: --seed is -1; expected 0 to 4294967295.\n"),
+        ("train --augment ada --augment-kimg 0", "segan: --augment-kimg is 0.0; expected more"),
+        ("train --augment ada --augment-target 1", "segan: --augment-target is 1.0; expected betw"),
+        ("train --augment ada --augment-p 2", "segan: --augment-p is 2.0; expected 0 to 1.\n"),
+        ("train --augment fixed", "segan: --augment-p is 0 with fixed augmentation; give 0.2, for"),
+        ("train --jacobian-weight -1", "segan: --jacobian-weight is -1.0; expected 0 or more.\n"),
         ("train --data x.zip --faces 32", "--faces is how many built-in faces to draw"),
     ],
 )
@@ -252,9 +285,9 @@ def test_a_jacobian_weight_without_coordinates_is_refused(
         ("--mode 0 --shared-coords 0.5", "with no subspaces training draws no coordinates"),
         ("--subspace diagonal --shared-coords 1", "the diagonal kind training draws no coordi"),
         ("--batch-size 1 --shared-coords 1", "the discriminator compares groups of one image"),
-        ("--shared-coords 1.5", "shared_coords is 1.5; expected 0 to 1"),
-        ("--shared-coords -0.1", "shared_coords is -0.1; expected 0 to 1"),
-        ("--shared-coords nan", "shared_coords is nan; expected 0 to 1"),
+        ("--shared-coords 1.5", "--shared-coords is 1.5; expected 0 to 1"),
+        ("--shared-coords -0.1", "--shared-coords is -0.1; expected 0 to 1"),
+        ("--shared-coords nan", "--shared-coords is nan; expected 0 to 1"),
     ],
 )
 def test_coordinates_that_cannot_be_shared(
@@ -263,6 +296,61 @@ def test_coordinates_that_cannot_be_shared(
     assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (
+            "--mode 0 --dims 4",
+            "--dims is 4, but mode 0 has no subspaces. Leave it out, or use mode",
+        ),
+        ("--mode 3 --dims 4", "--dims is 4, but mode 3 (eigen) has as many coordinates as w has"),
+        ("--subspace diagonal --dims 9", "--dims is 9, but mode 2 (diagonal) has as many coordi"),
+        ("--augment-p 0", "--augment-p is 0, but with augmentation off nothing uses it. Leave it"),
+        ("--augment-p 0.2", "uses it. Leave it out, or give --augment fixed or ada."),
+        ("--augment-target 0.5", "--augment-target is 0.5, but with augmentation off nothing"),
+        ("--augment-kimg 100", "uses it. Leave it out, or give --augment ada."),
+        ("--augment fixed --augment-p 0.2 --augment-target 0.5", "with augmentation fixed nothing"),
+        ("--preset auto --augment off --augment-kimg 9", "--augment-kimg is 9, but with augment"),
+        ("--precision fp32 --reduced-from 8", "--reduced-from is 8, but --precision fp32 reduces"),
+        (
+            "--reduced-from 12",
+            "--reduced-from is 12; expected the resolution of a layer, 8, 16, 32",
+        ),
+        ("--precision bf16 --reduced-from 64", "--reduced-from is 64; expected the resolution of"),
+        ("--resolution 8 --reduced-from 16", "--reduced-from is 16; expected the resolution of a"),
+        ("--reduced-from 4", "--reduced-from is 4; expected the resolution of a layer, 8, 16, 32"),
+    ],
+)
+def test_an_option_that_does_nothing_is_refused(
+    args: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"mode": 0},
+        {"mode": 1, "dims": 4},
+        {"mode": 3, "kind": "diagonal"},
+        {"augment": "fixed", "augment_p": 0.2},
+        {"augment": "ada", "augment_p": 0.0, "augment_target": 0.5, "augment_kimg": 100.0},
+        {"preset": "auto", "augment_target": 0.5},
+        {"reduced_from": 16},
+        {"precision": "auto", "reduced_from": 32},
+    ],
+)
+def test_an_option_that_does_something_is_accepted(given: dict[str, Any]) -> None:
+    """Also where the device's own precision is fp32."""
+    defaults = {"mode": 2, "kind": "eigen", "preset": "tiny", "architecture": "skip"}
+    settings = defaults | given | {"precision": "fp32"}
+    shape: Shape = {"resolution": 32, "img_channels": 3, "c_dim": 0}
+    assert configure(settings, shape, given).preset == settings["preset"]
 
 
 def test_every_option_is_a_setting_or_known_to_be_none() -> None:
@@ -303,7 +391,7 @@ def test_what_says_the_same_as_the_run_is_allowed(
     assert run(["train", "--resume", "run", "--runs", "elsewhere"]) == 2
     assert "--runs is where a new run is made" in capsys.readouterr().err
     assert run(["train", "--resume", "run", "--kimg", "0.001"]) == 2
-    assert "total_kimg is 0.001; expected at least one batch" in capsys.readouterr().err
+    assert "--kimg is 0.001; expected at least one batch" in capsys.readouterr().err
     # Here it is the images that are missing.
     Path("run/data.json").write_text('{"path": "absent.zip"}')
     assert (
@@ -608,6 +696,10 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
             "train --resume unborn",
             "unborn has no checkpoint, and the weights that it started with are not",
         ),
+        (
+            "train --resume cut",
+            "config.json: the training configuration cannot be read: Input data",
+        ),
         ("train --data unlabelled.zip --cond", "unlabelled has no labels"),
         (
             "train --faces 16 --resolution 8 --runs file",
@@ -627,6 +719,8 @@ def test_failures(
     (tmp_path / "file").write_bytes(b"a file in the way")
     unborn = msgspec.structs.replace(preset("tiny", resolution=8), initial_sha256="ab" * 32)
     write_run(tmp_path / "unborn", unborn)
+    config = write_run(tmp_path / "cut") / "config.json"
+    config.write_bytes(config.read_bytes()[:100])
     assert run(args.split()) == 1
     assert message in capsys.readouterr().err
 

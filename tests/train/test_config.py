@@ -218,7 +218,7 @@ def test_subspace_values_out_of_range(fields: dict[str, Any], message: str) -> N
         ({"mode": "ada", "probability": 1.1}, "probability is 1.1; expected 0 to 1"),
         ({"mode": "ada", "probability": NAN}, "probability is nan; expected 0 to 1"),
         ({"probability": 0.2}, "probability is 0.2 with augmentation off; give mode fixed or ada"),
-        ({"mode": "fixed"}, "probability is 0 with mode fixed; give 0.2"),
+        ({"mode": "fixed"}, "probability is 0 with fixed augmentation; give 0.2"),
         ({"target": 1.0}, "target is 1.0; expected between -1 and 1"),
         ({"target": NAN}, "target is nan; expected between -1 and 1"),
         ({"speed_kimg": 0.0}, "speed_kimg is 0.0; expected more than 0"),

@@ -331,6 +331,10 @@ def test_images_that_cannot_be_used_are_named(
         ({"labels": [["a.png", 0], ["a.png", 1], ["b.png", 0]]}, "gives a.png two labels"),
         ({"labels": [["a.png", 0], ["b.png", 2]], "class_names": ["x", "y"]}, "label 2; .* 0 to 1"),
         ({"labels": [["a.png", 0], ["b.png", 0]], "class_names": [1]}, "broken class_names"),
+        (
+            {"labels": [["a.png", 0], ["b.png", 1]], "class_names": ["x", "y", "x"]},
+            "names 2 classes 'x'; expected a name of its own for each",
+        ),
     ],
 )
 def test_labels_that_do_not_fit_are_explained(tmp_path: Path, content: Any, message: str) -> None:

@@ -569,9 +569,32 @@ def test_resuming_from_what_does_not_belong_to_the_run(
     assert resume_point(checkpoint / "checkpoint.json").run == run
 
 
-def test_log_drops_what_a_crash_cut_short(tmp_path: Path) -> None:
+def test_a_damaged_configuration_is_named(
+    tmp_path: Path, small_config: Config, small_data: ImageDataset
+) -> None:
+    """Also where a checkpoint is there to go on with."""
+    run = train(tmp_path / "a", small_config(metric_images=0, total_kimg=0.004), small_data)
+    begun = new_run_folder(tmp_path, small_config(), "begun")
+    for folder in (run, begun):
+        config = folder / "config.json"
+        whole = config.read_bytes()
+        for damaged, why in ((whole[:100], "truncated"), (b"", "truncated"), (b"[]", "object")):
+            config.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match=f"{re.escape(str(config))}: .*{why}.* Resto"):
+                resume_point(folder)
+        config.unlink()
+        config.mkdir()
+        with pytest.raises(CheckpointError, match=f"{re.escape(str(config))} cannot be read: "):
+            resume_point(folder)
+        config.rmdir()
+        with pytest.raises(CheckpointError, match=r"config.json is missing"):
+            read_config(folder)
+
+
+@pytest.mark.parametrize("damaged", ['{"nimg": 8, "ki', "[" * 100_000, '{"nimg": ' + "9" * 5000])
+def test_log_drops_what_a_crash_cut_short(damaged: str, tmp_path: Path) -> None:
     whole = json.dumps({"nimg": 4, "kimg": 0.004})
-    (tmp_path / "log.jsonl").write_text(whole + "\n" + '{"nimg": 8, "ki')
+    (tmp_path / "log.jsonl").write_text(whole + "\n" + damaged)
     assert read_log(tmp_path) == [{"nimg": 4, "kimg": 0.004}]
 
 

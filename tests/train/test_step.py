@@ -123,22 +123,28 @@ def test_without_noise_its_strengths_stay_0(small_config: Config, small_data: Im
     assert set(strengths.values()) == {0.0}
 
 
-@pytest.mark.parametrize("augment", ["off", "fixed"])
+@pytest.mark.parametrize(
+    ("augment", "n", "bound"), [("off", 16, 4), ("fixed", 16, 4), ("off", 20, 8)]
+)
 def test_micro_batches_add_up_to_the_batch(
-    augment: Literal["off", "fixed"], small_config: Config, small_data: ImageDataset
+    augment: Literal["off", "fixed"],
+    n: int,
+    bound: int,
+    small_config: Config,
+    small_data: ImageDataset,
 ) -> None:
     """Gradients of the last phases, G's path lengths and D's R1, and every figure."""
     found, figures = [], []
     chosen = AugmentConfig(mode=augment, probability=0.0 if augment == "off" else 0.5)
-    for micro in (0, 4):
+    for micro in (0, bound):
         config = small_config(
-            batch_size=16,
+            batch_size=n,
             augment=chosen,
             learning_rate=1e-9,
             compute=ComputeConfig(micro_batch=micro),
         )
         state = TrainingState(config, CPU)
-        real = batch(small_data, 16)[state.share]
+        real = batch(small_data, n)[state.share]
         stats = state.train_step(real, None, None, state.step_random())
         figures.append({name: float(value) for name, value in stats.items()})
         parameters = [*state.generator.parameters(), *state.discriminator.parameters()]

@@ -149,8 +149,7 @@ def read_run(run: Path) -> RunRecord:
     """Reads a run's folder, finished or not.
 
     Raises:
-        CheckpointError: it is no run.
-        ConfigError: its configuration cannot be understood.
+        CheckpointError: it is no run, or its config.json is damaged.
         DataError: metrics.jsonl or control.json is broken.
     """
     if not run.is_dir():
