@@ -8,6 +8,8 @@ from segan.runtime import shipped
 from segan.runtime.attributes import read_attributes
 from segan.runtime.bundle import open_bundle
 from segan.runtime.errors import BundleError
+from segan.runtime.generator import load
+from segan.runtime.layout import Slider
 from segan.runtime.shipped import is_shipped, newest_or_shipped, shipped_bundle
 
 
@@ -21,8 +23,16 @@ def test_one_model_ships_and_is_whole() -> None:
     assert bundle.manifest.mode == 2
     about = bundle.manifest.provenance["shipped_model"]
     assert about["trained_with"].startswith("segan train --mode 2")
-    # What the README types: segan sweep --layer 3 --dim 5.
-    assert any(s.layer == 3 and s.index == 0 and s.dims > 5 for s in bundle.manifest.subspaces)
+
+
+def test_what_the_readme_types_shows_something() -> None:
+    """segan sweep --layer 3 --dim 5 moves a slider that has a name, and can be seen."""
+    path = shipped_bundle()
+    assert Slider(3, 0, 5) in {entry.slider for entry in read_attributes(open_bundle(path))}
+    with load(path, "cpu", threads=1) as generator:
+        for seed in range(4):
+            ends = generator.sweep(seed, 3, 5, steps=2).astype(float)
+            assert abs(ends[1] - ends[0]).mean() > 3, seed
 
 
 def test_its_names_are_measured() -> None:
