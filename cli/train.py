@@ -212,13 +212,11 @@ def command(
     from segan.train.launch import find_place
     from segan.train.loop import Trainer
     from segan.train.run_folder import new_run_folder, write_config
-    from segan.train.shares import divide
 
     given = _given()
     with joined(find_place()) as world, contextlib.ExitStack() as held:
         torch_device = world.together(lambda: find_device(device, world.place))
         world.first(lambda: None if resume is None else take_over(resume, given, held))
-        quiet = not world.is_first
         if resume is None:
             plan = world.together(
                 lambda: new_plan(
@@ -229,16 +227,15 @@ def command(
                     settings,
                     given,
                     torch_device,
-                    quiet,
+                    world,
                 )
             )
         else:
             plan = world.together(
-                lambda: old_plan(resume, data, faces, data_cache, given, torch_device, quiet)
+                lambda: old_plan(resume, data, faces, data_cache, given, torch_device, world)
             )
         config, dataset, checkpoint = plan.config, plan.dataset, plan.checkpoint
         check_same_start(world, config, dataset, torch_device, checkpoint)
-        world.together(lambda: divide(config, world.rank, world.size))
 
         def make() -> str:
             made = new_run_folder(runs, config, dataset.name, plan.origin)

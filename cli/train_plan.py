@@ -6,8 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
+from segan.cli.standard_streams import say
 from segan.cli.train_data import (
     FACES_LABELS,
     Faces,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from segan.train.config import TrainConfig
     from segan.train.dataset import ImageDataset
+    from segan.train.distributed import World
     from segan.train.launch import Place
     from segan.train.transfer import Source
 
@@ -63,10 +63,11 @@ def new_plan(
     settings: dict[str, Any],
     given: dict[str, Any],
     device: torch.device,
-    quiet: bool,
+    world: World,
 ) -> Plan:
     """A new run of these settings. Raises: ConfigError, DataError."""
     from segan.train.resume import check_data_fits
+    from segan.train.shares import divide
 
     _resolve_precision(settings, device)
     cond = settings["cond"]
@@ -76,6 +77,7 @@ def new_plan(
         dataset = open_images(data, data_cache)
         config = configure(settings, shape_of(dataset, cond), given)
         config, taken = _from(initial, config, dataset.class_names)
+        divide(config, world.rank, world.size)
     else:
         if "data_cache" in given:
             raise ConfigError(
@@ -88,7 +90,9 @@ def new_plan(
         source = Faces(faces, resolution, FACES_LABELS if cond else None)
         config = configure(settings, source.shape(), given)
         config, taken = _from(initial, config, source.class_names)
-        dataset = source.draw(quiet)  # only once the settings are known good
+        # Only once the settings are known good.
+        divide(config, world.rank, world.size)
+        dataset = source.draw(quiet=not world.is_first)
     check_data_fits(config, dataset)
     return Plan(config, dataset, initial=taken, origin=origin(source, dataset))
 
@@ -117,28 +121,29 @@ def old_plan(
     data_cache: str,
     given: dict[str, Any],
     device: torch.device,
-    quiet: bool,
+    world: World,
 ) -> Plan:
     """A run that goes on. Raises: ConfigError, CheckpointError, DataError."""
     from segan.train.checkpoint import read_meta
     from segan.train.resume import resume_point
+    from segan.train.shares import divide
 
     _resolve_precision(given, device)
     run, checkpoint, config = resume_point(resume)
     config = reconfigure(given, config, run)
     if "faces" in given:
         refuse_change("faces", faces, faces_count(run), run)
-    dataset = remembered_data(run, data, data_cache, quiet)
+    divide(config, world.rank, world.size)
+    dataset = remembered_data(run, data, data_cache, quiet=not world.is_first)
     if checkpoint is None:
         return Plan(config, dataset, run)
     meta = read_meta(checkpoint)
     # A run's last batch may reach past its length.
     past = meta.cur_nimg - config.batch_size >= config.total_kimg * 1000
-    if past and "kimg" in given and not quiet:
-        click.echo(
+    if past and "kimg" in given and world.is_first:
+        say(
             f"{run} is at {meta.cur_nimg / 1000:g} kimg, past the {config.total_kimg:g} of --kimg: "
-            "nothing is left to train",
-            err=True,
+            "nothing is left to train"
         )
     return Plan(config, dataset, run, checkpoint, ranks=meta.ranks)
 
