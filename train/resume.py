@@ -85,11 +85,13 @@ def _check_never_saved(run: Path, config: TrainConfig) -> None:
     elif names := [path.name for path in found if not path.name.startswith(".")]:
         reason = f"{folder} holds {', '.join(names[:3])}, but no checkpoint that is whole"
     else:
-        reached = max((entry["nimg"] for entry in read_log(run)), default=0)
-        if reached < config.snapshot_kimg * 1000:
+        reached = [entry["nimg"] for entry in read_log(run)]
+        due = [nimg for nimg in reached if nimg >= config.snapshot_kimg * 1000]
+        # The first of these is logged before its checkpoint is written.
+        if len(due) < 2:
             return
         reason = (
-            f"{run} has no checkpoint, but its log reaches kimg {reached / 1000:g} and it saves "
+            f"{run} has no checkpoint, but its log reaches kimg {due[-1] / 1000:g} and it saves "
             f"every {config.snapshot_kimg:g}"
         )
     raise CheckpointError(

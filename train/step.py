@@ -128,6 +128,7 @@ class TrainingState:
         augment: probability of the discriminator's augmentation.
         pl_mean: running mean path length, a scalar.
         clock: seconds by phase.
+        largest_part: images that this process computes at once.
         memory_format: of the images that enter.
         step: steps done.
         cur_nimg: real images shown.
@@ -173,14 +174,10 @@ class TrainingState:
         #: Positions in the batch of the images that this process computes, int64.
         self.share = torch.cat(division.batch)
         self._micros = [part.to(self.device) for part in division.batch]
+        self.largest_part = max(len(part) for part in self._micros)
         self._num_regular = regular_batch(self.config)
         self._regular_micros = [part.to(self.device) for part in division.regular]
         self._scale = 1 / division.parts
-
-    @property
-    def largest_part(self) -> int:
-        """Images that this process computes at once."""
-        return max(len(part) for part in self._micros)
 
     def train_step(
         self,

@@ -180,6 +180,11 @@ def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
     shutil.rmtree(folder)
     with pytest.raises(CheckpointError, match=r"its log reaches kimg 0.08 and it saves every 0.04"):
         resume_point(run)
+    # A kill while the first checkpoint is written leaves the line of its tick.
+    (run / "log.jsonl").write_bytes(b"".join(log.splitlines(keepends=True)[:2]))
+    assert [entry["nimg"] for entry in read_log(run)] == [20, 40]
+    assert resume_point(run).checkpoint is None
+    (run / "log.jsonl").write_bytes(log)
     folder.write_text("")
     with pytest.raises(CheckpointError, match="checkpoints is no folder"):
         resume_point(run)
