@@ -103,19 +103,19 @@ def draw_curves(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     figure = Figure(figsize=(10, 2.6 * len(PANELS)), layout="constrained")
     FigureCanvasAgg(figure)
-    colours = [colormaps["tab20"](number) for number in range(20)]
     drawn: dict[str, str] = {}
     for name, rows in results.items():
         for row in rows:
             drawn.setdefault(row["run"], name.partition(" + ")[0])
     names = list(dict.fromkeys(drawn.values()))
+    palette = colormaps["tab10" if len(names) <= 10 else "tab20"]
     all_axes = figure.subplots(len(PANELS), 1, sharex=True)
     for run, name in drawn.items():
         log = (Path(run) / "log.jsonl").read_text().splitlines()
         entries = [json.loads(line) for line in log]
         for entry in entries:
             entry["score/gap"] = entry["score/real"] - entry["score/fake"]
-        colour = colours[names.index(name) % len(colours)]
+        colour = palette(names.index(name) % palette.N)
         for axes, (_, field) in zip(all_axes, PANELS, strict=True):
             points = [(entry["kimg"], entry[field]) for entry in entries if field in entry]
             if points:
