@@ -91,7 +91,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         places = {place.replace("__", "."): value for place, value in settings.items()}
         resolution = places.pop("resolution", 16)
         assert isinstance(resolution, int)
-        config = replaced(preset("tiny", resolution=resolution), {"total_kimg": 1.0, **places})
+        config = replaced(
+            preset("tiny", resolution=resolution), {"total_kimg": 1.0, "batch_size": 4, **places}
+        )
         run = tmp_path / "runs" / name
         (run / "samples").mkdir(parents=True)
         (run / "config.json").write_bytes(encode_config(config))

@@ -20,6 +20,7 @@ def test_settings_that_are_not_the_presets_are_found(make_run: MakeRun) -> None:
         "subspace.dims": (6, 4),
         "mirror": (False, True),
         "total_kimg": (50.0, 1.0),
+        "batch_size": (8, 4),
     }
     assert deviations(read_run(make_run("00001-a", preset="of-old")).config) is None
 
