@@ -194,7 +194,7 @@ def test_a_plot_without_matplotlib_says_what_to_install_before_measuring(
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
 def test_the_plot_is_a_picture(suffix: str, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib; the bare environment has none")
     path = tmp_path / f"speed{suffix}"
     benchmark_plot.write_plot(path, _record())
     data = path.read_bytes()
@@ -206,7 +206,7 @@ def test_the_plot_is_a_picture(suffix: str, tmp_path: Path) -> None:
 
 
 def test_rates_that_are_far_apart_are_drawn_on_a_logarithmic_scale(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib; the bare environment has none")
     record = _record()
     record["rows"][1] |= {"images_per_s": 9000.0, "slowest": 8000.0, "fastest": 9100.0}
     benchmark_plot.write_plot(tmp_path / "speed.svg", record)
@@ -214,7 +214,7 @@ def test_rates_that_are_far_apart_are_drawn_on_a_logarithmic_scale(tmp_path: Pat
 
 
 def test_a_plot_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib; the bare environment has none")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         benchmark_plot.write_plot(tmp_path / "file" / "speed.png", _record())

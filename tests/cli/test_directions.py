@@ -10,7 +10,7 @@ import pytest
 
 from segan.runtime.generator import load
 
-pytest.importorskip("onnx")
+pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segan.cli.main import run
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 Capture = pytest.CaptureFixture[str]
 

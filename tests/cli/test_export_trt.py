@@ -15,7 +15,7 @@ import pytest
 from segan.cli.main import run
 from segan.runtime.errors import BackendError
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 Capture = pytest.CaptureFixture[str]
 
@@ -95,7 +95,9 @@ def put_in(
 
 
 def _needs_rtx() -> None:
-    pytest.importorskip("tensorrt_rtx_bindings")
+    pytest.importorskip(
+        "tensorrt_rtx_bindings", reason="needs tensorrt_rtx_bindings; the bare environment has none"
+    )
     from segan.runtime.sessions.tensorrt_api import find_library
 
     library = find_library()

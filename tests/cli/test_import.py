@@ -10,7 +10,7 @@ import pytest
 
 from segan.cli.main import run
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 Capture = pytest.CaptureFixture[str]
 

@@ -86,7 +86,7 @@ def test_check_finds_an_altered_file(segan_here: Segan, toy_bundle: Path) -> Non
 
 
 def test_a_data_set(segan: Segan, tmp_path: Path) -> None:
-    pytest.importorskip("lmdb")
+    pytest.importorskip("lmdb", reason="needs lmdb; the bare environment has none")
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(3):

@@ -44,7 +44,7 @@ def test_a_loop_as_gif(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> N
 
 
 def test_mp4(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs av; the bare environment has none")
     done = segan_here("interpolate", "--seeds", "0,5", "--frames", 3, "-o", "walk.mp4")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "walk.mp4").read_bytes()[4:8] == b"ftyp"

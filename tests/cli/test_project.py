@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

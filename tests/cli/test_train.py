@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,21 @@ def start(*args: str | Path, cwd: Path) -> subprocess.Popen[str]:
 def only_run(folder: Path) -> Path:
     (run,) = (folder / "runs").iterdir()
     return run
+
+
+Refused = Callable[[str, str], None]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """refused(args, why): segan train says why it is wrong use, and makes no run."""
+
+    def check(args: str, why: str) -> None:
+        assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
+        assert why in capsys.readouterr().err
+        assert not (tmp_path / "runs").exists()
+
+    return check
 
 
 @pytest.fixture(scope="module")
@@ -290,12 +305,8 @@ def test_a_jacobian_weight_without_coordinates_is_refused(
         ("--shared-coords nan", "--shared-coords is nan; expected 0 to 1"),
     ],
 )
-def test_coordinates_that_cannot_be_shared(
-    args: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
-    assert why in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
+def test_coordinates_that_cannot_be_shared(args: str, why: str, refused: Refused) -> None:
+    refused(args, why)
 
 
 @pytest.mark.parametrize(
@@ -323,12 +334,8 @@ def test_coordinates_that_cannot_be_shared(
         ("--reduced-from 4", "--reduced-from is 4; expected the resolution of a layer, 8, 16, 32"),
     ],
 )
-def test_an_option_that_does_nothing_is_refused(
-    args: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["train", *args.split(), "--runs", str(tmp_path / "runs")]) == 2
-    assert why in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
+def test_an_option_that_does_nothing_is_refused(args: str, why: str, refused: Refused) -> None:
+    refused(args, why)
 
 
 @pytest.mark.parametrize(

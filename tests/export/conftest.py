@@ -40,7 +40,7 @@ def make_generator() -> Callable[..., Any]:
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """The networks here are too small for more threads."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -50,7 +50,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def foreign_models() -> ModuleType:
     """The module foreign_models.py: random generators of other projects' layouts."""
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs torch; the bare environment has none")
     path = Path(__file__).with_name("foreign_models.py")
     spec = importlib.util.spec_from_file_location("foreign_models", path)
     assert spec is not None

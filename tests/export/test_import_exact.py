@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 from segan.export.importer import ImportedGenerator, load_foreign  # noqa: E402
 from segan.runtime.errors import CheckpointError  # noqa: E402

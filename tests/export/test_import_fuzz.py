@@ -18,7 +18,7 @@ SECONDS = 20
 
 @pytest.mark.slow
 def test_fuzzing_finds_nothing(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs torch; the bare environment has none")
     pytest.importorskip("atheris", reason="atheris, the fuzzer, is not installed (extra dev)")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), f"-max_total_time={SECONDS}"],

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 from segan.export.foreign import open_foreign  # noqa: E402
 from segan.export.importer import load_foreign  # noqa: E402

@@ -85,7 +85,7 @@ def test_a_seed_is_the_same_image_in_both(
 def test_engine_against_checkpoint(
     make_generator: Make, tmp_path: Path, detectors: DetectorSet
 ) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="needs openvino; the bare environment has none")
     generator = make_generator(mode=2)
     export_bundle(generator, tmp_path / "g.segan", ExportConfig(batch_sizes=(1,)))
     images = np.random.RandomState(0).randint(0, 256, (150, 3, 8, 8)).astype(np.uint8)

@@ -12,7 +12,7 @@ import pytest
 from segan.runtime.bundle import open_bundle
 from segan.runtime.generator import load
 
-pytest.importorskip("onnx")
+pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
 TESTS = Path(__file__).parents[1]
 
 

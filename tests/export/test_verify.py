@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 from segan.export import bundle_images, verify  # noqa: E402
 from segan.export.bundle_images import compute_images  # noqa: E402

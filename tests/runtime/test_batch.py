@@ -328,7 +328,7 @@ def test_long_lists_of_seeds_are_recorded_by_their_hash() -> None:
 def test_two_batches_at_once_in_one_folder_are_refused(
     generator: Generator, tmp_path: Path
 ) -> None:
-    pytest.importorskip("fcntl")
+    pytest.importorskip("fcntl", reason="this system has no fcntl")
     failures: list[Exception] = []
 
     def second(_missing: int, _found: int) -> None:

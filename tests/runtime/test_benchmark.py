@@ -89,7 +89,7 @@ def test_the_int8_model_runs(backend: str) -> None:
 
 @pytest.mark.parametrize("graph", ["fp32", "fp16", "bf16", "int8"])
 def test_every_model_is_valid_onnx(graph: Any) -> None:
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
     model = onnx.load_from_string(ceiling.convolution_model(SMALL, graph))
     onnx.checker.check_model(model, full_check=True)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]

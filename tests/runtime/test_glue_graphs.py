@@ -85,7 +85,7 @@ def _model(
 
 
 def test_the_embedded_bytes_are_what_onnx_builds() -> None:
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
     for embedded, built in ((PIXELS, build_pixels()), (SPREAD, build_spread())):
         assert onnx.load_from_string(embedded) == onnx.load_from_string(built)
         onnx.checker.check_model(onnx.load_from_string(embedded), full_check=True)
@@ -95,7 +95,7 @@ def test_the_embedded_bytes_are_what_onnx_builds() -> None:
 @pytest.fixture(params=["cpu", "openvino"])
 def pixels(request: pytest.FixtureRequest) -> Session:
     if request.param == "openvino":
-        pytest.importorskip("openvino")
+        pytest.importorskip("openvino", reason="needs openvino; the bare environment has none")
     return open_session(PIXELS, request.param, name="pixels", config=SessionConfig(threads=1))
 
 

@@ -21,7 +21,9 @@ from segan.runtime.sessions.tensorrt_build import (
     build_engine,
 )
 
-pytest.importorskip("tensorrt_rtx_bindings")
+pytest.importorskip(
+    "tensorrt_rtx_bindings", reason="needs tensorrt_rtx_bindings; the bare environment has none"
+)
 
 ADA = Target(capabilities=("8.9",))
 
@@ -37,8 +39,8 @@ def library() -> Library:
 
 def _fp16_graph(image_type: str = "float", batch: str | int = "batch") -> bytes:
     """ws, noise → image with fp16 written in: fp32 styles, fp16 features, an fp32 image."""
-    onnx = pytest.importorskip("onnx")
-    np = pytest.importorskip("numpy")
+    onnx = pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
+    np = pytest.importorskip("numpy", reason="needs numpy; the bare environment has none")
     helper, kinds = onnx.helper, onnx.TensorProto
     random = np.random.RandomState(0)
     flat = onnx.numpy_helper.from_array(np.array([-1, 4, 8, 8]), "flat")

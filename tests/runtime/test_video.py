@@ -84,7 +84,7 @@ def test_folder_of_frames_keeps_pixels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [33, 300])
 def test_mp4_with_pyav(tmp_path: Path, side: int) -> None:
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs av; the bare environment has none")
     frames = _frames(20, side=side)
     path = tmp_path / "walk.mp4"
     assert write_animation(path, iter(frames), fps=25) == 20
@@ -171,7 +171,7 @@ def test_no_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.gif", "a.mp4"])
 def test_an_error_among_the_frames_leaves_nothing(tmp_path: Path, name: str) -> None:
     if name == "a.mp4":
-        pytest.importorskip("av")
+        pytest.importorskip("av", reason="needs av; the bare environment has none")
 
     def broken() -> Iterator[NDArray[np.uint8]]:
         yield from _frames(3)
@@ -185,7 +185,7 @@ def test_an_error_among_the_frames_leaves_nothing(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", ["a.gif", "a.mp4", "frames"])
 def test_an_unwritable_place(tmp_path: Path, name: str) -> None:
     if name == "a.mp4":
-        pytest.importorskip("av")
+        pytest.importorskip("av", reason="needs av; the bare environment has none")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a file stands where a folder is expected"):
         write_animation(tmp_path / "file" / name, _frames(2))
