@@ -27,7 +27,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from segan.runtime.cores import usable_cores
+from segan.runtime.machine.cores import usable_cores
 
 #: Name → (network, batch sizes that are timed).
 SETTINGS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
@@ -104,10 +104,10 @@ def _rate(run: Callable[[], object], batch: int) -> Callable[[float], float]:
 
 def _ceiling(precision: Any, bundle: str, threads: int) -> Callable[[float], float]:
     """Images a second if nothing but convolutions cost anything."""
-    from segan.runtime.bundle import open_bundle
-    from segan.runtime.ceiling import ConvolutionCeiling
-    from segan.runtime.convolution_cost import count_macs
-    from segan.runtime.sessions.base import Precision, SessionConfig
+    from segan.runtime.backends.session import Precision, SessionConfig
+    from segan.runtime.benchmark.ceiling import ConvolutionCeiling
+    from segan.runtime.benchmark.cost import count_macs
+    from segan.runtime.bundle.reader import open_bundle
 
     opened = open_bundle(bundle)
     macs = count_macs(opened.read("synthesis.onnx"), opened.manifest)
@@ -158,8 +158,8 @@ def build(setting: str) -> Any:
     """The generator of a setting: the same random weights every time, in evaluation mode."""
     import torch
 
-    from segan.train.config import NetworkConfig, SubspaceConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
 
     torch.manual_seed(0)
     network = NetworkConfig(**SETTINGS[setting][0])

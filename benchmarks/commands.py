@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segan.runtime.batch import generate_batch
-from segan.runtime.generator import Generator, load
-from segan.runtime.latents import sample_coords, sample_z
-from segan.runtime.pixels import to_uint8
-from segan.runtime.request import BatchRequest
+from segan.runtime.backends.pixels import to_uint8
+from segan.runtime.batch.pipeline import generate_batch
+from segan.runtime.batch.plan import BatchRequest
+from segan.runtime.generate.generator import Generator, load
+from segan.runtime.latents.draws import sample_coords, sample_z
 
 
 def command_seconds(args: list[str], rounds: int, folder: Path) -> float:

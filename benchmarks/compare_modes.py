@@ -26,29 +26,28 @@ import msgspec
 import numpy as np
 import torch
 
-from segan.export.directions import DirectionsConfig, Method, write_directions
+from segan.export.directions.write import DirectionsConfig, Method, write_directions
 from segan.export.exporter import export_bundle
 from segan.runtime import load
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError, SeganError
-from segan.runtime.layout import Slider
-from segan.train.checkpoint import list_checkpoints, load_generator, read_meta
-from segan.train.config import SubspaceConfig
-from segan.train.control.attribute_files import load_attributes
-from segan.train.control.attributes import AttributeNetwork
-from segan.train.control.control_report import measure_sliders
-from segan.train.control.shipped_attributes import attributes_for
-from segan.train.generator import Generator
-from segan.train.images.image_makers import MakerSettings
-from segan.train.images.model_images import ModelImages, generator_images, open_model
-from segan.train.images.torch_images import GeneratorImages
-from segan.train.metrics.context import MetricContext
-from segan.train.metrics.detectors import DetectorSet
-from segan.train.metrics.evaluation import evaluate
-from segan.train.metrics.frechet import fd_faces_const_noise
-from segan.train.metrics.metric import DetectorKind
-from segan.train.metrics.registry import parse_metric
-from segan.train.monitor import variance_shares
-from segan.train.subspace import StyleSubspace
+from segan.train.loop.watch.monitor import variance_shares
+from segan.train.measure.control.attribute_files import attributes_for, load_attributes
+from segan.train.measure.control.attributes import AttributeNetwork
+from segan.train.measure.control.report import measure_sliders
+from segan.train.measure.models.model import MakerSettings
+from segan.train.measure.models.probe import ModelImages, generator_images, open_model
+from segan.train.measure.models.torch_graphs import GeneratorImages
+from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.detectors import DetectorSet
+from segan.train.measure.quality.evaluate import evaluate
+from segan.train.measure.quality.features import DetectorKind
+from segan.train.measure.quality.gaussian import fd_faces_const_noise
+from segan.train.measure.quality.registry import parse_metric
+from segan.train.networks.config import SubspaceConfig
+from segan.train.networks.stylegan2.generator import Generator
+from segan.train.networks.stylegan2.subspace import StyleSubspace
+from segan.train.runs.checkpoint import list_checkpoints, load_generator, read_meta
 
 VARIANTS = [(0, "eigen")] + [(mode, kind) for kind in ("eigen", "diagonal") for mode in (1, 2, 3)]
 #: Directions for each layer that stand for sliders where there are none, or too many to measure.

@@ -20,16 +20,16 @@ import numpy as np
 from compare_modes import with_directions
 from numpy.typing import NDArray
 
-from segan.export.directions import Method
+from segan.export.directions.write import Method
 from segan.export.exporter import export_bundle
 from segan.runtime import load
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import SeganError
-from segan.runtime.files import atomic_file
-from segan.runtime.generator import Generator
-from segan.runtime.layout import Slider
-from segan.runtime.sheets import labelled_sheet, write_sheet
-from segan.train.checkpoint import list_checkpoints, load_generator
-from segan.train.control.control import MOVED_FROM
+from segan.runtime.files.atomic import atomic_file
+from segan.runtime.generate.generator import Generator
+from segan.runtime.pictures.sheets import labelled_sheet, write_sheet
+from segan.train.measure.control.scores import MOVED_FROM
+from segan.train.runs.checkpoint import list_checkpoints, load_generator
 
 STEPS = 9
 #: Panels of the curves: title, and the log's field.

@@ -18,24 +18,27 @@ from typing import Any
 import torch
 
 from segan.runtime.errors import ConfigError, SeganError
-from segan.train.control.attribute_files import LoadedAttributes, load_attributes
-from segan.train.control.attributes import find_reading
-from segan.train.control.control import LEAKAGE, STRICT_LEAKAGE
-from segan.train.control.control_report import (
+from segan.train.data.dataset import open_dataset
+from segan.train.measure.control.attribute_files import (
+    LoadedAttributes,
+    attributes_for,
+    load_attributes,
+)
+from segan.train.measure.control.attributes import find_reading
+from segan.train.measure.control.drawn_model import DrawnModel
+from segan.train.measure.control.label_classifier import train_label_classifier
+from segan.train.measure.control.readings_sample import sample_readings
+from segan.train.measure.control.report import (
     control_record,
     measure_codes,
     measure_separability,
     measure_sliders,
     write_control,
 )
-from segan.train.control.drawn_model import DrawnModel
-from segan.train.control.label_classifier import train_label_classifier
-from segan.train.control.readings_sample import sample_readings
-from segan.train.control.separability import class_questions, metric_name
-from segan.train.control.shipped_attributes import attributes_for
-from segan.train.dataset import open_dataset
-from segan.train.images.model_images import ModelImages, open_model
-from segan.train.metrics.frechet import fd_faces_const_noise
+from segan.train.measure.control.scores import LEAKAGE, STRICT_LEAKAGE
+from segan.train.measure.control.separability import class_questions, metric_name
+from segan.train.measure.models.probe import ModelImages, open_model
+from segan.train.measure.quality.gaussian import fd_faces_const_noise
 
 
 def open_named(name: str, threads: int) -> ModelImages:

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.runtime.generator import load
-from segan.runtime.images import ImageEncoding, encode_image, to_pil
-from segan.runtime.png import encode_png
+from segan.runtime.generate.generator import load
+from segan.runtime.pictures.encode import ImageEncoding, encode_image, encode_png, to_pil
 
 Pixels = NDArray[np.uint8]
 Encoder = Callable[[Pixels], bytes]

@@ -33,8 +33,8 @@ PRECISIONS = ("fp16", "fp32")
 def _generator(resolution: int) -> Any:
     import torch
 
-    from segan.train.config import NetworkConfig, SubspaceConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
 
     torch.manual_seed(0)
     return Generator(NetworkConfig(**NETWORKS[resolution]), SubspaceConfig(mode=2)).eval()

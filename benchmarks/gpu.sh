@@ -72,7 +72,7 @@ section nvidia-smi 20 nvidia-smi
 section doctor 60 bash -c '"$0" -m segan.cli.main doctor --json >"$1"' "$PYTHON" "$OUT/doctor.json"
 if section gpu 20 "$PYTHON" -c '
 import sys
-from segan.runtime.devices import cuda_devices, why_no_gpu
+from segan.runtime.machine.gpus import cuda_devices, why_no_gpu
 print(*cuda_devices(), sep="\n")
 sys.exit(why_no_gpu())'; then
   gpu ceilings 40 ceilings "$OUT/ceilings.json"

@@ -1,8 +1,9 @@
 """Error of the fp16 and bf16 synthesis graphs against PyTorch, with even and hostile weights.
 
-Each result of the half-precision graphs is rounded (``segan.export.rounding``). "hostile" has rows
-and columns of every convolution scaled by 1e-4 to 1e4, with the styles scaled the other way. Run
-from the repository root: ``python benchmarks/half_precision.py --resolution 1024``.
+Each result of the half-precision graphs is rounded (``segan.export.precisions.rounding``).
+"hostile" has rows and columns of every convolution scaled by 1e-4 to 1e4, with the styles scaled
+the other way. Run from the repository root: ``python benchmarks/half_precision.py --resolution
+1024``.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 
 from segan.export.exporter import ExportConfig
-from segan.export.half import DTYPES, HalfPrecision
-from segan.export.reduced import half_file
-from segan.export.rounding import with_explicit_rounding
-from segan.runtime.sessions.choose import open_session
-from segan.train.config import NetworkConfig, SubspaceConfig
-from segan.train.generator import Generator, SynthesisSite
+from segan.export.graphs.stylegan2.half import DTYPES, HalfPrecision
+from segan.export.precisions.add import half_file
+from segan.export.precisions.rounding import with_explicit_rounding
+from segan.runtime.backends.choose import open_session
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.networks.stylegan2.generator import Generator, SynthesisSite
 
 
 def build(resolution: int, *, hostile: bool) -> Generator:

@@ -202,8 +202,8 @@ def main() -> None:
 
 def _largest_pixel(bundle: Path) -> float:
     """Magnitude of the largest pixel that a few seeds have; nominally 1."""
-    from segan.runtime.generator import load
-    from segan.runtime.latents import sample_z
+    from segan.runtime.generate.generator import load
+    from segan.runtime.latents.draws import sample_z
 
     with load(bundle, low_memory=True) as generator:
         manifest, largest = generator.manifest, 0.0

@@ -29,9 +29,9 @@ from typing import Any
 
 import torch
 
-from segan.train.checkpoint import GENERATOR, TRAINING, list_checkpoints, read_meta
-from segan.train.run_folder import read_log
-from segan.train.tensors import read_tensors
+from segan.train.runs.checkpoint import GENERATOR, TRAINING, list_checkpoints, read_meta
+from segan.train.runs.folder import read_log
+from segan.train.runs.tensors import read_tensors
 
 #: A run at 8², in fp32 wherever it is run.
 SMALL = [

@@ -24,13 +24,13 @@ def rates(options: argparse.Namespace) -> None:
     """Prints the rates of each round and their ratios."""
     import torch
 
-    from segan.runtime.generator import load
-    from segan.runtime.sessions.base import SessionConfig
-    from segan.train.images.engine_images import EngineImages
-    from segan.train.images.image_makers import MakerSettings
-    from segan.train.metrics.context import MetricContext
-    from segan.train.metrics.detectors import DetectorSet
-    from segan.train.metrics.registry import parse_metric
+    from segan.runtime.backends.session import SessionConfig
+    from segan.runtime.generate.generator import load
+    from segan.train.measure.models.model import MakerSettings
+    from segan.train.measure.models.open import EngineImages
+    from segan.train.measure.quality.context import MetricContext
+    from segan.train.measure.quality.detectors import DetectorSet
+    from segan.train.measure.quality.registry import parse_metric
 
     n = options.images
     metric = parse_metric(f"fd_faces{n}")
@@ -88,12 +88,12 @@ def worker(options: argparse.Namespace) -> None:
     """Takes one score; prints the process's peak memory."""
     import torch
 
-    from segan.runtime.process_memory import peak_memory
-    from segan.train.images.engine_images import EngineImages
-    from segan.train.images.image_makers import MakerSettings
-    from segan.train.metrics.context import MetricContext
-    from segan.train.metrics.detectors import DetectorSet
-    from segan.train.metrics.registry import parse_metric
+    from segan.runtime.machine.memory import peak_memory
+    from segan.train.measure.models.model import MakerSettings
+    from segan.train.measure.models.open import EngineImages
+    from segan.train.measure.quality.context import MetricContext
+    from segan.train.measure.quality.detectors import DetectorSet
+    from segan.train.measure.quality.registry import parse_metric
 
     given = {} if options.network is None else {"faces": options.network}
     maker = EngineImages(

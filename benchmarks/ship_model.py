@@ -19,31 +19,30 @@ import msgspec
 import torch
 
 from segan.export.exporter import ExportConfig, export_bundle
-from segan.runtime.attributes import Attribute, read_attributes
-from segan.runtime.attributes_editing import pack_bundle, write_attributes
-from segan.runtime.bundle import open_bundle
+from segan.runtime.bundle.attributes import Attribute, read_attributes
+from segan.runtime.bundle.attributes_editing import pack_bundle, write_attributes
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import ConfigError, ExportError, SeganError
-from segan.runtime.layout import Slider
-from segan.runtime.manifest import Manifest
-from segan.train.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
-from segan.train.control.attribute_files import load_attributes
-from segan.train.control.control import (
+from segan.train.measure.control.attribute_files import attributes_for, load_attributes
+from segan.train.measure.control.scores import (
     MOVED_FROM,
     ControlScores,
     SliderScore,
     control_scores,
     generator_effects,
 )
-from segan.train.control.shipped_attributes import attributes_for
-from segan.train.generator import Generator
-from segan.train.subspace import EigenOffset
+from segan.train.networks.stylegan2.generator import Generator
+from segan.train.networks.stylegan2.subspace import EigenOffset
+from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
 
 #: Largest share of a named slider's effect that is on other attributes.
 LEAKAGE = 0.6
 #: Largest file that ships, and the largest that also carries an fp16 graph, in bytes.
 MAX_BYTES, MAX_BYTES_FP16 = 10_000_000, 3_000_000
 
-OUT = Path("runtime/models/faces64.segan")
+OUT = Path("runtime/bundle/models/faces64.segan")
 
 
 def named_sliders(scores: ControlScores, manifest: Manifest) -> list[Attribute]:

@@ -21,10 +21,10 @@ from compare_modes import keep, markdown, measure
 from segan.cli.train_data import open_images, origin, shape_of
 from segan.cli.train_settings import replace_settings
 from segan.runtime.errors import SeganError
-from segan.train.checkpoint import list_checkpoints, read_meta
-from segan.train.loop import Trainer
-from segan.train.presets import preset
-from segan.train.run_folder import new_run_folder
+from segan.train.loop.trainer import Trainer
+from segan.train.runs.checkpoint import list_checkpoints, read_meta
+from segan.train.runs.folder import new_run_folder
+from segan.train.runs.presets import preset
 
 
 def fields_of(text: str) -> tuple[str, dict[str, Any]]:

@@ -3,8 +3,8 @@
 Faces are drawn once, at the largest resolution, and averaged down for the others; the held-out
 ones are drawn at each network's own resolution. The first network (32²) is trained from nothing,
 the others go on from it, which takes a sixth of the time. Run from the repository root:
-``python benchmarks/train_attributes.py train/control/attribute_networks``; with ``--faces-file``
-the drawn faces are kept for another run.
+``python benchmarks/train_attributes.py train/measure/control/attribute_networks``; with
+``--faces-file`` the drawn faces are kept for another run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 from segan.runtime.errors import SeganError
-from segan.train.control.attribute_files import load_attributes, save_attributes
-from segan.train.control.attribute_training import (
+from segan.train.data.faces.attributes import sample_attributes
+from segan.train.data.faces.draw import draw_faces
+from segan.train.measure.control.attribute_files import load_attributes, save_attributes
+from segan.train.measure.control.attribute_training import (
     HELD_OUT,
     DrawnFaces,
     HeldOutScores,
@@ -28,9 +30,7 @@ from segan.train.control.attribute_training import (
     shrink,
     train_attribute_network,
 )
-from segan.train.control.attributes import AttributeNetwork, encode_attributes
-from segan.train.faces import sample_attributes
-from segan.train.faces_draw import draw_faces
+from segan.train.measure.control.attributes import AttributeNetwork, encode_attributes
 
 FACES, HELD_OUT_FACES = 72000, 8000
 #: Passes over the faces, by resolution.

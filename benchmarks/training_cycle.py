@@ -34,10 +34,10 @@ def worker(options: argparse.Namespace, variant: str) -> None:
     import msgspec
     import torch
 
-    from segan.runtime.process_memory import peak_memory
-    from segan.train.config import ComputeConfig
-    from segan.train.presets import preset
-    from segan.train.step import TrainingState
+    from segan.runtime.machine.memory import peak_memory
+    from segan.train.loop.step import TrainingState
+    from segan.train.networks.config import ComputeConfig
+    from segan.train.runs.presets import preset
 
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
@@ -104,9 +104,9 @@ def _use_grouped_convolutions() -> None:
     import torch
     import torch.nn.functional as F
 
-    from segan.train import generator
-    from segan.train.layers import modulated_conv2d
-    from segan.train.resample import filter2d
+    from segan.train.networks.stylegan2 import generator
+    from segan.train.networks.stylegan2.layers import modulated_conv2d
+    from segan.train.networks.stylegan2.resample import filter2d
 
     def grouped(
         x: torch.Tensor,
@@ -138,7 +138,7 @@ def _check_equal(mine: Any, theirs: Any) -> None:
     """Both formulations give the same result, or the comparison would mean nothing."""
     import torch
 
-    from segan.train.resample import fir_kernel
+    from segan.train.networks.stylegan2.resample import fir_kernel
 
     torch.manual_seed(0)
     x, weight, styles = torch.randn(3, 4, 5, 5), torch.randn(6, 4, 3, 3), torch.randn(3, 4)

@@ -28,9 +28,9 @@ def worker(preset_name: str, resolution: int, mode: int, kind: str) -> None:
     import msgspec
     import torch
 
-    from segan.train.config import TrainConfig
-    from segan.train.presets import preset
-    from segan.train.step import TrainingState
+    from segan.train.loop.step import TrainingState
+    from segan.train.runs.config import TrainConfig
+    from segan.train.runs.presets import preset
 
     values = msgspec.to_builtins(preset(preset_name, resolution=resolution))
     values["subspace"] |= {"mode": mode, "kind": kind}

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from segan.export import ExportConfig, export_bundle
-from segan.export.lowering import LOWERINGS
-from segan.train.config import NetworkConfig, SubspaceConfig
-from segan.train.generator import Generator
+from segan.export.graphs.stylegan2.lowering import LOWERINGS
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.networks.stylegan2.generator import Generator
 
 SUBSPACES = [(0, "eigen"), *itertools.product((1, 2, 3), ("eigen", "diagonal"))]
 ARCHITECTURES = ("skip", "residual", "original")

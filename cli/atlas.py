@@ -22,14 +22,14 @@ from segan.cli.options import (
 )
 from segan.cli.progress import Progress, progress
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList
+from segan.runtime.latents.seeds import SeedList
 
 if TYPE_CHECKING:
     from segan.runtime.atlas import Atlas, AtlasConfig
-    from segan.runtime.atlas.page import PageCommands
+    from segan.runtime.atlas.cards import PageCommands
     from segan.runtime.atlas.proposals import Proposal
-    from segan.runtime.generator import Generator
-    from segan.runtime.layout import Slider
+    from segan.runtime.bundle.layout import Slider
+    from segan.runtime.generate.generator import Generator
 
 #: Sliders that the command itself lists.
 _TOLD = 8
@@ -121,9 +121,9 @@ def command(
     bundle that has sliders; 'segan directions' adds some to one that has none.
     """
     from segan.runtime.atlas import AtlasConfig
-    from segan.runtime.atlas.folder import PAGE, check_atlas_folder, write_atlas
     from segan.runtime.atlas.record import with_proposals
-    from segan.runtime.shipped import is_shipped
+    from segan.runtime.atlas.write import PAGE, check_atlas_folder, write_atlas
+    from segan.runtime.bundle.shipped import is_shipped
 
     if named_copy is not None and not write_names:
         raise ConfigError("--copy belongs to --write-names; expected both or neither.")
@@ -186,8 +186,8 @@ def _measured(generator: Generator, config: AtlasConfig) -> Atlas:
 
 def _commands(atlas: Atlas, path: Path) -> PageCommands:
     """The commands as the reader would type them in this folder."""
-    from segan.runtime.atlas.page import PageCommands
-    from segan.runtime.shipped import is_shipped
+    from segan.runtime.atlas.cards import PageCommands
+    from segan.runtime.bundle.shipped import is_shipped
 
     # The shipped bundle is found without being named; its names go into a copy.
     shipped = is_shipped(path)

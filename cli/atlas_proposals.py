@@ -15,11 +15,11 @@ import numpy as np
 
 from segan.cli.progress import progress
 from segan.runtime.atlas.proposals import Proposal, accept
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError, SeganError
-from segan.runtime.layout import Slider
 
 if TYPE_CHECKING:
-    from segan.runtime.generator import Generator
+    from segan.runtime.generate.generator import Generator
 
 #: Most sliders that are read: more would take longer than anybody waits for a name.
 MAX_SLIDERS = 200
@@ -74,8 +74,8 @@ def give_names(
         ConfigError: the bundle ships with segan, and no copy was asked for.
         OutputError: it cannot be written.
     """
-    from segan.runtime.attributes import read_attributes
-    from segan.runtime.attributes_editing import write_attributes
+    from segan.runtime.bundle.attributes import read_attributes
+    from segan.runtime.bundle.attributes_editing import write_attributes
 
     bundle = generator.bundle
     attributes, given = accept(generator.manifest, read_attributes(bundle), proposals)
@@ -108,7 +108,7 @@ def _why_not(generator: Generator) -> str | None:
 def _network(resolution: int) -> tuple[Any, str | None]:
     """The network that reads attributes, or why there is none."""
     try:
-        from segan.train.control.shipped_attributes import shipped_attribute_network
+        from segan.train.measure.control.attribute_files import shipped_attribute_network
     except (ImportError, OSError) as error:
         if isinstance(error, ModuleNotFoundError) and "." not in (error.name or "."):
             return None, f"{error.name} is not installed (pip install 'segan[train]')"
@@ -122,8 +122,8 @@ def _network(resolution: int) -> tuple[Any, str | None]:
 
 
 def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
-    from segan.train.control.control import control_scores
-    from segan.train.control.slider_effects import measure_slider
+    from segan.train.measure.control.scores import control_scores
+    from segan.train.measure.control.slider_effects import measure_slider
 
     images = _SeedImages(generator, _SEEDS)
     effects = {}

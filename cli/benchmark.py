@@ -15,7 +15,7 @@ from segan.cli.progress import Progress, progress
 from segan.runtime.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
-    from segan.runtime.benchmark import BenchmarkConfig, BenchmarkResult
+    from segan.runtime.benchmark.plan import BenchmarkConfig, BenchmarkResult
 
 
 @click.command(
@@ -135,7 +135,7 @@ def command(
     backend cpu, memory and loading time. What cannot run is listed with the reason. The exit status
     is 1 when nothing ran.
     """
-    from segan.runtime.benchmark import BenchmarkConfig
+    from segan.runtime.benchmark.plan import BenchmarkConfig
 
     config = BenchmarkConfig(
         backends=_names(backends, "--backends"),
@@ -163,7 +163,7 @@ def command(
     elif data is not None or detectors:
         raise ConfigError("--data and --detector are for --metric, which is not given.")
     result = _measure(path, config)
-    from segan.runtime.benchmark_record import benchmark_record
+    from segan.runtime.benchmark.record import benchmark_record
 
     record = benchmark_record(result, config)
     if scores is not None:
@@ -176,7 +176,7 @@ def command(
     else:
         _show(record)
     if out is not None:
-        from segan.runtime.files import write_atomic
+        from segan.runtime.files.atomic import write_atomic
 
         write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
         click.echo(f"{out}: written.", err=True)
@@ -225,7 +225,7 @@ def _read_batches(text: str) -> tuple[int, ...]:
 
 def _measure(path: Path, config: BenchmarkConfig) -> BenchmarkResult:
     """The measurement with its progress."""
-    from segan.runtime.benchmark_rounds import run_benchmark
+    from segan.runtime.benchmark.rounds import run_benchmark
 
     with contextlib.ExitStack() as stack:
         bar: list[Progress] = []

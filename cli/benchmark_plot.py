@@ -46,14 +46,14 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
 
     Args:
         path: a png, pdf or svg.
-        record: see ``segan.runtime.benchmark_record.benchmark_record``; it has rows.
+        record: see ``segan.runtime.benchmark.record.benchmark_record``; it has rows.
 
     Raises:
         OutputError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    from segan.runtime.files import write_atomic
+    from segan.runtime.files.atomic import write_atomic
 
     rows = record["rows"]
     batches = sorted({row["batch"] for row in rows})

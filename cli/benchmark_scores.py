@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from segan.train.metrics.engine_scores import EngineScores
+    from segan.train.measure.quality.engine_scores import EngineScores
 
 
 def open_scores(
@@ -23,15 +23,15 @@ def open_scores(
     Raises:
         SeganError: an unknown metric, data or a detector that does not fit.
     """
-    from segan.train.metrics.registry import check_names, parse_metric
+    from segan.train.measure.quality.registry import check_names, parse_metric
 
     checked = check_names(name for text in names for name in text.split(","))
 
     from segan.cli.metrics import torch_device
-    from segan.train.dataset import open_dataset
-    from segan.train.images.opening import Compute
-    from segan.train.metrics.detector_files import read_detector_options
-    from segan.train.metrics.engine_scores import EngineScores
+    from segan.train.data.dataset import open_dataset
+    from segan.train.measure.models.open import Compute
+    from segan.train.measure.quality.detector_files import read_detector_options
+    from segan.train.measure.quality.engine_scores import EngineScores
 
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]

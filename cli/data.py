@@ -58,8 +58,8 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
     Each face has 18 independent attributes, such as skin tone, hair colour, eye size, smile and
     glasses. Their values are in the zip's dataset.json.
     """
-    from segan.train.faces import FACE_ATTRIBUTES, label_names
-    from segan.train.faces_dataset import render_faces
+    from segan.train.data.faces.attributes import FACE_ATTRIBUTES, label_names
+    from segan.train.data.faces.render import render_faces
 
     start = time.perf_counter()
     with progress(count, "images", "drawing") as bar:
@@ -161,7 +161,7 @@ def convert(
     filter, in the natural order of their names. Palette, 16-bit and CMYK images are understood; of
     an animation the first frame is taken.
     """
-    from segan.train.convert import convert_images
+    from segan.train.data.convert import convert_images
 
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:

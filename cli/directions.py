@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.option_values import parse_range
-from segan.cli.options import (
-    BundleSource,
-    bundle_options,
-    class_option,
-    json_option,
-)
-from segan.runtime.classes import class_number
+from segan.cli.options import BundleSource, bundle_options, class_option, json_option
+from segan.runtime.bundle.classes import class_number
+from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.errors import ConfigError
-from segan.runtime.shipped import is_shipped
 
 if TYPE_CHECKING:
-    from segan.export.directions import DirectionsResult
+    from segan.export.directions.write import DirectionsResult
 
 
 @click.command(
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--method",
-    # As in segan.export.directions, which imports onnx.
+    # As in segan.export.directions.write, which imports onnx.
     type=click.Choice(["sefa", "pca", "vectors"]),
     default="sefa",
     show_default=True,
@@ -120,7 +115,7 @@ def command(
     beside = Path.cwd() if shipped else path.parent
     target = path if in_place else out or beside / f"{name}-{method}.segan"
 
-    from segan.export.directions import DirectionsConfig, write_directions
+    from segan.export.directions.write import DirectionsConfig, write_directions
 
     config = DirectionsConfig(
         method=method,  # type: ignore[arg-type]  # click checked it

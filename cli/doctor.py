@@ -43,15 +43,9 @@ def command(as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything that the command shows, as plain values. Imports neither torch nor onnx."""
-    from segan.runtime.bundle import find_bundle
-    from segan.runtime.machine import (
-        describe_backends,
-        describe_cache,
-        describe_cpu,
-        describe_encoders,
-        describe_gpus,
-        describe_memory,
-    )
+    from segan.runtime.bundle.reader import find_bundle
+    from segan.runtime.doctor import describe_backends, describe_cache, describe_encoders
+    from segan.runtime.machine.hardware import describe_cpu, describe_gpus, describe_memory
 
     bundle = find_bundle(Path("."))
     return {

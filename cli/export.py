@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from segan.export.engines import EngineFile
     from segan.export.exporter import ExportConfig
     from segan.export.finishing import ExportResult
-    from segan.export.precision import ReducedPrecision
-    from segan.runtime.manifest import Manifest
-    from segan.train.checkpoint import LoadedGenerator
+    from segan.export.precisions.names import ReducedPrecision
+    from segan.runtime.bundle.manifest import Manifest
+    from segan.train.runs.checkpoint import LoadedGenerator
 
-#: As in segan.export.lowering, which imports torch.
+#: As in segan.export.graphs.stylegan2.lowering, which imports torch.
 LOWERINGS = ("transposed", "subpixel", "folded")
 
 
@@ -154,14 +154,14 @@ def command(
             "--backend and --precision say what --tune is for. Add --tune, or leave them out."
         )
     # Nothing here needs torch until the checkpoint is known to be there.
-    from segan.train.checkpoint import load_generator, resolve_checkpoint
+    from segan.train.runs.checkpoint import load_generator, resolve_checkpoint
 
     found = resolve_checkpoint(checkpoint, best=best)
     click.echo(f"checkpoint: {_short(found)}", err=True)
 
-    from segan.export.bundle_writer import bundle_name
     from segan.export.exporter import ExportConfig, export_bundle
     from segan.export.tuning import TuneConfig
+    from segan.runtime.bundle.writer import bundle_name
 
     config = ExportConfig(
         name=name,

@@ -22,12 +22,12 @@ from segan.cli.options import (
 )
 from segan.cli.progress import Progress, progress
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList, parse_seeds
+from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
-    from segan.runtime.batch import BatchResult
-    from segan.runtime.generator import Generator
-    from segan.runtime.request import BatchRequest
+    from segan.runtime.batch.pipeline import BatchResult
+    from segan.runtime.batch.plan import BatchRequest
+    from segan.runtime.generate.generator import Generator
 
 FORMATS = ("png", "webp", "jpeg", "npz", "zip", "tar")
 
@@ -115,7 +115,7 @@ def command(
     OUT/shard-000000.tar. OUT/generation.json records the request. An interrupted batch is
     finished by the same command: what is there is kept.
     """
-    from segan.runtime.request import BatchRequest
+    from segan.runtime.batch.plan import BatchRequest
 
     if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".npz", ".zip", ".tar"):
         raise ConfigError(f"-o is {out}; expected a folder. The format is set by --format.")
@@ -168,7 +168,7 @@ def _run(
     """The batch with its progress; Ctrl-C says how to go on."""
     import contextlib
 
-    from segan.runtime.batch import generate_batch
+    from segan.runtime.batch.pipeline import generate_batch
 
     written = 0
     with contextlib.ExitStack() as stack:
@@ -208,7 +208,7 @@ def _run(
 def _draw_sheet(
     generator: Generator, request: BatchRequest, out: Path, style: Style, batch_size: int
 ) -> Path | None:
-    from segan.runtime.sheets import grid, write_sheet
+    from segan.runtime.pictures.sheets import grid, write_sheet
 
     seeds = request.seeds[:_SHEET_IMAGES]
     if not len(seeds):

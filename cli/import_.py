@@ -16,7 +16,7 @@ from segan.runtime.errors import VerifyError
 if TYPE_CHECKING:
     from segan.export.importer import ImportResult
 
-#: As in segan.export.foreign, whose neighbours import torch.
+#: As in segan.export.foreign.container, whose neighbours import torch.
 LAYOUTS = ("ada", "rosinality", "segan-pytorch")
 
 
@@ -86,8 +86,8 @@ def command(
     Nothing in the file is executed: it is read as data, and what asks for more is refused. The
     bundle's images are compared with those of the generator in PyTorch, as segan export does.
     """
-    from segan.export.bundle_writer import bundle_name
     from segan.export.importer import ImportConfig, import_model
+    from segan.runtime.bundle.writer import bundle_name
 
     config = ImportConfig(
         layout=layout,
@@ -136,7 +136,7 @@ def _as_dict(result: ImportResult, file: Path) -> dict[str, Any]:
 
 
 def _print(result: ImportResult) -> None:
-    from segan.export.importer import TITLES
+    from segan.export.foreign.load import TITLES
 
     exported = result.export
     manifest, record = exported.manifest, exported.verification.record

@@ -15,7 +15,7 @@ from segan.cli.options import json_option, newest_bundle
 from segan.runtime.errors import DataError
 
 if TYPE_CHECKING:
-    from segan.runtime.bundle import Bundle
+    from segan.runtime.bundle.reader import Bundle
 
 Kind = Literal["bundle", "run", "data"]
 
@@ -34,7 +34,7 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
     path = newest_bundle() if path is None else path
     kind = recognise(path)
     if kind == "bundle":
-        from segan.runtime.bundle import open_bundle
+        from segan.runtime.bundle.reader import open_bundle
 
         bundle = open_bundle(path)
         if check:
@@ -86,20 +86,20 @@ def _zip_holds(path: Path, name: str) -> bool:
 
 def _measured(path: Path, kind: str) -> dict[str, float]:
     """The newest value of each metric that ``segan metrics`` took of a bundle, or of a run."""
-    from segan.train.metrics.score_record import read_scores, scores_file
+    from segan.train.measure.quality.record import read_scores, scores_file
 
     file = scores_file(str(path), "checkpoint" if kind == "run" else "bundle")
     return {} if file is None else {record.metric: record.value for record in read_scores(file)}
 
 
 def _describe_run(path: Path) -> dict[str, Any]:
-    from segan.train.checkpoint import describe
+    from segan.train.runs.checkpoint import describe
 
     return describe(path)
 
 
 def _describe_data(path: Path) -> dict[str, Any]:
-    from segan.train.dataset import describe_dataset
+    from segan.train.data.dataset import describe_dataset
 
     return describe_dataset(path)
 
@@ -108,7 +108,7 @@ def describe_bundle(bundle: Bundle, *, checked: bool) -> dict[str, Any]:
     """The bundle's manifest as plain values, with the table of subspaces."""
     import msgspec
 
-    from segan.runtime.attributes import read_attributes
+    from segan.runtime.bundle.attributes import read_attributes
 
     manifest = bundle.manifest
     subspaces = [

@@ -25,7 +25,7 @@ from segan.cli.options import (
 )
 from segan.cli.progress import progress
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList, parse_seeds
+from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ def command(
 
     Small frames of a gif or mp4 are enlarged to 256 pixels; png frames keep their size.
     """
-    from segan.runtime.video import check_animation, write_animation
+    from segan.runtime.pictures.video import check_animation, write_animation
 
     check_animation(out, fps)
     if scale is not None and scale < 1:

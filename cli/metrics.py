@@ -13,11 +13,11 @@ from segan.cli.progress import progress
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segan.train.dataset import ImageDataset
-    from segan.train.metrics.context import MetricContext
-    from segan.train.metrics.evaluation import Comparison
-    from segan.train.metrics.metric import Metric
-    from segan.train.metrics.score_record import ScoreRecord
+    from segan.train.data.dataset import ImageDataset
+    from segan.train.measure.quality.context import MetricContext
+    from segan.train.measure.quality.evaluate import Comparison
+    from segan.train.measure.quality.metric import Metric
+    from segan.train.measure.quality.record import ScoreRecord
 
 
 @click.command(
@@ -150,7 +150,7 @@ def command(
     and precision. A seed has the same latents on every backend and in PyTorch, so an engine can be
     judged against its checkpoint image by image. Needs PyTorch.
     """
-    from segan.train.metrics.registry import FAMILIES, NAMING, check_names, parse_metric
+    from segan.train.measure.quality.registry import FAMILIES, NAMING, check_names, parse_metric
 
     if as_list:
         for family in FAMILIES:
@@ -164,9 +164,9 @@ def command(
         raise ConfigError(f"--bootstrap is {resamples}; expected 0, or 2 or more.")
     _check_seed(seed)
 
-    from segan.train.images.image_makers import MakerSettings
-    from segan.train.images.opening import Compute, is_bundle, open_images
-    from segan.train.metrics.detector_files import read_detector_options
+    from segan.train.measure.models.model import MakerSettings
+    from segan.train.measure.models.open import Compute, is_bundle, open_images
+    from segan.train.measure.quality.detector_files import read_detector_options
 
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]
@@ -192,8 +192,8 @@ def command(
         )
         other = open_images(against, settings, reference)
 
-    from segan.train.metrics.context import MetricContext
-    from segan.train.metrics.detectors import DetectorSet
+    from segan.train.measure.quality.context import MetricContext
+    from segan.train.measure.quality.detectors import DetectorSet
 
     dataset = None if data is None else _open_data(data)
     networks = DetectorSet(where, images.facts.resolution, given, hashes, on_fetch=_note)
@@ -221,7 +221,7 @@ def _measure(
     resamples: int,
 ) -> tuple[list[ScoreRecord], list[Comparison]]:
     """The scores with their progress; of a pair three records for each metric."""
-    from segan.train.metrics.evaluation import check_metrics, compare, evaluate
+    from segan.train.measure.quality.evaluate import check_metrics, compare, evaluate
 
     for part in (context, against):
         if part is not None:
@@ -278,7 +278,7 @@ def _line(record: ScoreRecord) -> str:
 
 def _store(records: list[ScoreRecord], out: Path | None) -> None:
     """Adds the records to -o, or each to its own model's file, and says where."""
-    from segan.train.metrics.score_record import append_scores, scores_file
+    from segan.train.measure.quality.record import append_scores, scores_file
 
     places: dict[Path | None, list[ScoreRecord]] = {}
     for record in records:
@@ -298,9 +298,9 @@ def _store(records: list[ScoreRecord], out: Path | None) -> None:
 
 def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
     """Writes each model's table of sliders beside its scores; with -o only the first one's."""
-    from segan.train.control.control_report import write_control
-    from segan.train.metrics.control_metrics import control_json
-    from segan.train.metrics.score_record import control_file, scores_file
+    from segan.train.measure.control.report import write_control
+    from segan.train.measure.quality.control_metrics import control_json
+    from segan.train.measure.quality.record import control_file, scores_file
 
     for context in contexts[: 1 if out is not None else None]:
         record = control_json(context)
@@ -324,7 +324,7 @@ def torch_device(name: str) -> Any:
 def _newest() -> Path:
     """The newest run under the current folder, else the newest or the shipped bundle."""
     from segan.cli.options import newest_bundle
-    from segan.train.checkpoint import find_run
+    from segan.train.runs.checkpoint import find_run
 
     run = find_run(Path.cwd())
     if run is None:
@@ -334,14 +334,14 @@ def _newest() -> Path:
 
 
 def _open_data(path: Path) -> ImageDataset:
-    from segan.train.dataset import open_dataset
+    from segan.train.data.dataset import open_dataset
 
     click.echo(f"reading {path} ...", err=True)
     return open_dataset(path)
 
 
 def _check_seed(seed: int) -> None:
-    from segan.runtime.seeds import check_seed
+    from segan.runtime.latents.seeds import check_seed
 
     check_seed(seed)
 

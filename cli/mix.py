@@ -21,7 +21,7 @@ from segan.cli.options import (
     style_options,
 )
 from segan.runtime.errors import ConfigError
-from segan.runtime.seeds import SeedList, parse_seeds
+from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 
 @click.command(
@@ -92,7 +92,7 @@ def command(
     """
     import numpy as np
 
-    from segan.runtime.sheets import check_sheet_path, labelled_sheet, write_sheet
+    from segan.runtime.pictures.sheets import check_sheet_path, labelled_sheet, write_sheet
 
     check_sheet_path(out)
     generator = source.open(style["noise"])

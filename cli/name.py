@@ -10,8 +10,8 @@ import click
 
 from segan.cli.option_values import parse_range
 from segan.cli.options import json_option, newest_bundle
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
 
 
 @click.command("name", epilog="Example: segan name faces.segan L3N0D5 smile --range -1.5,1.5")
@@ -63,9 +63,9 @@ def command(
     'segan info' lists them. Without NAME the range, sign or listing of the slider is changed. A
     bundle that ships with segan is not changed; -o writes a copy.
     """
-    from segan.runtime.attributes import find_attribute, read_attributes
-    from segan.runtime.attributes_editing import name_slider, remove_names, write_attributes
-    from segan.runtime.bundle import open_bundle
+    from segan.runtime.bundle.attributes import find_attribute, read_attributes
+    from segan.runtime.bundle.attributes_editing import name_slider, remove_names, write_attributes
+    from segan.runtime.bundle.reader import open_bundle
 
     path, where, name = _read_words(words)
     changes = (name, limits, sign, hidden)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
-from segan.runtime.seeds import parse_seeds
+from segan.runtime.latents.seeds import parse_seeds
 
 
 def parse_cutoff(text: str | None) -> int | str | None:

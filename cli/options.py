@@ -17,13 +17,13 @@ from segan.cli.option_values import (
     parse_psi_layers,
     parse_sliders,
 )
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
-from segan.runtime.seeds import SeedList, parse_seeds
+from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
-    from segan.runtime.generator import Generator
-    from segan.runtime.latent_files import Latents
+    from segan.runtime.generate.generator import Generator
+    from segan.runtime.latents.files import Latents
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
@@ -71,7 +71,7 @@ class BundleSource:
             ConfigError: an unknown backend or precision, or threads out of range.
         """
         path = self.path or newest_bundle()
-        from segan.runtime.generator import load
+        from segan.runtime.generate.generator import load
 
         generator = load(path, self.backend, precision=self.precision, threads=self.threads)
         training = generator.manifest.provenance.get("training")
@@ -100,7 +100,7 @@ def newest_bundle() -> Path:
     Raises:
         BundleError: there is neither.
     """
-    from segan.runtime.shipped import is_shipped, newest_or_shipped
+    from segan.runtime.bundle.shipped import is_shipped, newest_or_shipped
 
     path = newest_or_shipped(Path("."))
     if is_shipped(path):
@@ -317,13 +317,13 @@ def open_latents(paths: tuple[Path, ...], generator: Generator) -> Latents | Non
     """
     if not paths:
         return None
-    from segan.runtime.latent_files import is_tensor_file, join_latents, read_latents
+    from segan.runtime.latents.files import is_tensor_file, join_latents, read_latents
 
     parts = []
     for path in paths:
         if is_tensor_file(path):
             # Only these need torch.
-            from segan.export.latent_tensors import read_tensor_latents
+            from segan.export.foreign.latent_tensors import read_tensor_latents
 
             parts.append(read_tensor_latents(path, generator.manifest))
         else:

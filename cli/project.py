@@ -10,11 +10,11 @@ import click
 
 from segan.cli.options import class_option, json_option
 from segan.cli.progress import progress
-from segan.runtime.classes import class_number
+from segan.runtime.bundle.classes import class_number
 from segan.runtime.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from segan.train.generator import Generator
+    from segan.train.networks.stylegan2.generator import Generator
 
 
 @click.command(
@@ -99,7 +99,7 @@ def command(
     projected.npz, which generate, sweep, mix and interpolate take as --latents, a comparison, a
     video of the search, and a sheet of every slider on the result. Needs PyTorch.
     """
-    from segan.runtime.video import check_animation
+    from segan.runtime.pictures.video import check_animation
 
     out = out or Path(f"project-{photo.stem}")
     if out.is_file():
@@ -118,10 +118,10 @@ def command(
     import numpy as np
     import torch
 
-    from segan.export.perceptual import Features, PixelGradients, Vgg16
-    from segan.export.projection import ProjectionConfig, project_image
-    from segan.export.projection_files import write_projection
-    from segan.train.prepare import prepare_image
+    from segan.export.projection.features import Features, PixelGradients, Vgg16
+    from segan.export.projection.files import write_projection
+    from segan.export.projection.project import ProjectionConfig, project_image
+    from segan.train.data.prepare import prepare_image
 
     config = ProjectionConfig(
         space=space,  # type: ignore[arg-type]  # click checked it
@@ -179,7 +179,7 @@ def command(
 
 def _load(checkpoint: Path | None) -> tuple[Generator, str, tuple[str, ...]]:
     """The generator, where it came from, and the names of its classes."""
-    from segan.train.checkpoint import RECORD, load_generator, resolve_checkpoint
+    from segan.train.runs.checkpoint import RECORD, load_generator, resolve_checkpoint
 
     is_foreign = (
         checkpoint is not None
@@ -188,7 +188,7 @@ def _load(checkpoint: Path | None) -> tuple[Generator, str, tuple[str, ...]]:
     )
     if is_foreign:
         assert checkpoint is not None
-        from segan.export.importer import load_foreign
+        from segan.export.foreign.load import load_foreign
 
         return load_foreign(checkpoint).generator, checkpoint.name, ()
     found = resolve_checkpoint(checkpoint)
@@ -202,7 +202,7 @@ def _open_bundle(path: Path | None, generator: Generator) -> Any:
     """The bundle whose sliders are swept. Raises ConfigError for another generator's."""
     if path is None:
         return None
-    from segan.runtime.generator import load
+    from segan.runtime.generate.generator import load
 
     bundle = load(path)
     manifest, network = bundle.manifest, generator.network

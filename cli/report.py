@@ -66,10 +66,10 @@ def command(
     run may be unfinished, or still be training. The page opens from the disk, without a network.
     Without RUN the newest one under this folder is taken.
     """
-    from segan.train.report.write_report import ReportConfig, write_report
+    from segan.train.report.write import ReportConfig, write_report
 
     if not runs:
-        from segan.train.checkpoint import resolve_checkpoint
+        from segan.train.runs.checkpoint import resolve_checkpoint
 
         run = resolve_checkpoint(None).parent.parent
         click.echo(f"run: {run}", err=True)

@@ -23,17 +23,17 @@ from segan.cli.options import (
 )
 from segan.cli.progress import progress
 from segan.cli.sweep_grid import ROW_STEPS, draw_grid, plan_grid
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
-from segan.runtime.seeds import SeedList, parse_seeds
+from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from segan.runtime.attributes import Attribute
-    from segan.runtime.generator import Generator
-    from segan.runtime.latent_files import Latents
+    from segan.runtime.bundle.attributes import Attribute
+    from segan.runtime.generate.generator import Generator
+    from segan.runtime.latents.files import Latents
 
 _ANIMATIONS = (".gif", ".mp4")
 _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
@@ -161,7 +161,7 @@ def command(
     steps = steps if steps is not None else (_ANIMATION_STEPS if animated else _SHEET_STEPS)
     if steps < 2:
         raise ConfigError(f"--steps is {steps}; expected 2 or more.")
-    from segan.runtime.attributes import find_attribute, read_attributes
+    from segan.runtime.bundle.attributes import find_attribute, read_attributes
 
     generator = source.open(style["noise"])
     found = open_latents(latents, generator)
@@ -271,12 +271,12 @@ def _selection(
 
 
 def _check_out(out: Path | None, every: bool, animated: bool, fps: float) -> None:
-    from segan.runtime.sheets import check_sheet_path
+    from segan.runtime.pictures.sheets import check_sheet_path
 
     if animated:
         if every:
             raise ConfigError(f"-o is {out}; expected a folder for the sheets of --all.")
-        from segan.runtime.video import check_animation
+        from segan.runtime.pictures.video import check_animation
 
         assert out is not None
         check_animation(out, fps)
@@ -322,7 +322,7 @@ class _Sweeper:
         attributes: tuple[Attribute, ...],
         named: Attribute | None,
     ) -> None:
-        from segan.runtime.attributes import names_of
+        from segan.runtime.bundle.attributes import names_of
 
         self._named, self._names = named, names_of(attributes)
         self._latents = latents
@@ -377,7 +377,7 @@ class _Sweeper:
 
 
 def _write_sheet(path: Path, generator: Generator, swept: _Swept, scale: int | None) -> None:
-    from segan.runtime.sheets import labelled_sheet, value_label, write_sheet
+    from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
 
     sheet = labelled_sheet(
         swept.images,
@@ -394,7 +394,7 @@ def _write_animation(path: Path, images: NDArray[np.uint8], fps: float, scale: i
     """The rows side by side, from the first value to the last and back."""
     import numpy as np
 
-    from segan.runtime.video import write_animation
+    from segan.runtime.pictures.video import write_animation
 
     steps = images.shape[1]
     there_and_back = [*range(steps), *range(steps - 2, 0, -1)]

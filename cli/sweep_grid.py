@@ -13,14 +13,14 @@ import click
 from segan.cli.option_values import parse_range
 from segan.cli.options import Style
 from segan.cli.progress import progress
+from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
-from segan.runtime.seeds import SeedList, parse_seeds
+from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
-    from segan.runtime.editing import SweptSlider
-    from segan.runtime.generator import Generator
-    from segan.runtime.latent_files import Latents
+    from segan.runtime.generate.generator import Generator
+    from segan.runtime.generate.sweep import SweptSlider
+    from segan.runtime.latents.files import Latents
 
 #: Rows of a sheet.
 ROW_STEPS = 5
@@ -58,7 +58,7 @@ class GridSweep:
         return len(self.seeds) * len(self.col_values) * len(self.row_values)
 
     def _grid(self, seed: int, update: Callable[[float], None]) -> Any:
-        from segan.runtime.editing import as_key
+        from segan.runtime.generate.sweep import as_key
 
         images = self.generator.sweep_grid(
             seed,
@@ -77,7 +77,7 @@ class GridSweep:
         self, out: Path | None, scale: int | None, update: Callable[[float], None]
     ) -> list[Path]:
         """A labelled sheet for each seed; several seeds get ``-seed3`` before the ending."""
-        from segan.runtime.sheets import labelled_sheet, value_label, write_sheet
+        from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
 
         path = out or Path(f"sweep-{self.cols.slider}-by-{self.rows.slider}.png")
         what = "seed" if self.latents is None else "latent"
@@ -105,7 +105,7 @@ class GridSweep:
         """The columns as time, there and back; rows' values side by side, seeds below another."""
         import numpy as np
 
-        from segan.runtime.video import write_animation
+        from segan.runtime.pictures.video import write_animation
 
         grids = [self._grid(seed, update) for seed in self.seeds]
         steps = len(self.col_values)
@@ -135,7 +135,7 @@ def plan_grid(
             steps that cannot be.
         BundleError: the bundle's attributes are damaged.
     """
-    from segan.runtime.editing import named_or_placed
+    from segan.runtime.generate.sweep import named_or_placed
 
     cols, rows = (named_or_placed(generator.bundle, slider, style["sliders"]) for slider in sliders)
     row_steps = ROW_STEPS if steps[1] is None else steps[1]

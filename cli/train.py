@@ -17,8 +17,8 @@ from segan.cli.standard_streams import going_on_unread, say
 from segan.cli.train_plan import Plan, find_device, lock, new_plan, old_plan, take_over
 
 if TYPE_CHECKING:
-    from segan.train.dataset import ImageDataset
-    from segan.train.loop import Trainer
+    from segan.train.data.dataset import ImageDataset
+    from segan.train.loop.trainer import Trainer
 
 
 @click.command(
@@ -207,11 +207,11 @@ def command(
     On several GPUs or machines the same command is started once for each GPU, by torchrun (with -m
     segan.cli train) or by Slurm's srun. The processes share each batch of --batch-size images.
     """
-    from segan.train.agreement import check_same_start
-    from segan.train.distributed import joined
-    from segan.train.launch import find_place
-    from segan.train.loop import Trainer
-    from segan.train.run_folder import new_run_folder, write_config
+    from segan.train.loop.processes.agreement import check_same_start
+    from segan.train.loop.processes.launch import find_place
+    from segan.train.loop.processes.world import joined
+    from segan.train.loop.trainer import Trainer
+    from segan.train.runs.folder import new_run_folder, write_config
 
     given = _given()
     with joined(find_place()) as world, contextlib.ExitStack() as held:
@@ -352,7 +352,7 @@ def _stopping_signals() -> list[signal.Signals]:
 
 def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     """Says how the run ended, and what comes next."""
-    from segan.train.checkpoint import list_checkpoints
+    from segan.train.runs.checkpoint import list_checkpoints
 
     run = trainer.run_folder
     if trainer.stopped and not trainer.state.step and not list_checkpoints(run):

@@ -11,7 +11,7 @@ from segan.cli.train_settings import Shape
 from segan.runtime.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
-    from segan.train.dataset import ImageDataset
+    from segan.train.data.dataset import ImageDataset
 
 #: The attribute of the built-in faces that --cond trains on.
 FACES_LABELS = "glasses"
@@ -35,7 +35,7 @@ class Faces(NamedTuple):
         """Of the classes, before they are drawn; empty without labels."""
         if self.labels is None:
             return ()
-        from segan.train.faces import label_names
+        from segan.train.data.faces.attributes import label_names
 
         return label_names(self.labels)
 
@@ -46,7 +46,7 @@ class Faces(NamedTuple):
 
     def draw(self, quiet: bool = False) -> ImageDataset:
         """Draws them into memory, with a progress bar. Raises: ConfigError, DataError."""
-        from segan.train.faces_dataset import faces_dataset
+        from segan.train.data.faces.render import faces_dataset
 
         words = f"drawing faces of {self.resolution}²"
         with progress(self.faces, "faces", words, quiet=quiet) as bar:
@@ -57,7 +57,7 @@ class Faces(NamedTuple):
 
 def open_images(path: Path, cache: str) -> ImageDataset:
     """The user's data set; see ``open_dataset``."""
-    from segan.train.dataset import open_dataset
+    from segan.train.data.dataset import open_dataset
 
     return open_dataset(path, cache=cache)
 

@@ -22,11 +22,11 @@ from segan.runtime.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from segan.train.config import TrainConfig
-    from segan.train.dataset import ImageDataset
-    from segan.train.distributed import World
-    from segan.train.launch import Place
-    from segan.train.transfer import Source
+    from segan.train.data.dataset import ImageDataset
+    from segan.train.loop.processes.launch import Place
+    from segan.train.loop.processes.world import World
+    from segan.train.loop.transfer import Source
+    from segan.train.runs.config import TrainConfig
 
 #: Resolution of the built-in faces for each preset, when none is given.
 _FACES_RESOLUTION = {"tiny": 32, "paper": 64, "auto": 64}
@@ -66,8 +66,8 @@ def new_plan(
     world: World,
 ) -> Plan:
     """A new run of these settings. Raises: ConfigError, DataError."""
-    from segan.train.resume import check_data_fits
-    from segan.train.shares import divide
+    from segan.train.loop.processes.shares import divide
+    from segan.train.loop.resume import check_data_fits
 
     _resolve_precision(settings, device)
     cond = settings["cond"]
@@ -106,8 +106,8 @@ def _from(
     """
     if initial is None:
         return config, None
-    from segan.train.checkpoint import resolve_checkpoint
-    from segan.train.transfer import open_source, starting_from
+    from segan.train.loop.transfer import open_source, starting_from
+    from segan.train.runs.checkpoint import resolve_checkpoint
 
     source = open_source(resolve_checkpoint(initial))
     return starting_from(source, config, class_names), source
@@ -124,9 +124,9 @@ def old_plan(
     world: World,
 ) -> Plan:
     """A run that goes on. Raises: ConfigError, CheckpointError, DataError."""
-    from segan.train.checkpoint import read_meta
-    from segan.train.resume import resume_point
-    from segan.train.shares import divide
+    from segan.train.loop.processes.shares import divide
+    from segan.train.loop.resume import resume_point
+    from segan.train.runs.checkpoint import read_meta
 
     _resolve_precision(given, device)
     run, checkpoint, config = resume_point(resume)
@@ -150,8 +150,8 @@ def old_plan(
 
 def take_over(resume: Path, given: dict[str, Any], held: contextlib.ExitStack) -> None:
     """Keeps other runs out of the folder that goes on, and clears it of what a kill left."""
-    from segan.train.checkpoint import remove_leftovers
-    from segan.train.resume import resume_point
+    from segan.train.loop.resume import resume_point
+    from segan.train.runs.checkpoint import remove_leftovers
 
     if "runs" in given:
         raise ConfigError(
@@ -170,14 +170,14 @@ def take_over(resume: Path, given: dict[str, Any], held: contextlib.ExitStack) -
 
 def lock(run: Path, held: contextlib.ExitStack) -> None:
     """Keeps other processes out of the run's folder, until ``held`` closes. Raises: ConfigError."""
-    from segan.runtime.lock import locked
+    from segan.runtime.files.lock import locked
 
     held.enter_context(locked(run, "another process is training in"))
 
 
 def _resolve_precision(values: dict[str, Any], device: torch.device) -> None:
     """Puts the device's fastest precision in the place of ``auto``."""
-    from segan.train.precision import fastest_precision
+    from segan.train.networks.stylegan2.precision import fastest_precision
 
     if values.get("precision") == "auto":
         values["precision"] = fastest_precision(device)

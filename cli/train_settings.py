@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segan.train.config import SubspaceConfig, TrainConfig
+    from segan.train.networks.config import SubspaceConfig
+    from segan.train.runs.config import TrainConfig
 
 #: Option → field of TrainConfig. A new option that shapes the run belongs here: by this table it is
 #: put into the configuration, and compared when a run is resumed.
@@ -71,8 +72,8 @@ def configure(settings: Mapping[str, Any], shape: Shape, given: Mapping[str, Any
     import msgspec
 
     from segan.cli.train_unused import refuse_unused
-    from segan.train.config import compares_coordinates
-    from segan.train.presets import preset
+    from segan.train.runs.config import compares_coordinates
+    from segan.train.runs.presets import preset
 
     base = preset(settings["preset"], **shape)
     refuse_unused(given, base)
@@ -147,7 +148,7 @@ def reconfigure(given: Mapping[str, Any], config: TrainConfig, run: Path) -> Tra
     Raises:
         ConfigError: an option says something else than the run, or a new value is out of range.
     """
-    from segan.train.run_folder import MAY_CHANGE
+    from segan.train.runs.folder import MAY_CHANGE
 
     changes = {}
     for name, field in SETTINGS.items():
@@ -166,7 +167,7 @@ def reconfigure(given: Mapping[str, Any], config: TrainConfig, run: Path) -> Tra
 def refuse_change(name: str, given: object, own: object, run: Path) -> None:
     """Raises ConfigError when the option ``name`` is not what the run was started with."""
     if given != own:
-        from segan.train.run_folder import MAY_CHANGE
+        from segan.train.runs.folder import MAY_CHANGE
 
         may = [option_name(name) for name, field in SETTINGS.items() if field in MAY_CHANGE]
         allowed = f"{', '.join(may[:-1])} and {may[-1]}"

@@ -9,7 +9,7 @@ from segan.cli.train_settings import option_name
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segan.train.config import TrainConfig
+    from segan.train.runs.config import TrainConfig
 
 #: Option of the augmentation → values of ``--augment`` that use it.
 _AUGMENTATIONS = {
@@ -39,7 +39,7 @@ def refuse_unused(given: Mapping[str, Any], base: TrainConfig) -> None:
 
 
 def _refuse_dims(given: Mapping[str, Any], base: TrainConfig) -> None:
-    from segan.train.config import SubspaceConfig
+    from segan.train.networks.config import SubspaceConfig
 
     mode = given.get("mode", base.subspace.mode)
     kind = given.get("kind", base.subspace.kind)

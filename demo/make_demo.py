@@ -123,7 +123,7 @@ def clean(out: Path) -> None:
 
 def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
     """All steps; returns the page."""
-    from segan.runtime.shipped import shipped_bundle
+    from segan.runtime.bundle.shipped import shipped_bundle
 
     out = demo.out
     data, bundle, runs = out / "faces.zip", out / "faces.segan", out / "runs"
@@ -157,8 +157,8 @@ def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
 
 def draw_data_sheet(demo: Demo, data: Path, path: Path) -> None:
     """A sheet of the first 64 training images: no command draws one, four lines of Python do."""
-    from segan.runtime.sheets import grid, write_sheet
-    from segan.train.dataset import open_dataset
+    from segan.runtime.pictures.sheets import grid, write_sheet
+    from segan.train.data.dataset import open_dataset
 
     start = time.monotonic()
     images = open_dataset(data).images[:64].transpose(0, 2, 3, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from segan.runtime.shipped import shipped_bundle
+from segan.runtime.bundle.shipped import shipped_bundle
 
 PICTURE = Path(__file__).with_name("images") / "atlas.webp"
 WIDTH, HEIGHT = 1400, 2010

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from segan.runtime import load
-from segan.runtime.attributes import read_attributes
-from segan.runtime.sheets import grid, labelled_sheet, value_label, write_sheet
-from segan.runtime.shipped import shipped_bundle
+from segan.runtime.bundle.attributes import read_attributes
+from segan.runtime.bundle.shipped import shipped_bundle
+from segan.runtime.pictures.sheets import grid, labelled_sheet, value_label, write_sheet
 
 IMAGES = Path(__file__).parent / "images"
 #: Seeds whose faces are swept, a slider each, and positions on a slider's range.

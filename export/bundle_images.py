@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.export.memory import frugal_memory
-from segan.export.own_process import run_main, run_module
 from segan.runtime.errors import BackendError
-from segan.runtime.generator import Generator, load
+from segan.runtime.generate.generator import Generator, load
+from segan.runtime.machine.worker import run_main, run_module
 
 Array = NDArray[np.float32]
 

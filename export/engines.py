@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from segan.runtime.bundle import MANIFEST, Bundle, open_bundle
-from segan.runtime.devices import cuda_devices, why_no_gpu
-from segan.runtime.engines import engine_folder
+from segan.runtime.backends.engine_settings import EngineSettings
+from segan.runtime.backends.tensorrt.build import Progress, Target
+from segan.runtime.backends.tensorrt.cache import engine_folder
+from segan.runtime.backends.tensorrt.library import Library, find_library, why_no_library
+from segan.runtime.backends.tensorrt.session import obtain, why_not
+from segan.runtime.bundle.manifest import Verification, encode_manifest
+from segan.runtime.bundle.reader import MANIFEST, Bundle, open_bundle
 from segan.runtime.errors import BackendError, ConfigError, VerifyError
-from segan.runtime.files import write_atomic
-from segan.runtime.manifest import Verification, encode_manifest
-from segan.runtime.sessions.tensorrt import obtain, why_not
-from segan.runtime.sessions.tensorrt_api import Library, find_library, why_no_library
-from segan.runtime.sessions.tensorrt_build import EngineSettings, Progress, Target
+from segan.runtime.files.atomic import write_atomic
+from segan.runtime.machine.gpus import cuda_devices, why_no_gpu
 
 if TYPE_CHECKING:
-    from segan.train.generator import Generator
+    from segan.train.networks.stylegan2.generator import Generator
 
 #: What engines are built for ahead of time, of what the library accepts. Older GPUs than these
 #: multiply no fp32 matrices there; for any other one, engines are built where it is.

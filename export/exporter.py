@@ -18,18 +18,18 @@ import msgspec
 import numpy as np
 import torch
 
-from segan.export.bundle_writer import BundleDraft, DraftFolder, check_target
 from segan.export.finishing import ExportResult, commit_draft, verify_draft
-from segan.export.graphs import OPSET, MappingGraph, OffsetsGraph, SynthesisGraph
-from segan.export.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
+from segan.export.graphs.stylegan2.graphs import OPSET, MappingGraph, OffsetsGraph, SynthesisGraph
+from segan.export.graphs.stylegan2.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import frugal_memory, release_memory
-from segan.export.precision import REDUCED, ReducedPrecision
+from segan.export.precisions.names import REDUCED, ReducedPrecision
 from segan.export.reference import Reference, fresh_seeds, make_reference
-from segan.runtime.bundle import ATTRIBUTES
+from segan.runtime.bundle.manifest import FORMAT, Graphs, Manifest
+from segan.runtime.bundle.reader import ATTRIBUTES
+from segan.runtime.bundle.writer import BundleDraft, DraftFolder, check_target
 from segan.runtime.errors import ConfigError
-from segan.runtime.manifest import FORMAT, Graphs, Manifest
-from segan.train.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
-from segan.train.generator import Generator
+from segan.train.networks.stylegan2.generator import Generator
+from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
 
 if TYPE_CHECKING:
     from segan.export.tuning import TuneConfig
@@ -144,7 +144,7 @@ def export_bundle(
             )
         refused: str | None = None
         if config.precisions:
-            from segan.export.reduced import add_precisions
+            from segan.export.precisions.add import add_precisions
 
             generator = source.generator if isinstance(source, LoadedGenerator) else source
             manifest, refused = add_precisions(
@@ -244,7 +244,7 @@ def export_files(
         ExportError: see ``to_onnx``.
     """
     # When the reference images are made, onnx and its friends need not lie in the memory yet.
-    from segan.export.reduced import EXAMPLES, synthesis_onnx
+    from segan.export.precisions.add import EXAMPLES, synthesis_onnx
     from segan.export.to_onnx import to_onnx
 
     network, noise = generator.network, generator.synthesis.noise_const().detach()

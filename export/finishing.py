@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from segan.export.bundle_writer import BundleDraft, zip_path
 from segan.export.reference import Reference
 from segan.export.verify import VerifyResult, verify_bundle
-from segan.runtime.manifest import Manifest
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.writer import BundleDraft, zip_path
 
 
 @dataclass(frozen=True, kw_only=True)

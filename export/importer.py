@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from segan.export.bundle_writer import BundleDraft
 from segan.export.finishing import ExportResult, commit_draft, verify_draft
-from segan.export.foreign import LAYOUTS, open_foreign
-from segan.export.import_process import DraftRequest, draft_import
+from segan.export.foreign.container import LAYOUTS
+from segan.export.foreign.load import load_foreign
+from segan.export.import_draft import DraftRequest, draft_import
 from segan.export.memory import frugal_memory
-from segan.export.precision import ReducedPrecision
+from segan.export.precisions.names import ReducedPrecision
+from segan.runtime.bundle.writer import BundleDraft
 from segan.runtime.errors import ConfigError
 
-# PyTorch is imported where a generator is: a process that imports a file needs none.
 if TYPE_CHECKING:
-    from segan.export.lowering import Lowering
-    from segan.train.generator import Generator
-
-#: What people call the layouts.
-TITLES = {
-    "ada": "StyleGAN2-ADA (PyTorch)",
-    "rosinality": "rosinality/stylegan2-pytorch",
-    "segan-pytorch": "curefate/SEGan_Pytorch",
-    "segan": "segan",
-}
+    from segan.export.graphs.stylegan2.lowering import Lowering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,70 +70,6 @@ class ImportResult:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImportedGenerator:
-    """A foreign generator in memory.
-
-    Attributes:
-        generator: on the CPU, in evaluation mode.
-        layout: of the file.
-        container: how the file was written.
-        notes: what a user should know.
-        provenance: what the manifest says of the file.
-    """
-
-    generator: Generator
-    layout: str
-    container: str
-    notes: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerator:
-    """Reads another project's generator; nothing in the file is executed.
-
-    Args:
-        path: the file.
-        layout: see ``ImportConfig``.
-
-    Raises:
-        CheckpointError: not a StyleGAN2 generator that segan knows; damaged; hostile.
-    """
-    from segan.export.import_ada import read_ada
-    from segan.export.import_rosinality import read_rosinality
-    from segan.export.import_segan_pytorch import read_segan_pytorch
-    from segan.export.imported_model import build_generator
-
-    readers = {
-        "ada": read_ada,
-        "rosinality": read_rosinality,
-        "segan-pytorch": read_segan_pytorch,
-    }
-    path = Path(path)
-    with open_foreign(path, layout) as foreign:
-        model = readers[foreign.layout](foreign)
-        generator = build_generator(model)
-        source = {
-            "file": path.name,
-            "sha256": foreign.sha256,
-            "bytes": foreign.size,
-            "layout": foreign.layout,
-            "container": foreign.container,
-            "weights": foreign.weights,
-            # Row of the original's W+ for each site, so that its latents and cutoffs fit.
-            "ws_rows": model.ws_rows,
-            "num_ws": max(model.ws_rows) + 1,
-            "notes": model.notes,
-        }
-        return ImportedGenerator(
-            generator=generator,
-            layout=foreign.layout,
-            container=foreign.container,
-            notes=tuple(model.notes),
-            provenance={"imported": source},
-        )
-
-
 def import_model(
     path: Path | str,
     out: Path | str,
@@ -186,7 +113,7 @@ def import_model(
             )
         refused: str | None = None
         if config.precisions:
-            from segan.export.reduced import add_precisions
+            from segan.export.precisions.add import add_precisions
 
             generator = load_foreign(path, config.layout).generator
             manifest, refused = add_precisions(draft, manifest, generator, config.precisions, step)
@@ -208,7 +135,7 @@ def _import_own(
 ) -> ImportResult:
     """Exports a run or checkpoint folder of segan's own."""
     from segan.export.exporter import ExportConfig, export_bundle
-    from segan.train.checkpoint import load_generator, resolve_checkpoint
+    from segan.train.runs.checkpoint import load_generator, resolve_checkpoint
 
     loaded = load_generator(resolve_checkpoint(path))
     settings = ExportConfig(

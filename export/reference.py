@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.export.bundle_images import INPUTS
+from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import VerifyError
-from segan.runtime.files import output_error
-from segan.runtime.latents import psi_row, sample_coords, sample_noise, sample_z
-from segan.runtime.manifest import Manifest
+from segan.runtime.files.atomic import output_error
+from segan.runtime.latents.draws import psi_row, sample_coords, sample_noise, sample_z
 
 if TYPE_CHECKING:
-    from segan.train.generator import Generator
+    from segan.train.networks.stylegan2.generator import Generator
 
 Array = NDArray[np.float32]
 

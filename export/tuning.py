@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from segan.export.graphs import ConvolutionSite
-from segan.export.lowering import LOWERINGS, Lowering
+from segan.export.graphs.stylegan2.graphs import ConvolutionSite
+from segan.export.graphs.stylegan2.lowering import LOWERINGS, Lowering
 from segan.export.to_onnx import to_onnx
+from segan.runtime.backends.choose import candidates, open_session
+from segan.runtime.backends.session import SessionConfig
 from segan.runtime.errors import ConfigError
-from segan.runtime.sessions.base import SessionConfig
-from segan.runtime.sessions.choose import candidates, open_session
-from segan.train.generator import Generator, SynthesisSite
+from segan.train.networks.stylegan2.generator import Generator, SynthesisSite
 
 #: Precisions to tune for: forms are timed as fp32 graphs, which OpenVINO also computes in bf16.
 PRECISIONS = ("auto", "fp32", "bf16")

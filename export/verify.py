@@ -15,10 +15,10 @@ import numpy as np
 
 from segan.export.bundle_images import FOUND, compute_images
 from segan.export.reference import Reference
-from segan.runtime.bundle import open_bundle
+from segan.runtime.backends.choose import candidates
+from segan.runtime.bundle.manifest import Manifest, Verification
+from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import VerifyError
-from segan.runtime.manifest import Manifest, Verification
-from segan.runtime.sessions.choose import candidates
 
 #: Mean square errors below this are told as this, since 0 has no PSNR: 200 dB.
 _SMALLEST_MSE = 4e-20

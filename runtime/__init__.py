@@ -10,12 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segan.runtime.generator import Generator, load
-    from segan.runtime.layout import Slider
+    from segan.runtime.bundle.layout import Slider
+    from segan.runtime.generate.generator import Generator, load
 
 __all__ = ["Generator", "Slider", "load"]
 
-_HOME = {"Generator": "generator", "load": "generator", "Slider": "layout"}
+_HOME = {
+    "Generator": "segan.runtime.generate.generator",
+    "load": "segan.runtime.generate.generator",
+    "Slider": "segan.runtime.bundle.layout",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -23,5 +27,5 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         import importlib
 
-        return getattr(importlib.import_module(f"segan.runtime.{_HOME[name]}"), name)
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -67,9 +67,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     import msgspec
     import numpy as np
 
-    from segan.runtime.sheets import grid, labelled_sheet
-    from segan.train.config import TrainConfig, encode_config
-    from segan.train.presets import preset
+    from segan.runtime.pictures.sheets import grid, labelled_sheet
+    from segan.train.runs.config import TrainConfig, encode_config
+    from segan.train.runs.presets import preset
 
     def replaced(config: TrainConfig, settings: dict[str, object]) -> TrainConfig:
         values = msgspec.to_builtins(config)

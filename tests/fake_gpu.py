@@ -25,11 +25,12 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from segan.runtime import tensorrt_graphs
-from segan.runtime.devices import CudaDevice
-from segan.runtime.sessions import cuda_memory, tensorrt
-from segan.runtime.sessions.tensorrt_api import Library, wrap_library
-from segan.runtime.sessions.tensorrt_build import BuiltEngine
+from segan.runtime.backends.tensorrt import device as cuda_memory
+from segan.runtime.backends.tensorrt import graphs as tensorrt_graphs
+from segan.runtime.backends.tensorrt import session as tensorrt
+from segan.runtime.backends.tensorrt.build import BuiltEngine
+from segan.runtime.backends.tensorrt.library import Library, wrap_library
+from segan.runtime.machine.gpus import CudaDevice
 
 Op = Callable[[], None]
 

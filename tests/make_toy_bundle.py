@@ -30,8 +30,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from segan.runtime.layout import Prior, Subspace, build_sites, noise_sizes
-from segan.runtime.manifest import FORMAT, Graphs, Manifest, Verification, encode_manifest
+from segan.runtime.bundle.layout import Prior, Subspace, build_sites, noise_sizes
+from segan.runtime.bundle.manifest import FORMAT, Graphs, Manifest, Verification, encode_manifest
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]

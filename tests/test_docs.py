@@ -109,7 +109,7 @@ def test_the_command_reference_is_up_to_date() -> None:
 
 
 def test_every_built_in_attribute_is_described() -> None:
-    from segan.train.faces import FACE_ATTRIBUTES
+    from segan.train.data.faces.attributes import FACE_ATTRIBUTES
 
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     missing = [a.name for a in FACE_ATTRIBUTES if f"`{a.name}`" not in page]
@@ -117,7 +117,7 @@ def test_every_built_in_attribute_is_described() -> None:
 
 
 def test_every_field_of_the_manifest_is_described() -> None:
-    from segan.runtime.manifest import Manifest, Verification
+    from segan.runtime.bundle.manifest import Manifest, Verification
 
     page = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
     for record in (Manifest, Verification):
@@ -126,7 +126,7 @@ def test_every_field_of_the_manifest_is_described() -> None:
 
 
 def test_the_table_of_presets_is_right() -> None:
-    from segan.train.presets import preset
+    from segan.train.runs.presets import preset
 
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     rows = {

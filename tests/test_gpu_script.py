@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from segan.runtime.devices import why_no_gpu
+from segan.runtime.machine.gpus import why_no_gpu
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from segan.runtime.atlas.duplicates import Nearest, group, nearest, similarities
 from segan.runtime.atlas.figures import Measured, measure, reduce_side
 from segan.runtime.atlas.record import Atlas, AtlasConfig, AtlasSlider
-from segan.runtime.attributes import Attribute, read_attributes
+from segan.runtime.bundle.attributes import Attribute, read_attributes
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
-from segan.runtime.manifest import Manifest
-from segan.runtime.settings import Settings
+from segan.runtime.latents.options import Settings
 
 if TYPE_CHECKING:
-    from segan.runtime.generator import Generator
+    from segan.runtime.generate.generator import Generator
 
 Images = NDArray[np.uint8]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segan.runtime.atlas.record import Atlas, AtlasSlider
-from segan.runtime.images import to_pil
-from segan.runtime.layout import Subspace
-from segan.runtime.sheets import enlarge, labelled_sheet, value_label
+from segan.runtime.bundle.layout import Subspace
+from segan.runtime.pictures.encode import to_pil
+from segan.runtime.pictures.sheets import enlarge, labelled_sheet, value_label
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]

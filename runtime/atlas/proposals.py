@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from segan.runtime.attributes import Attribute, check_name, first_repeated
+from segan.runtime.bundle.attributes import Attribute, check_name, first_repeated
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.sliders import find_slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
-from segan.runtime.manifest import Manifest
-from segan.runtime.sliders import find_slider
 
 
 class Proposal(NamedTuple):

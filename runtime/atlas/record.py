@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from segan.runtime.atlas.figures import Figures, Measured
 from segan.runtime.atlas.proposals import Proposal, check_proposals
-from segan.runtime.classes import class_number
+from segan.runtime.bundle.classes import class_number
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.sliders import find_slider
 from segan.runtime.errors import ConfigError
-from segan.runtime.latents import psi_row
-from segan.runtime.layout import Slider
-from segan.runtime.manifest import Manifest
-from segan.runtime.seeds import check_seeds
-from segan.runtime.settings import check_count
-from segan.runtime.sliders import find_slider
+from segan.runtime.latents.draws import psi_row
+from segan.runtime.latents.options import check_count
+from segan.runtime.latents.seeds import check_seeds
 
 FORMAT = "segan.atlas/1"
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segan.runtime.attributes import read_attributes
-from segan.runtime.bundle import open_bundle
+from segan.runtime.bundle.attributes import read_attributes
+from segan.runtime.bundle.reader import open_bundle
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -135,7 +135,7 @@ def faces_bundle(toy_bundle: Path) -> Path:
 def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A network that calls the mean of red ``smile``; the resolutions that it was asked for."""
     torch = pytest.importorskip("torch", reason="the network is PyTorch's")
-    from segan.train.control.attributes import OUTPUTS, READINGS
+    from segan.train.measure.control.attributes import OUTPUTS, READINGS
 
     smile = next(reading for reading in READINGS if reading.name == "smile")
 
@@ -161,7 +161,7 @@ def reads_red(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     module = ModuleType("shipped_attributes")
     module.shipped_attribute_network = shipped_attribute_network  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "segan.train.control.shipped_attributes", module)
+    monkeypatch.setitem(sys.modules, "segan.train.measure.control.attribute_files", module)
     return asked
 
 
@@ -194,7 +194,7 @@ def test_names_are_proposed_and_written(
 def test_the_sign_makes_more_of_the_name_more_of_it(
     segan_here: Segan, faces_bundle: Path, reads_red: list[int]
 ) -> None:
-    from segan.runtime.generator import load
+    from segan.runtime.generate.generator import load
 
     assert segan_here("atlas", faces_bundle, *QUICK, "--write-names").returncode == 0
     with load(faces_bundle) as generator:
@@ -256,7 +256,7 @@ def test_no_network_is_said(
     error: Exception,
     words: str,
 ) -> None:
-    name = "segan.train.control.shipped_attributes"
+    name = "segan.train.measure.control.attribute_files"
 
     class Broken(importlib.abc.MetaPathFinder):
         def find_spec(self, fullname: str, path: object, target: object = None) -> None:

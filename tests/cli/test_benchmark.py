@@ -133,7 +133,7 @@ def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_that_runs_is_a_failure(
     segan_here: Segan, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segan.runtime.sessions import choose
+    from segan.runtime.backends import choose
 
     monkeypatch.setattr(choose, "why_not", lambda backend: f"no {backend} here")
     done = segan_here("benchmark", toy_bundle, "--backends", "cpu", "--json")

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from segan.cli.main import run
-from segan.train.dataset import describe_dataset, open_dataset
+from segan.train.data.dataset import describe_dataset, open_dataset
 
 
 def test_faces_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +139,7 @@ def test_data_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['lmdb'] = None\n"
         "from segan.cli.main import run\n"
-        "import segan.train.convert, segan.train.dataset\n"
+        "import segan.train.data.convert, segan.train.data.dataset\n"
         f"sys.exit(run(['data', 'render', {str(tmp_path / 'a.zip')!r}, '--count', '2']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segan.runtime.generator import load
+from segan.runtime.generate.generator import load
 
 pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
 

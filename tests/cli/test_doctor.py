@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from segan.cli import doctor
-from segan.runtime.cache import cache_root
+from segan.runtime.files.cache import cache_root
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,7 +57,7 @@ def test_text_names_what_to_install(segan_here: Segan, monkeypatch: pytest.Monke
 def test_a_backend_that_does_not_work_is_said(
     segan_here: Segan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import segan.runtime.machine as machine
+    import segan.runtime.doctor as machine
 
     monkeypatch.setattr(machine, "_NEGATION", b"no model")
     done = segan_here("doctor")
@@ -66,8 +66,8 @@ def test_a_backend_that_does_not_work_is_said(
 
 
 def test_a_gpu_and_what_it_needs(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
-    import segan.runtime.machine as machine
-    from segan.runtime.devices import CudaDevice
+    import segan.runtime.doctor as machine
+    from segan.runtime.machine.gpus import CudaDevice
 
     device = CudaDevice(
         index=0, name="Card X", capability=(9, 0), memory=80 * 2**30, driver=(13, 0)
@@ -83,7 +83,7 @@ def test_a_gpu_and_what_it_needs(segan_here: Segan, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_a_gpu_it_says_why(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
-    import segan.runtime.machine as machine
+    import segan.runtime.doctor as machine
 
     monkeypatch.setattr(machine, "cuda_devices", list)
     monkeypatch.setattr(machine, "why_no_gpu", lambda: "no NVIDIA driver is installed here")

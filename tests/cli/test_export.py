@@ -22,9 +22,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one run in ``runs``, of 8² and mode 2."""
     import torch
 
-    from segan.train.checkpoint import save_checkpoint
-    from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.runs.checkpoint import save_checkpoint
+    from segan.train.runs.config import TrainConfig
 
     home = tmp_path_factory.mktemp("home")
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
@@ -84,14 +85,14 @@ def test_everything_given(at_home: Path, tmp_path: Path, capsys: Capture) -> Non
     assert result["max_error"] <= result["tolerance"] == 1e-4
     assert set(result["files"]) > {"mapping.onnx", "offsets.onnx", "synthesis.onnx"}
 
-    from segan.runtime.generator import load
-    from segan.train.checkpoint import load_generator, resolve_checkpoint
+    from segan.runtime.generate.generator import load
+    from segan.train.runs.checkpoint import load_generator, resolve_checkpoint
 
     generator = load_generator(resolve_checkpoint(Path("runs/00000-squares-mode2-paper"))).generator
     images = load(out).generate([3], coords="zero", noise="none")
     import torch
 
-    from segan.runtime.latents import sample_z
+    from segan.runtime.latents.draws import sample_z
 
     expected: NDArray[np.float32] = generator(torch.from_numpy(sample_z([3], 6))).numpy()
     expected = np.clip(np.floor(expected * 127.5 + 128), 0, 255).transpose(0, 2, 3, 1)

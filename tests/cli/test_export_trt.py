@@ -26,9 +26,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     import torch
 
     from segan.export.exporter import export_bundle
-    from segan.train.checkpoint import save_checkpoint
-    from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.runs.checkpoint import save_checkpoint
+    from segan.train.runs.config import TrainConfig
 
     folder = tmp_path_factory.mktemp("exported")
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
@@ -98,7 +99,7 @@ def _needs_rtx() -> None:
     pytest.importorskip(
         "tensorrt_rtx_bindings", reason="needs tensorrt_rtx_bindings; the bare environment has none"
     )
-    from segan.runtime.sessions.tensorrt_api import find_library
+    from segan.runtime.backends.tensorrt.library import find_library
 
     library = find_library()
     if library is None or not library.is_rtx:
@@ -152,7 +153,7 @@ def test_the_bundle_stays_when_there_can_be_no_engines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from segan.export import engines
-    from segan.runtime.sessions import tensorrt_api
+    from segan.runtime.backends.tensorrt import library as tensorrt_api
 
     library = None if kind is None else fake_gpu.Card(kind).library
     monkeypatch.setattr(engines, "find_library", lambda: library)

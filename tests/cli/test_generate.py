@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segan.runtime.generator import load
-from segan.runtime.sessions.choose import candidates
+from segan.runtime.backends.choose import candidates
+from segan.runtime.generate.generator import load
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 Replace = Callable[[Path, str, bytes], None]

@@ -29,8 +29,8 @@ def models() -> ModuleType:
 def test_a_pickle_becomes_a_bundle_with_its_images(
     tmp_path: Path, models: ModuleType, capsys: Capture
 ) -> None:
-    from segan.runtime.generator import load
-    from segan.runtime.latents import sample_z
+    from segan.runtime.generate.generator import load
+    from segan.runtime.latents.draws import sample_z
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -77,9 +77,10 @@ def test_it_says_what_it_is(tmp_path: Path, models: ModuleType, capsys: Capture)
 
 
 def test_a_checkpoint_of_segan_is_exported(tmp_path: Path, capsys: Capture) -> None:
-    from segan.train.checkpoint import save_checkpoint
-    from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.runs.checkpoint import save_checkpoint
+    from segan.train.runs.config import TrainConfig
 
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
     config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3), batch_size=4)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segan.train.images.model_record import ModelRecord
-from segan.train.metrics.score_record import Protocol, ScoreRecord, append_scores
+from segan.train.measure.models.model import ModelRecord
+from segan.train.measure.quality.record import Protocol, ScoreRecord, append_scores
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segan.runtime.generator import load
+from segan.runtime.generate.generator import load
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segan.runtime.generator import load
-from segan.runtime.latent_files import Latents
+from segan.runtime.generate.generator import load
+from segan.runtime.latents.files import Latents
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

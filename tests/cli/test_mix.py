@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segan.runtime.generator import load
-from segan.runtime.images import to_pil
-from segan.runtime.sheets import enlarge
+from segan.runtime.generate.generator import load
+from segan.runtime.pictures.encode import to_pil
+from segan.runtime.pictures.sheets import enlarge
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

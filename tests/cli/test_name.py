@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from segan.runtime.attributes import read_attributes
-from segan.runtime.bundle import open_bundle
-from segan.runtime.shipped import shipped_bundle
+from segan.runtime.bundle.attributes import read_attributes
+from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.bundle.shipped import shipped_bundle
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 

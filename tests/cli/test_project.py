@@ -17,9 +17,10 @@ Segan = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 8², mode 2."""
-    from segan.train.checkpoint import save_checkpoint
-    from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.runs.checkpoint import save_checkpoint
+    from segan.train.runs.config import TrainConfig
 
     network = NetworkConfig(resolution=8, z_dim=6, w_dim=8, channel_max=4, mapping_layers=2)
     config = TrainConfig(network=network, subspace=SubspaceConfig(dims=3), batch_size=4)

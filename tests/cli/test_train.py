@@ -24,14 +24,14 @@ import torch
 from segan.cli.main import run
 from segan.cli.train import command as command_of_train
 from segan.cli.train_settings import SETTINGS, Shape, configure, option_name
-from segan.runtime.lock import locked
-from segan.train.checkpoint import list_checkpoints
-from segan.train.config import TrainConfig, encode_config
-from segan.train.faces_dataset import render_faces
-from segan.train.loop import Progress, Trainer
-from segan.train.presets import preset
-from segan.train.run_folder import MAY_CHANGE
-from segan.train.tensors import read_tensors
+from segan.runtime.files.lock import locked
+from segan.train.data.faces.render import render_faces
+from segan.train.loop.trainer import Progress, Trainer
+from segan.train.runs.checkpoint import list_checkpoints
+from segan.train.runs.config import TrainConfig, encode_config
+from segan.train.runs.folder import MAY_CHANGE
+from segan.train.runs.presets import preset
+from segan.train.runs.tensors import read_tensors
 
 #: A run of 60 steps at 8², with a checkpoint every 10.
 ARGS = [

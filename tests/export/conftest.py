@@ -16,8 +16,8 @@ def make_generator() -> Callable[..., Any]:
     """Builds a generator; ``mode``, ``kind``, ``dims``, ``placement`` go to the subspaces."""
     import torch
 
-    from segan.train.config import NetworkConfig, SubspaceConfig
-    from segan.train.generator import Generator
+    from segan.train.networks.config import NetworkConfig, SubspaceConfig
+    from segan.train.networks.stylegan2.generator import Generator
 
     def build(*, seed: int = 0, **settings: Any) -> Generator:
         names = {"mode", "kind", "dims", "placement"}

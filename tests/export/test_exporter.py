@@ -15,13 +15,13 @@ import torch
 from onnx import load_from_string, numpy_helper
 
 from segan.export import ExportConfig, export_bundle, exporter
-from segan.export.bundle_writer import BundleDraft, bundle_name
 from segan.export.reference import fresh_seeds
-from segan.runtime.bundle import open_bundle
+from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.bundle.writer import BundleDraft, bundle_name
 from segan.runtime.errors import ConfigError, OutputError, VerifyError
-from segan.runtime.generator import load
-from segan.runtime.latents import psi_row, sample_coords, sample_noise, sample_z
-from segan.train.generator import Generator
+from segan.runtime.generate.generator import load
+from segan.runtime.latents.draws import psi_row, sample_coords, sample_noise, sample_z
+from segan.train.networks.stylegan2.generator import Generator
 
 Make = Callable[..., Generator]
 

@@ -15,10 +15,10 @@ from onnx import numpy_helper
 
 from segan.export import to_onnx as to_onnx_module
 from segan.export.exporter import ExportConfig, export_files
-from segan.export.graphs import OPSET, MappingGraph
+from segan.export.graphs.stylegan2.graphs import OPSET, MappingGraph
 from segan.export.to_onnx import to_onnx
 from segan.runtime.errors import ExportError
-from segan.train.generator import Generator
+from segan.train.networks.stylegan2.generator import Generator
 
 Make = Callable[..., Generator]
 Files = dict[str, bytes]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segan.runtime.bundle import open_bundle
-from segan.runtime.generator import load
+from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.generate.generator import load
 
 pytest.importorskip("onnx", reason="needs onnx; the bare environment has none")
 TESTS = Path(__file__).parents[1]

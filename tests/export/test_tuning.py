@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from segan.export import ExportConfig, export_bundle, tuning
-from segan.export.lowering import LOWERINGS
+from segan.export.graphs.stylegan2.lowering import LOWERINGS
 from segan.export.tuning import TuneConfig, tune_lowering
 from segan.runtime.errors import ConfigError
-from segan.train.config import NetworkConfig, SubspaceConfig
-from segan.train.generator import Generator
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.networks.stylegan2.generator import Generator
 
 QUICK = TuneConfig(backend="cpu", batch=1, rounds=1, seconds=0.001)
 DEFAULT: Any = {"b8.conv0": "transposed", "b16.conv0": "transposed"}

@@ -13,17 +13,17 @@ torch = pytest.importorskip("torch", reason="needs torch; the bare environment h
 
 from segan.export import bundle_images, verify  # noqa: E402
 from segan.export.bundle_images import compute_images  # noqa: E402
-from segan.export.directions import DirectionsConfig, write_directions  # noqa: E402
+from segan.export.directions.write import DirectionsConfig, write_directions  # noqa: E402
 from segan.export.exporter import ExportConfig, export_bundle  # noqa: E402
-from segan.export.own_process import run_module  # noqa: E402
 from segan.export.reference import make_reference  # noqa: E402
 from segan.export.verify import verify_bundle  # noqa: E402
-from segan.runtime.bundle import open_bundle  # noqa: E402
+from segan.runtime.bundle.reader import open_bundle  # noqa: E402
 from segan.runtime.errors import BackendError, BundleError, VerifyError  # noqa: E402
-from segan.runtime.generator import load  # noqa: E402
+from segan.runtime.generate.generator import load  # noqa: E402
+from segan.runtime.machine.worker import run_module  # noqa: E402
 
 if TYPE_CHECKING:
-    from segan.train.generator import Generator
+    from segan.train.networks.stylegan2.generator import Generator
 
 Make = Callable[..., "Generator"]
 

@@ -49,15 +49,15 @@ FORBIDDEN = (
 LOOKING = ("os.listdir", "os.scandir", "os.fwalk", "os.walk")
 
 TARGETS = [
-    "segan.export.foreign",
-    "segan.export.import_ada",
-    "segan.export.import_rosinality",
-    "segan.export.import_segan_pytorch",
-    "segan.export.imported_model",
+    "segan.export.foreign.container",
+    "segan.export.foreign.layouts.ada",
+    "segan.export.foreign.layouts.rosinality",
+    "segan.export.foreign.layouts.segan_pytorch",
+    "segan.export.foreign.build",
     "segan.export.importer",
-    "segan.export.inert_objects",
-    "segan.export.inert_pickle",
-    "segan.export.torch_container",
+    "segan.export.foreign.inert.objects",
+    "segan.export.foreign.inert.machine",
+    "segan.export.foreign.torch_file",
 ]
 
 
@@ -132,7 +132,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=TARGETS):
-        from segan.export.importer import load_foreign
+        from segan.export.foreign.load import load_foreign
         from segan.runtime.errors import CheckpointError
     watch, file = Watch(), folder / "file"
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from segan.train.augment_draws import GatedDraws
-from segan.train.config import NetworkConfig, SubspaceConfig, TrainConfig
-from segan.train.dataset import ImageDataset, build_dataset
+from segan.train.data.dataset import ImageDataset, build_dataset
+from segan.train.loop.augment.geometry import GatedDraws
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.runs.config import TrainConfig
 
 
 @pytest.fixture

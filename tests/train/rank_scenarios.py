@@ -22,22 +22,17 @@ import numpy as np
 import torch
 
 from segan.runtime.errors import ConfigError, DataError, OutputError, SeganError
-from segan.train import loop
-from segan.train.agreement import check_same_start
-from segan.train.config import (
-    AugmentConfig,
-    ComputeConfig,
-    NetworkConfig,
-    SubspaceConfig,
-    TrainConfig,
-)
-from segan.train.dataset import ImageDataset, build_dataset
-from segan.train.distributed import ALONE, World, joined
-from segan.train.launch import find_place
-from segan.train.loop import Trainer
-from segan.train.run_folder import new_run_folder, read_log
-from segan.train.step import TrainingState
-from segan.train.tensors import write_tensors
+from segan.train.data.dataset import ImageDataset, build_dataset
+from segan.train.loop import trainer as loop
+from segan.train.loop.processes.agreement import check_same_start
+from segan.train.loop.processes.launch import find_place
+from segan.train.loop.processes.world import ALONE, World, joined
+from segan.train.loop.step import TrainingState
+from segan.train.loop.trainer import Trainer
+from segan.train.networks.config import ComputeConfig, NetworkConfig, SubspaceConfig
+from segan.train.runs.config import AugmentConfig, TrainConfig
+from segan.train.runs.folder import new_run_folder, read_log
+from segan.train.runs.tensors import write_tensors
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 16, 4

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from segan.train.checkpoint import list_checkpoints
-from segan.train.config import TrainConfig
-from segan.train.dataset import ImageDataset
-from segan.train.loop import Trainer
-from segan.train.resume import resume_point
-from segan.train.run_folder import new_run_folder
-from segan.train.tensors import read_tensors
-from segan.train.transfer import Source
+from segan.train.data.dataset import ImageDataset
+from segan.train.loop.resume import resume_point
+from segan.train.loop.trainer import Trainer
+from segan.train.loop.transfer import Source
+from segan.train.runs.checkpoint import list_checkpoints
+from segan.train.runs.config import TrainConfig
+from segan.train.runs.folder import new_run_folder
+from segan.train.runs.tensors import read_tensors
 
 CPU = torch.device("cpu")
 

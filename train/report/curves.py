@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from segan.train.report.chart import Chart, Series, draw_chart
-from segan.train.report.run_record import Point, RunRecord, finite
+from segan.runtime.pages.axis import Point
+from segan.runtime.pages.chart import Chart, Series, draw_chart
+from segan.train.report.run_record import RunRecord, finite
 
 
 class Panel(NamedTuple):

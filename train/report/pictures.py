@@ -11,12 +11,12 @@ from typing import NamedTuple
 from PIL import Image
 
 from segan.runtime.errors import DataError
-from segan.runtime.files import write_atomic
+from segan.runtime.files.atomic import write_atomic
 from segan.train.report.run_record import RunRecord, Sheet
 
 #: Wider or higher pictures are made smaller; the run has the whole ones.
 MAX_SIDE = 2400
-#: Columns and gap of a sample sheet, as segan.train.sample_sheets and segan.runtime.sheets draw it.
+#: Columns and gap of a sample sheet, as segan.train.loop.watch.sheets draws it.
 _COLUMNS, _GAP = 8, 4
 
 

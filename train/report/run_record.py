@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segan.runtime.errors import CheckpointError
-from segan.train.checkpoint import SCORE, list_checkpoints, read_meta
-from segan.train.config import TrainConfig
-from segan.train.report.measured_files import (
+from segan.runtime.pages.axis import Point
+from segan.train.report.measured import (
     CONTROL,
     METRICS,
     Control,
@@ -22,11 +21,11 @@ from segan.train.report.measured_files import (
     read_control,
     read_metrics,
 )
-from segan.train.run_folder import CONFIG, DATA, read_config, read_log
+from segan.train.runs.checkpoint import SCORE, list_checkpoints, read_meta
+from segan.train.runs.config import TrainConfig
+from segan.train.runs.folder import CONFIG, DATA, read_config, read_log
 
 _SHEET = re.compile(r"kimg(\d+(?:\.\d+)?)(-sliders)?\.png")
-
-Point = tuple[float, float]
 
 
 class SavedCheckpoint(NamedTuple):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from segan.runtime.bundle import open_bundle
-from segan.runtime.generator import Generator
-from segan.runtime.graphs import open_graphs
+from segan.runtime.backends.graphs import open_graphs
+from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.generate.generator import Generator
 
 ROOT3 = 3**0.5
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from segan.runtime.atlas import AtlasConfig, PageCommands, measure_atlas, write_atlas
-from segan.runtime.attributes_editing import name_slider, write_attributes
-from segan.runtime.bundle import open_bundle
-from segan.runtime.layout import Slider
+from segan.runtime.bundle.attributes_editing import name_slider, write_attributes
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.reader import open_bundle
 
 if TYPE_CHECKING:
     from tests.runtime.atlas.conftest import DrawnGenerator

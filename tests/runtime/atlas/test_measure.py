@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from segan.runtime.atlas import Atlas, AtlasConfig, AtlasSlider, measure_atlas
-from segan.runtime.attributes_editing import name_slider, write_attributes
-from segan.runtime.bundle import open_bundle
+from segan.runtime.bundle.attributes_editing import name_slider, write_attributes
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import ConfigError
-from segan.runtime.generator import load
-from segan.runtime.layout import Slider
+from segan.runtime.generate.generator import load
 
 if TYPE_CHECKING:
     from tests.runtime.atlas.conftest import DrawnGenerator

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from segan.runtime.atlas.proposals import Proposal, accept, check_proposals
-from segan.runtime.attributes import read_attributes
-from segan.runtime.attributes_editing import name_slider, write_attributes
-from segan.runtime.bundle import open_bundle
+from segan.runtime.bundle.attributes import read_attributes
+from segan.runtime.bundle.attributes_editing import name_slider, write_attributes
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import ConfigError
-from segan.runtime.layout import Slider
 
 
 def test_accepted_names_are_written_and_read_back(toy_bundle: Path) -> None:

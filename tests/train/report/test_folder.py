@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segan.runtime.errors import OutputError
-from segan.train.report.folder import check_target, report_draft
+from segan.train.report.write import check_target, report_draft
 
 
 def write(out: Path, text: str) -> None:

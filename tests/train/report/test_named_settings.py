@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from segan.train.report.named_settings import deviations, run_names
 from segan.train.report.run_record import read_run
+from segan.train.report.settings import deviations, run_names
 
 MakeRun = Callable[..., Path]
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from segan.runtime.errors import DataError
-from segan.runtime.sheets import grid
+from segan.runtime.pictures.sheets import grid
 from segan.train.report.pictures import MAX_SIDE, PictureFolder, common_progress, spread
 from segan.train.report.run_record import Sheet, read_run
 

@@ -1,0 +1,1 @@
+"""Sliders for any bundle: closed-form factorisation, PCA, and directions from files."""

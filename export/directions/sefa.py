@@ -1,0 +1,113 @@
+"""Closed-form factorisation: the directions of w that move the styles of a layer the most.
+
+Shen & Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs": a style is A w + b; the
+unit vectors that maximise ‖A d‖² are the eigenvectors of AᵀA with the largest eigenvalues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from segan.export.directions.rows import DirectionRow, build_row, check_dims, group_sites, oriented
+from segan.export.directions.statistics import WStatistics
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.errors import ExportError
+from segan.runtime.generate.generator import Generator
+
+F64 = NDArray[np.float64]
+
+#: Name of a site's style affine among the initialisers of synthesis.onnx; docs/bundle.md states it.
+AFFINE_NAME = "{site}.affine.weight"
+
+
+def read_style_affines(model: bytes, manifest: Manifest) -> dict[int, F64]:
+    """The style affines of every site from the initialisers of ``synthesis.onnx``.
+
+    Args:
+        model: the serialized fp32 synthesis graph.
+        manifest: the bundle's.
+
+    Returns:
+        Site number → A, [channels, w_dim] float64.
+
+    Raises:
+        ExportError: one is missing or has another shape, as in graphs that segan did not write.
+    """
+    graph = onnx.load_from_string(model).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    found = {}
+    for number, site in enumerate(manifest.sites):
+        name = AFFINE_NAME.format(site=site.name)
+        tensor = tensors.get(name)
+        if tensor is None or len(tensor.dims) != 2 or tensor.dims[1] != manifest.w_dim:
+            stated = "missing" if tensor is None else f"{list(tensor.dims)}"
+            raise ExportError(
+                f"the synthesis graph's tensor {name!r} is {stated}; expected [channels, "
+                f"{manifest.w_dim}]. Export the bundle again, or use --method pca."
+            )
+        found[number] = numpy_helper.to_array(tensor).astype(np.float64)
+    return found
+
+
+def style_gains(generator: Generator) -> F64:
+    """How much of w reaches each site's affine: [num_sites, w_dim] float64.
+
+    It is 1, but where a diagonal subspace multiplies w: those change the metric of AᵀA.
+    """
+    manifest = generator.manifest
+    ones = np.ones((manifest.num_sites, manifest.w_dim))
+    if manifest.subspace != "diagonal" or manifest.mode not in (2, 3):
+        return ones
+    at_one, _ = generator.style(ones[None])
+    at_zero, _ = generator.style(0 * ones[None])
+    gains: F64 = np.subtract(at_one[0], at_zero[0], dtype=np.float64)
+    return gains
+
+
+def factorize(matrix: F64, dims: int) -> tuple[F64, F64]:
+    """The ``dims`` leading eigenvectors of AᵀA.
+
+    Args:
+        matrix: A, [rows, w_dim] float64.
+        dims: 1 to w_dim.
+
+    Returns:
+        Unit vectors [dims, w_dim], and each one's share of ‖A‖²_F, [dims], largest first.
+    """
+    values, vectors = np.linalg.eigh(matrix.T @ matrix)
+    order = np.argsort(values)[::-1][:dims]
+    shares = np.maximum(values[order], 0) / max(float(np.maximum(values, 0).sum()), 1e-300)
+    return oriented(vectors[:, order].T), shares
+
+
+def sefa_rows(
+    generator: Generator,
+    statistics: WStatistics,
+    groups: Sequence[Sequence[int]],
+    dims: int,
+) -> list[DirectionRow]:
+    """Closed-form factorisation of the stacked affines of each group of layers.
+
+    Raises:
+        ConfigError: ``dims`` is out of its range.
+        ExportError: the affines cannot be found.
+        DataError: w does not vary along a direction.
+    """
+    manifest = generator.manifest
+    check_dims(manifest, dims)
+    affines = read_style_affines(generator.bundle.read(manifest.graphs.synthesis["fp32"]), manifest)
+    gains = style_gains(generator)
+    rows = []
+    for group in groups:
+        sites = group_sites(manifest, group)
+        stacked = np.concatenate([affines[site] * gains[site] for site in sites])
+        vectors, shares = factorize(stacked, dims)
+        rows.append(
+            build_row(manifest, statistics, sites, vectors, method="sefa", explained=shares)
+        )
+    return rows

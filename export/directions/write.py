@@ -1,0 +1,361 @@
+"""Adds directions to a bundle as subspaces, so that any generator can be swept.
+
+Closed-form factorisation, principal components of w, or vectors that the user brings become rows
+of ``coords`` with the prior ``zero``: images without sliders stay as they are, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.export.directions.graph import add_directions, widen_shifts
+from segan.export.directions.pca import pca_rows
+from segan.export.directions.rows import DirectionRow, parse_groups
+from segan.export.directions.sefa import sefa_rows
+from segan.export.directions.statistics import WStatistics, sample_w_statistics
+from segan.export.directions.vectors import vector_rows
+from segan.runtime.bundle.attributes import check_name, read_attributes
+from segan.runtime.bundle.layout import Subspace, noise_sizes
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.reader import ATTRIBUTES, Bundle
+from segan.runtime.bundle.writer import BundleDraft, check_target
+from segan.runtime.errors import ConfigError, DataError, VerifyError
+from segan.runtime.generate.generator import Generator, load
+from segan.runtime.latents.draws import sample_coords, sample_noise, sample_z
+
+Method = Literal["sefa", "pca", "vectors"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+#: Largest difference, relative to the size of w, between what a slider does and w + v σ d.
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionsConfig:
+    """What to find, and for which layers.
+
+    Attributes:
+        method: ``sefa``, ``pca`` or ``vectors``.
+        dims: directions for each layer group; None takes 6, or all vectors.
+        layers: groups such as ``0-1,3``; None is every layer by itself.
+        vectors: the file, for the method ``vectors``.
+        samples: how many w give mean, unit and components.
+        class_index: whose w, of a conditional bundle; None takes all classes in turn.
+        low: lower end of the sliders' range, in standard deviations.
+        high: upper end.
+
+    Raises:
+        ConfigError: an unknown method, or a number out of its range.
+    """
+
+    method: Method
+    dims: int | None = None
+    layers: str | None = None
+    vectors: Path | None = None
+    samples: int = 20_000
+    class_index: int | None = None
+    low: float = -3.0
+    high: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"method is {self.method!r}; expected one of {', '.join(METHODS)}.")
+        if (self.method == "vectors") != (self.vectors is not None):
+            raise ConfigError(
+                "the method 'vectors' needs a file of vectors, and the others take none; expected "
+                "--method vectors --vectors FILE."
+            )
+        if self.dims is not None and self.dims < 1:
+            raise ConfigError(f"dims is {self.dims}; expected 1 or more.")
+        if not self.low < self.high or not np.isfinite([self.low, self.high]).all():
+            raise ConfigError(f"range is {self.low}, {self.high}; expected low below high.")
+        if not 2 <= self.samples <= 10_000_000:
+            raise ConfigError(f"samples is {self.samples}; expected up to 10000000.")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DirectionsResult:
+    """What was written.
+
+    Attributes:
+        path: the bundle.
+        manifest: as written.
+        subspaces: the new rows of ``coords``.
+        rows: the directions, one entry for each new subspace.
+        max_error: largest difference of a style from w + v σ d computed in float64, relative to
+            the largest style.
+    """
+
+    path: Path
+    manifest: Manifest
+    subspaces: tuple[Subspace, ...]
+    rows: tuple[DirectionRow, ...]
+    max_error: float
+
+
+def write_directions(
+    generator: Generator,
+    out: Path,
+    config: DirectionsConfig,
+    *,
+    on_step: Callable[[str], None] | None = None,
+) -> DirectionsResult:
+    """Finds directions and writes the bundle with them, whole and compared, or not at all.
+
+    Args:
+        generator: the open bundle, which is not changed unless ``out`` is its own path.
+        out: the new bundle's folder, NAME.segan; a bundle that stands there is replaced.
+        config: what to find.
+        on_step: called with a few words before each step.
+
+    Raises:
+        ConfigError: an argument is out of its range.
+        DataError: the vectors cannot be used.
+        ExportError: the bundle's graphs have another form than segan writes.
+        VerifyError: the new graphs do not do what they should; nothing is written.
+        OutputError: ``out`` is something else than a bundle, or cannot be written.
+    """
+    step = on_step or (lambda _: None)
+    check_target(out)
+    groups = parse_groups(generator.manifest, config.layers)
+    step(f"mapping {config.samples} latents")
+    statistics = sample_w_statistics(generator, config.samples, class_index=config.class_index)
+    step(f"finding directions: {config.method}")
+    rows = _find(generator, statistics, groups, config)
+    manifest, files = _edit(generator, rows, statistics, config)
+    with BundleDraft(out) as draft:
+        for name, data in files.items():
+            draft.add(name, data)
+        manifest = msgspec.structs.replace(manifest, files=dict(draft.files))
+        draft.write_manifest(manifest)
+        step("comparing with the bundle as it was")
+        # On one backend, and one that computes an unchanged part of a graph as before.
+        with (
+            load(generator.bundle.path, "cpu") as unchanged,
+            load(draft.path, "cpu") as changed,
+        ):
+            error = _compare(unchanged, changed, rows)
+        draft.commit()
+    return DirectionsResult(
+        path=out,
+        manifest=manifest,
+        subspaces=manifest.subspaces[len(generator.manifest.subspaces) :],
+        rows=tuple(rows),
+        max_error=error,
+    )
+
+
+def _find(
+    generator: Generator,
+    statistics: WStatistics,
+    groups: tuple[tuple[int, ...], ...],
+    config: DirectionsConfig,
+) -> list[DirectionRow]:
+    manifest = generator.manifest
+    if config.method == "vectors":
+        assert config.vectors is not None
+        return vector_rows(manifest, statistics, groups, config.vectors, dims=config.dims)
+    dims = min(6, manifest.w_dim) if config.dims is None else config.dims
+    if config.method == "sefa":
+        return sefa_rows(generator, statistics, groups, dims)
+    return pca_rows(manifest, statistics, groups, dims)
+
+
+def _edit(
+    generator: Generator,
+    rows: list[DirectionRow],
+    statistics: WStatistics,
+    config: DirectionsConfig,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The new manifest, and every file of the bundle."""
+    bundle, manifest = generator.bundle, generator.manifest
+    added = _subspaces(manifest, rows, config)
+    dims = max(row.dims for row in added)
+    width = max(manifest.coords_dim if manifest.subspaces else 0, dims)
+    table = np.zeros((len(rows), dims, manifest.num_sites, manifest.w_dim))
+    for number, row in enumerate(rows):
+        table[number, : len(row.vectors)] = row.vectors
+    old = {"rows": manifest.num_subspaces, "width": manifest.coords_dim}
+    files = {name: bundle.read(name) for name in manifest.files}
+    offsets = manifest.graphs.offsets
+    files[offsets] = add_directions(files[offsets], table, new_width=width, **old)
+    if manifest.mode == 1:
+        total = manifest.num_subspaces + len(rows)
+        for name in manifest.graphs.synthesis.values():
+            files[name] = widen_shifts(files[name], new_rows=total, new_width=width, **old)
+    files[ATTRIBUTES] = _attributes(bundle, rows, added, config)
+    known = manifest.provenance.get("directions", [])
+    record = {
+        "method": config.method,
+        "samples": statistics.samples,
+        "class": config.class_index,
+        "unit": "one standard deviation of w",
+        "subspaces": [
+            {
+                "subspace": f"L{subspace.layer}N{subspace.index}",
+                "layers": list(row.layers),
+                "sigma": row.sigma.tolist(),
+                "explained_variance": row.explained.tolist(),
+            }
+            for row, subspace in zip(rows, added, strict=True)
+        ],
+    }
+    provenance = {
+        **manifest.provenance,
+        "directions": [*(known if isinstance(known, list) else []), record],
+    }
+    changed = msgspec.structs.replace(
+        manifest,
+        subspaces=(*manifest.subspaces, *added),
+        coords_dim=width,
+        provenance=provenance,
+    )
+    return changed, files
+
+
+def _subspaces(
+    manifest: Manifest, rows: list[DirectionRow], config: DirectionsConfig
+) -> tuple[Subspace, ...]:
+    """The new rows of the table; a layer's indices go on from those that it has."""
+    taken = {(row.layer, row.index) for row in manifest.subspaces}
+    found = []
+    for row in rows:
+        layer = manifest.sites[row.site].layer
+        index = 1 + max((index for at, index in taken if at == layer), default=-1)
+        taken.add((layer, index))
+        found.append(
+            Subspace(
+                site=row.site,
+                layer=layer,
+                index=index,
+                dims=len(row.vectors),
+                prior="zero",
+                low=float(config.low),
+                high=float(config.high),
+            )
+        )
+    return tuple(found)
+
+
+def _attributes(
+    bundle: Bundle,
+    rows: list[DirectionRow],
+    added: tuple[Subspace, ...],
+    config: DirectionsConfig,
+) -> bytes:
+    """``attributes.json`` with an entry for each direction."""
+    found = {"format": "segan.attributes/1", **bundle.attributes}
+    known = found.get("attributes")
+    entries: list[Any] = list(known) if isinstance(known, list) else []
+    names = iter(_unique_names(rows, [attribute.name for attribute in read_attributes(bundle)]))
+    for row, subspace in zip(rows, added, strict=True):
+        for dim in range(subspace.dims):
+            entries.append(
+                {
+                    "name": next(names),
+                    "layer": subspace.layer,
+                    "index": subspace.index,
+                    "dim": dim,
+                    "range": [subspace.low, subspace.high],
+                    "method": config.method,
+                    "layers": list(row.layers),
+                    "sigma": float(row.sigma[dim]),
+                    "explained_variance": float(row.explained[dim]),
+                }
+            )
+    found["attributes"] = entries
+    return json.dumps(found, indent=2).encode() + b"\n"
+
+
+def _unique_names(rows: list[DirectionRow], taken: list[str]) -> list[str]:
+    """Names of all dims of all rows in order, each once in the bundle: with layer, then number."""
+    given = [(name, row.where) for row in rows for name in row.names]
+    often = Counter(name.casefold() for name, _ in given)
+    seen = {name.casefold() for name in taken}
+    found = []
+    for name, where in given:
+        try:
+            check_name(name)
+        except ConfigError as error:
+            raise DataError(f"the direction's {error}") from None
+        if often[name.casefold()] > 1:
+            name = f"{name}, {where}"
+        base, number = name, 1
+        while name.casefold() in seen:
+            number += 1
+            name = f"{base} ({number})"
+        seen.add(name.casefold())
+        found.append(name)
+    return found
+
+
+def _compare(old: Generator, new: Generator, rows: list[DirectionRow]) -> float:
+    """Runs old and new graphs side by side.
+
+    Returns:
+        The largest difference from w + v σ d, relative to the largest style.
+
+    Raises:
+        VerifyError: styles or images at coordinates of 0 differ, or a direction moves w otherwise
+            than it should.
+    """
+    manifest, changed = old.manifest, new.manifest
+    seeds = [11, 12, 13]
+    labels = None
+    if manifest.c_dim:
+        labels = np.eye(manifest.c_dim, dtype=np.float32)[[0] * len(seeds)]
+    w = old.map(sample_z(seeds, manifest.z_dim), labels)
+    psi = np.full(manifest.num_sites, 0.7, np.float32)
+    before = _coords(manifest, seeds)
+    after = np.zeros((len(seeds), changed.num_subspaces, changed.coords_dim), np.float32)
+    if before is not None:
+        after[:, : manifest.num_subspaces, : manifest.coords_dim] = before
+    was, was_shifts = old.style(w, psi, before)
+    now, now_shifts = new.style(w, psi, after)
+    if not np.array_equal(was, now):
+        raise VerifyError(
+            f"styles differ by {np.abs(was - now).max():.2g} where no direction moves. Nothing was "
+            "written. Export the bundle again."
+        )
+    if was_shifts is not None:
+        noise = None
+        if manifest.noise is not None:
+            noise = sample_noise(seeds, sum(noise_sizes(manifest.sites)))
+        apart = old.synthesize(was, was_shifts, noise) - new.synthesize(now, now_shifts, noise)
+        if not np.abs(apart).max() <= 1e-6:
+            raise VerifyError(
+                f"images differ by {np.abs(apart).max():.2g} where no direction moves. Nothing was "
+                "written. Export the bundle again."
+            )
+    random = np.random.RandomState(0)
+    spread = np.repeat(w[:, None], manifest.num_sites, axis=1).astype(np.float64)
+    worst = 0.0
+    for number, row in enumerate(rows, start=manifest.num_subspaces):
+        values = random.uniform(-3, 3, (len(seeds), len(row.vectors)))
+        moved = after.copy()
+        moved[:, number, : values.shape[1]] = values
+        expected, _ = old.style(spread + np.einsum("nk,ksd->nsd", values, row.vectors), 1.0, before)
+        found, _ = new.style(w, 1.0, moved)
+        size = max(float(np.abs(expected).max()), 1e-12)
+        worst = float(np.maximum(worst, np.abs(found.astype(np.float64) - expected).max() / size))
+    if not worst <= _TOLERANCE:
+        raise VerifyError(
+            f"directions move the styles by {worst:.2g} otherwise than they should. Nothing was "
+            "written. Report this, with the bundle."
+        )
+    return worst
+
+
+def _coords(manifest: Manifest, seeds: list[int]) -> NDArray[np.float32] | None:
+    if not manifest.num_subspaces:
+        return None
+    return sample_coords(seeds, manifest.subspaces, manifest.coords_dim)

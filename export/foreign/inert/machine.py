@@ -1,0 +1,376 @@
+"""Reads a pickle as data: an interpreter of its opcodes that has nothing to execute with.
+
+A pickle is a program: Python's own machine imports what it names and calls it. This one knows the
+opcodes that model files use, and holds every name as a ``Name``, which is text. A call is looked up
+in the table of ``segan.export.foreign.inert.objects``, whose entries build plain containers and
+records of tensors; whatever is not in the table is refused by name. Nothing is imported, no class
+is made, no method of an object from the file runs.
+
+Tensors stay where they are: bytes are views of the file's buffer, so that memory does not grow
+with what is never used, such as a discriminator.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from segan.export.foreign.inert.objects import LoadStorage, Name, build_state, call, make
+from segan.runtime.errors import CheckpointError
+
+#: Limits of one pickle. The largest published StyleGAN2 pickles need 100,000 opcodes.
+MAX_OPCODES = 4_000_000
+MAX_MARKS = 1_000
+MAX_TEXT = 1 << 24
+MAX_INTEGER_BYTES = 16
+
+#: What a dictionary key or a set's member may be: hashing deep tuples would recurse.
+_KEYS = (str, int, float, bool, bytes, type(None))
+
+PersistentLoad = Callable[[Any], Any]
+
+
+class _Mark:
+    """Where a sequence of items starts on the stack."""
+
+
+_MARK = _Mark()
+
+
+def read_pickle(
+    data: memoryview,
+    *,
+    persistent_load: PersistentLoad | None = None,
+    load_storage: LoadStorage | None = None,
+) -> tuple[Any, int]:
+    """Reads one pickle from the start of ``data``.
+
+    Args:
+        data: the bytes; more may follow.
+        persistent_load: makes a record of a persistent id; without it such ids are refused.
+        load_storage: makes a record of the bytes of a storage; without it they are refused.
+
+    Returns:
+        The object, and the number of bytes that it took.
+
+    Raises:
+        CheckpointError: cut short, past a limit, or asking for what is not on the allow-list.
+    """
+    machine = _Machine(data, persistent_load, load_storage)
+    try:
+        return machine.run(), machine.position
+    except (IndexError, struct.error):
+        # An operand past the end of the data or of the stack.
+        raise CheckpointError(
+            f"the pickle is cut short or damaged at byte {machine.position}. "
+            "Download or copy the file again."
+        ) from None
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise CheckpointError(
+            f"the pickle is damaged at byte {machine.position} ({str(error)[:120]}). "
+            "Download or copy the file again."
+        ) from None
+    except MemoryError:
+        raise CheckpointError("the pickle needs more memory than there is.") from None
+
+
+class _Machine:
+    """The stack, the memo and the opcodes."""
+
+    def __init__(
+        self,
+        data: memoryview,
+        persistent_load: PersistentLoad | None,
+        load_storage: LoadStorage | None,
+    ) -> None:
+        self.data, self.position = data, 0
+        self.stack: list[Any] = []
+        self.marks = 0
+        self.memo: dict[int, Any] = {}
+        self.persistent_load, self.load_storage = persistent_load, load_storage
+
+    def run(self) -> Any:
+        """Runs to STOP and returns what lies on top."""
+        for _ in range(MAX_OPCODES):
+            code = self.take(1)[0]
+            if code == 0x2E:  # STOP
+                if len(self.stack) != 1 or self.stack[0] is _MARK:
+                    raise ValueError("STOP with an unfinished stack")
+                return self.stack.pop()
+            operation = _OPERATIONS.get(code)
+            if operation is None:
+                name = _REFUSED.get(code)
+                raise CheckpointError(
+                    f"the pickle uses {name}, which no model file needs; nothing of it was run. "
+                    "Do not trust this file."
+                    if name
+                    else f"the pickle is damaged: byte {self.position - 1} is no opcode that "
+                    "model files use. Download or copy the file again."
+                )
+            operation(self)
+        raise CheckpointError(
+            f"the pickle has more than {MAX_OPCODES} opcodes; no model file does. "
+            "Do not trust this file."
+        )
+
+    def take(self, count: int) -> memoryview:
+        """The next bytes, as a view."""
+        end = self.position + count
+        if end > len(self.data):
+            raise IndexError
+        view, self.position = self.data[self.position : end], end
+        return view
+
+    def number(self, layout: str) -> Any:
+        """The next little-endian number."""
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
+    def line(self) -> str:
+        """The text up to the next newline."""
+        for length in range(512):
+            if self.data[self.position + length] == 0x0A:
+                text = bytes(self.take(length)).decode("ascii", "backslashreplace")
+                self.position += 1
+                return text
+        raise ValueError("a line of more than 512 bytes")
+
+    def text(self, length: int) -> None:
+        if length > MAX_TEXT:
+            raise ValueError(f"a text of {length} bytes")
+        self.stack.append(bytes(self.take(length)).decode("utf-8", "surrogatepass"))
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise IndexError
+        return value
+
+    def top(self, kind: type) -> Any:
+        value = self.stack[-1]
+        if not isinstance(value, kind):
+            raise TypeError(f"expected a {kind.__name__} on the stack")
+        return value
+
+    def mark(self) -> None:
+        self.marks += 1
+        if self.marks > MAX_MARKS:
+            raise CheckpointError(
+                f"the pickle nests more than {MAX_MARKS} containers; no model file does. "
+                "Do not trust this file."
+            )
+        self.stack.append(_MARK)
+
+    def items(self) -> list[Any]:
+        """What lies above the last mark, which goes too."""
+        if not self.marks:
+            raise IndexError
+        first = len(self.stack) - 1
+        while self.stack[first] is not _MARK:
+            first -= 1
+        found = self.stack[first + 1 :]
+        del self.stack[first:]
+        self.marks -= 1
+        return found
+
+    def put(self, key: int) -> None:
+        value = self.stack[-1]
+        if value is _MARK:
+            raise IndexError
+        self.memo[key] = value
+
+    def get(self, key: int) -> None:
+        self.stack.append(self.memo[key])
+
+    def integer(self, length: int) -> None:
+        if length > MAX_INTEGER_BYTES:
+            raise ValueError(f"an integer of {length} bytes")
+        self.stack.append(int.from_bytes(self.take(length), "little", signed=True))
+
+    def tuple_of(self, count: int) -> None:
+        values = [self.pop() for _ in range(count)]
+        self.stack.append(tuple(reversed(values)))
+
+    def name(self) -> None:
+        attribute, module = self.pop(), self.pop()
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise TypeError("a name that is no text")
+        self.stack.append(Name.allowed(module, attribute))
+
+    def line_name(self) -> None:
+        module = self.line()
+        self.stack.append(Name.allowed(module, self.line()))
+
+    def extend(self) -> None:
+        values = self.items()
+        self.top(list).extend(values)
+
+    def append(self) -> None:
+        value = self.pop()
+        self.top(list).append(value)
+
+    def add_items(self) -> None:
+        values = self.items()
+        for value in values:
+            _check_key(value)
+        self.top(set).update(values)
+
+    def set_items(self) -> None:
+        values = self.items()
+        if len(values) % 2:
+            raise ValueError("a dictionary with a key but no value")
+        target = self.top(dict)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            _check_key(key)
+            target[key] = value
+
+    def set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        _check_key(key)
+        self.top(dict)[key] = value
+
+    def dictionary(self) -> None:
+        values = self.items()
+        self.stack.append({})
+        self.mark()
+        self.stack.extend(values)
+        self.set_items()
+
+    def frozen(self) -> None:
+        values = self.items()
+        for value in values:
+            _check_key(value)
+        self.stack.append(frozenset(values))
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(arguments, tuple):
+            raise TypeError("a call without a tuple of arguments")
+        self.stack.append(call(function, arguments, self.load_storage))
+
+    def new_object(self) -> None:
+        arguments, kind = self.pop(), self.pop()
+        self.stack.append(make(kind, arguments, {}))
+
+    def new_object_ex(self) -> None:
+        named, arguments, kind = self.pop(), self.pop(), self.pop()
+        self.stack.append(make(kind, arguments, named))
+
+    def build(self) -> None:
+        state = self.pop()
+        build_state(self.stack[-1], state)
+
+    def persistent(self) -> None:
+        key = self.pop()
+        if self.persistent_load is None:
+            raise CheckpointError(
+                "the pickle refers to data outside of itself (a persistent id), which only "
+                "checkpoints of torch.save may do. Do not trust this file."
+            )
+        self.stack.append(self.persistent_load(key))
+
+    def protocol(self) -> None:
+        version = self.take(1)[0]
+        if not 2 <= version <= 5:
+            raise ValueError(f"pickle protocol {version}")
+
+    def frame(self) -> None:
+        if self.number("<Q") > len(self.data) - self.position:
+            raise IndexError
+
+    def discard(self) -> None:
+        if self.stack.pop() is _MARK:
+            self.marks -= 1
+
+    def discard_to_mark(self) -> None:
+        self.items()
+
+
+def _check_key(key: Hashable) -> None:
+    if not isinstance(key, _KEYS) and not (
+        isinstance(key, tuple) and len(key) < 16 and all(isinstance(part, _KEYS) for part in key)
+    ):
+        raise TypeError(f"a key of type {type(key).__name__}")
+
+
+_Operation = Callable[[_Machine], None]
+
+
+def _push(make_value: Callable[[_Machine], Any]) -> _Operation:
+    return lambda machine: machine.stack.append(make_value(machine))
+
+
+_OPERATIONS: dict[int, _Operation] = {
+    ord("("): _Machine.mark,
+    ord("0"): _Machine.discard,
+    ord("1"): _Machine.discard_to_mark,
+    ord("N"): _push(lambda _: None),
+    0x88: _push(lambda _: True),
+    0x89: _push(lambda _: False),
+    ord("J"): _push(lambda m: m.number("<i")),
+    ord("K"): _push(lambda m: m.number("<B")),
+    ord("M"): _push(lambda m: m.number("<H")),
+    0x8A: lambda m: m.integer(m.number("<B")),
+    0x8B: lambda m: m.integer(m.number("<I")),
+    ord("G"): _push(lambda m: m.number(">d")),
+    0x8C: lambda m: m.text(m.number("<B")),
+    ord("X"): lambda m: m.text(m.number("<I")),
+    0x8D: lambda m: m.text(m.number("<Q")),
+    # Python 2 texts, and bytes: as views, which cost nothing until they are used.
+    ord("U"): _push(lambda m: m.take(m.number("<B"))),
+    ord("T"): _push(lambda m: m.take(m.number("<I"))),
+    ord("C"): _push(lambda m: m.take(m.number("<B"))),
+    ord("B"): _push(lambda m: m.take(m.number("<I"))),
+    0x8E: _push(lambda m: m.take(m.number("<Q"))),
+    0x96: _push(lambda m: m.take(m.number("<Q"))),
+    ord(")"): _push(lambda _: ()),
+    0x85: lambda m: m.tuple_of(1),
+    0x86: lambda m: m.tuple_of(2),
+    0x87: lambda m: m.tuple_of(3),
+    ord("t"): _push(lambda m: tuple(m.items())),
+    ord("]"): _push(lambda _: []),
+    ord("l"): _push(lambda m: m.items()),
+    ord("a"): _Machine.append,
+    ord("e"): _Machine.extend,
+    ord("}"): _push(lambda _: {}),
+    ord("d"): _Machine.dictionary,
+    ord("s"): _Machine.set_item,
+    ord("u"): _Machine.set_items,
+    0x8F: _push(lambda _: set()),
+    0x90: _Machine.add_items,
+    0x91: _Machine.frozen,
+    ord("q"): lambda m: m.put(m.number("<B")),
+    ord("r"): lambda m: m.put(m.number("<I")),
+    0x94: lambda m: m.put(len(m.memo)),
+    ord("h"): lambda m: m.get(m.number("<B")),
+    ord("j"): lambda m: m.get(m.number("<I")),
+    ord("c"): _Machine.line_name,
+    0x93: _Machine.name,
+    ord("R"): _Machine.reduce,
+    0x81: _Machine.new_object,
+    0x92: _Machine.new_object_ex,
+    ord("b"): _Machine.build,
+    ord("Q"): _Machine.persistent,
+    0x80: _Machine.protocol,
+    0x95: _Machine.frame,
+}
+
+#: Opcodes that are known and not followed.
+_REFUSED = {
+    ord("i"): "INST",
+    ord("o"): "OBJ",
+    ord("P"): "PERSID",
+    0x82: "the extension registry (EXT1)",
+    0x83: "the extension registry (EXT2)",
+    0x84: "the extension registry (EXT4)",
+    0x97: "NEXT_BUFFER",
+    0x98: "READONLY_BUFFER",
+    ord("2"): "DUP",
+    ord("S"): "STRING of protocol 0",
+    ord("V"): "UNICODE of protocol 0",
+    ord("I"): "INT of protocol 0",
+    ord("L"): "LONG of protocol 0",
+    ord("F"): "FLOAT of protocol 0",
+    ord("p"): "PUT of protocol 0",
+    ord("g"): "GET of protocol 0",
+}

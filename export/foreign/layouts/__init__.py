@@ -1,0 +1,1 @@
+"""How each project lays out its checkpoints, a file a project."""

@@ -1,0 +1,155 @@
+"""rosinality/stylegan2-pytorch in segan's words.
+
+Weights carry equalised learning rates and their leading batch dimension [1, O, I, k, k]; resampling
+kernels are stored with their gain of 4; the noise images are buffers beside the network.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from segan.export.foreign.build import (
+    ImportedModel,
+    Tensors,
+    drawn_noise,
+    make_network,
+    normalised_filter,
+)
+from segan.export.foreign.container import ForeignModel
+from segan.export.foreign.layouts.ada import shared_rows
+from segan.export.graphs.stylegan2.lowering import UP_GAIN
+from segan.runtime.errors import CheckpointError
+from segan.train.networks.config import SubspaceConfig
+
+
+class PublishedReader:
+    """What rosinality's layout shares with those that were made from it.
+
+    Args:
+        model: the file.
+        modulation: its name of the style's affine layer.
+    """
+
+    def __init__(self, model: ForeignModel, modulation: str) -> None:
+        self.tensors, self.modulation = Tensors(model), modulation
+        self.state: dict[str, Any] = {}
+        self.changes: dict[str, dict[str, Any]] = {}
+        self.notes = list(model.notes)
+
+    def mapping(self, prefix: str) -> tuple[int, int]:
+        """Takes ``{prefix}.1`` and on, behind the pixel norm; returns w_dim and their number."""
+        tensors = self.tensors
+        pattern = re.compile(re.escape(prefix) + r"\.(\d{1,3})\.weight")
+        numbers = sorted(int(m[1]) for name in tensors.names() if (m := pattern.fullmatch(name)))
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise CheckpointError(f"the layers of {prefix} are {numbers}; expected 1, 2 and so on.")
+        w_dim = tensors.shape(f"{prefix}.1.weight", 2)[0]
+        for number in numbers:
+            if tensors.shape(f"{prefix}.{number}.weight", 2) != (w_dim, w_dim):
+                raise CheckpointError(f"{prefix}.{number}.weight is not {w_dim} × {w_dim}.")
+            for part in ("weight", "bias"):
+                value = tensors.take(f"{prefix}.{number}.{part}")
+                self.state[f"mapping.fc{number - 1}.{part}"] = value
+        return w_dim, len(numbers)
+
+    def const(self, name: str) -> None:
+        """Takes the constant input, [1, C, 4, 4]."""
+        shape = self.tensors.shape(name, 4)
+        self.state["synthesis.blocks.b4.const"] = self.tensors.take(name, shape[1:])
+
+    def channels(self, source: str) -> int:
+        """Output channels of a site."""
+        return self.tensors.shape(f"{source}.conv.weight", 5)[1]
+
+    def site(self, source: str, target: str, noise: Any) -> None:
+        """Takes a convolution with its noise image [r, r], strength, bias and filter."""
+        tensors = self.tensors
+        self._modulated(source, target)
+        channels = self.channels(source)
+        self.state[f"{target}.bias"] = tensors.take(f"{source}.activate.bias", (channels,))
+        self.state[f"{target}.noise_strength"] = tensors.take(f"{source}.noise.weight", ())
+        self.state[f"{target}.noise_const"] = noise
+        if target.endswith("conv0"):
+            self._filter(f"{source}.conv.blur.kernel", target)
+
+    def to_rgb(self, source: str, target: str, block: str, *, first: bool) -> None:
+        """Takes a to_rgb; from the second on it holds the filter that doubles the image."""
+        self._modulated(source, target)
+        channels = self.channels(source)
+        self.state[f"{target}.bias"] = self.tensors.take(f"{source}.bias", (channels,))
+        if not first:
+            self._filter(f"{source}.upsample.kernel", block)
+
+    def _modulated(self, source: str, target: str) -> None:
+        shape = self.tensors.shape(f"{source}.conv.weight", 5)
+        self.state[f"{target}.weight"] = self.tensors.take(f"{source}.conv.weight", shape[1:])
+        for part in ("weight", "bias"):
+            value = self.tensors.take(f"{source}.conv.{self.modulation}.{part}")
+            self.state[f"{target}.affine.{part}"] = value
+
+    def _filter(self, name: str, target: str) -> None:
+        if name in self.tensors:
+            kernel = normalised_filter(self.tensors.take(name), UP_GAIN)
+            self.changes.setdefault(target, {})["fir"] = kernel
+
+
+def read_rosinality(model: ForeignModel) -> ImportedModel:
+    """Translates a generator of this layout.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape.
+    """
+    reader = PublishedReader(model, "modulation")
+    tensors = reader.tensors
+    w_dim, layers = reader.mapping("style")
+    doublings = sum(
+        re.fullmatch(r"to_rgbs\.\d+\.bias", name) is not None for name in tensors.names()
+    )
+    sources = ["conv1", *(f"convs.{number}" for number in range(2 * doublings))]
+    reader.const("input.input")
+    has_noise = "noises.noise_0" in tensors
+    for number, source in enumerate(sources):
+        layer = (number + 1) // 2
+        resolution, name = 4 << layer, "conv1" if number % 2 == 0 else "conv0"
+        if has_noise:
+            noise = tensors.take(f"noises.noise_{number}", (resolution, resolution))
+        else:
+            noise = drawn_noise(number, resolution)
+        reader.site(source, f"synthesis.blocks.b{resolution}.{name}", noise)
+    for layer in range(doublings + 1):
+        block = f"synthesis.blocks.b{4 << layer}"
+        source = f"to_rgbs.{layer - 1}" if layer else "to_rgb1"
+        reader.to_rgb(source, f"{block}.to_rgb", block, first=layer == 0)
+    if model.latent_avg is not None and math.prod(model.latent_avg.shape) == w_dim:
+        import torch
+
+        reader.state["w_avg"] = torch.from_numpy(model.latent_avg.read()).reshape(w_dim)
+    else:
+        reader.notes.append(
+            "the file states no mean of w; it was computed over 16384 latents (seed 0)."
+        )
+    if not has_noise:
+        reader.notes.append("the file has no constant noise; a fixed one was drawn.")
+    tensors.check_all_taken()
+    resolution = 4 << doublings
+    network = make_network(
+        resolution=resolution,
+        img_channels=reader.channels("to_rgb1"),
+        z_dim=w_dim,
+        w_dim=w_dim,
+        mapping_layers=layers,
+        layer_channels=tuple(
+            reader.channels(f"convs.{2 * layer - 1}" if layer else "conv1")
+            for layer in range(doublings + 1)
+        ),
+    )
+    return ImportedModel(
+        network=network,
+        subspace=SubspaceConfig(mode=0),
+        state=reader.state,
+        settings=reader.changes,
+        ws_rows=shared_rows(resolution, "skip"),
+        notes=reader.notes,
+    )

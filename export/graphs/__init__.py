@@ -1,0 +1,1 @@
+"""The networks as they are written to ONNX, a folder a family."""

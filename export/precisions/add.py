@@ -1,0 +1,203 @@
+"""Further precisions of a bundle's synthesis graph: fp16, bf16 and int8, each verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import torch
+
+from segan.export.graphs.stylegan2.graphs import SynthesisGraph
+from segan.export.graphs.stylegan2.half import ACTIVATION_BOUND, HalfPrecision, half_parts
+from segan.export.graphs.stylegan2.lowering import Lowering
+from segan.export.memory import release_memory
+from segan.export.precisions.int8 import draft_int8
+from segan.export.precisions.names import ReducedPrecision, graph_name
+from segan.export.precisions.verify import (
+    LIMITS,
+    ReducedResult,
+    reduced_seed_count,
+    styled_batches,
+    verify_reduced,
+)
+from segan.export.reference import fresh_seeds
+from segan.export.to_onnx import to_onnx
+from segan.runtime.bundle.manifest import Manifest, Verification
+from segan.runtime.bundle.writer import BundleDraft
+from segan.runtime.generate.generator import load
+from segan.train.networks.stylegan2.generator import Generator
+
+#: Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
+EXAMPLES = 2
+
+#: (count, purpose) → that many seeds, for this purpose alone.
+Seeds = Callable[[int, str], list[int]]
+
+
+def add_precisions(
+    draft: BundleDraft,
+    manifest: Manifest,
+    generator: Generator,
+    precisions: tuple[ReducedPrecision, ...],
+    step: Callable[[str], None],
+) -> tuple[Manifest, str | None]:
+    """Adds graphs to a bundle whose fp32 graphs are there and verified.
+
+    Args:
+        draft: the bundle.
+        manifest: as it stands in ``draft``.
+        generator: on the CPU, float32, in evaluation mode.
+        precisions: what to add.
+        step: called with a few words before each step.
+
+    Returns:
+        The manifest, with the graphs and what verification measured; it is written too. And why
+        there is no int8 graph although it was asked for: not every model holds its limits.
+
+    Raises:
+        ExportError: a graph cannot be written.
+        VerifyError: the images of a graph of half precision miss a limit.
+        OutputError: the bundle cannot be written.
+    """
+    problem: str | None = None
+    sha256 = manifest.provenance["weights_sha256"]
+
+    def seeds(count: int, purpose: str) -> list[int]:
+        return fresh_seeds(count, f"{purpose} {sha256}")
+
+    for precision in precisions:
+        if precision == "int8":
+            manifest, problem = _add_int8(draft, manifest, generator, seeds, step)
+            continue
+        lowering: Mapping[str, Any] = manifest.lowering
+        draft.add(*half_file(generator, lowering, precision, step))
+        manifest = _with_graph(draft, manifest, precision)
+        provenance = manifest.provenance | {
+            "half_precision": {"activation_bound": ACTIVATION_BOUND}
+        }
+        manifest = msgspec.structs.replace(manifest, provenance=provenance)
+        results = _verify(draft, manifest, precision, seeds, step)
+        for result in results:
+            result.check()
+        manifest = _with_records(manifest, [result.record for result in results])
+        draft.write_manifest(manifest)
+        release_memory()
+    return manifest, problem
+
+
+def _with_graph(draft: BundleDraft, manifest: Manifest, precision: ReducedPrecision) -> Manifest:
+    graphs = msgspec.structs.replace(
+        manifest.graphs, synthesis=manifest.graphs.synthesis | {precision: graph_name(precision)}
+    )
+    return msgspec.structs.replace(manifest, graphs=graphs, files=dict(draft.files))
+
+
+def _with_records(manifest: Manifest, records: list[Verification]) -> Manifest:
+    return msgspec.structs.replace(manifest, verification=(*manifest.verification, *records))
+
+
+def _verify(
+    draft: BundleDraft,
+    manifest: Manifest,
+    precision: ReducedPrecision,
+    seeds: Seeds,
+    step: Callable[[str], None],
+) -> list[ReducedResult]:
+    draft.write_manifest(manifest)
+    count = reduced_seed_count(manifest.resolution)
+    return verify_reduced(draft.path, precision, seeds=seeds(count, "half"), on_step=step)
+
+
+def half_file(
+    generator: Generator,
+    lowering: Mapping[str, Lowering],
+    precision: HalfPrecision,
+    step: Callable[[str], None],
+) -> tuple[str, bytes]:
+    """Makes the synthesis graph in half precision.
+
+    Args:
+        generator: on the CPU, float32, in evaluation mode.
+        lowering: form of each upsampling site, by name.
+        precision: fp16 or bf16.
+        step: called with a few words first.
+
+    Returns:
+        The file's name and bytes.
+
+    Raises:
+        ExportError: see ``to_onnx``.
+    """
+    name = graph_name(precision)
+    step(f"exporting {name}")
+    forms = half_lowering(lowering, precision)
+    graph = SynthesisGraph(generator, forms, half_parts(precision))
+    return name, synthesis_onnx(generator, graph)
+
+
+def half_lowering(
+    lowering: Mapping[str, Lowering], precision: HalfPrecision
+) -> Mapping[str, Lowering]:
+    """The forms that a half-precision graph uses: TensorRT has no transposed bf16 convolution."""
+    if precision == "fp16":
+        return lowering
+    return {site: "subpixel" if form == "transposed" else form for site, form in lowering.items()}
+
+
+def synthesis_onnx(generator: Generator, graph: SynthesisGraph) -> bytes:
+    """A synthesis graph as a serialized ONNX model. Raises: ExportError."""
+    sites, w_dim = len(generator.network.sites), generator.network.w_dim
+    inputs = {"ws": torch.zeros(EXAMPLES, sites, w_dim)}
+    if generator.subspace.mode == 1:
+        inputs["shifts"] = torch.zeros(EXAMPLES, *generator.coords_shape)
+    inputs["noise"] = generator.synthesis.noise_const().detach()
+    return to_onnx(graph, inputs, ["image"], own_batch={"noise": "noise_batch"})
+
+
+def _add_int8(
+    draft: BundleDraft,
+    manifest: Manifest,
+    generator: Generator,
+    seeds: Seeds,
+    step: Callable[[str], None],
+) -> tuple[Manifest, str | None]:
+    """As much in int8 as the limits allow: low resolutions cost least and are left out first."""
+    step("calibrating int8")
+    with load(draft.path, "cpu", precision="fp32", low_memory=True) as reference:
+        # More than are compared: an image beyond what calibration saw is cut off.
+        count = min(64, 4 * reduced_seed_count(manifest.resolution))
+        calibration = styled_batches(reference, seeds(count, "calibrate int8"))
+    forms: Mapping[str, Any] = manifest.lowering
+    quantizable = draft_int8(
+        generator,
+        forms,
+        lambda graph: synthesis_onnx(generator, graph),
+        [batch.feeds() for batch in calibration],
+    )
+    release_memory()
+    before, results = manifest, list[ReducedResult]()
+    for lowest in quantizable.resolutions():
+        step(f"quantising from {lowest} x {lowest} on")
+        draft.add(graph_name("int8"), quantizable.quantize(lowest))
+        manifest = _with_graph(draft, before, "int8")
+        provenance = {
+            "from_resolution": lowest,
+            "calibration_images": count,
+        }
+        manifest = msgspec.structs.replace(
+            manifest, provenance=manifest.provenance | {"int8": provenance}
+        )
+        results = _verify(draft, manifest, "int8", seeds, step)
+        if all(result.problem is None for result in results):
+            manifest = _with_records(manifest, [result.record for result in results])
+            draft.write_manifest(manifest)
+            return manifest, None
+    draft.remove(graph_name("int8"))
+    draft.write_manifest(before)
+    problem = next(result for result in results if result.problem is not None)
+    return before, (
+        f"the int8 graph ({problem.record.backend}) {problem.problem} That is with int8 at the "
+        f"last resolution alone; a PSNR of {LIMITS['int8'].psnr_db:g} dB is expected. The bundle "
+        "was written without it."
+    )

@@ -1,0 +1,179 @@
+"""What ``segan project`` leaves: latents, pictures, a video, and a sweep of the sliders."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.export.projection.project import Projection, ProjectionConfig, render
+from segan.runtime.bundle.layout import Slider, Subspace
+from segan.runtime.files.atomic import make_folder, write_atomic
+from segan.runtime.generate.generator import Generator as BundleGenerator
+from segan.runtime.generate.sweep import sweep_values
+from segan.runtime.latents.files import Latents
+from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
+from segan.runtime.pictures.video import write_animation
+from segan.train.networks.stylegan2.generator import Generator
+
+LATENTS, RECORD = "projected.npz", "projected.json"
+COMPARISON, SWEEP = "comparison.png", "sweep.png"
+
+#: Values of a slider, and most sliders, on the sheet; as many of each subspace as fit.
+_STEPS, _MAX_SLIDERS = 5, 36
+
+#: Frames a second of the video, and how many the last one is held for.
+_FPS, _HELD = 15.0, 15
+
+
+def write_projection(
+    folder: Path,
+    found: Projection,
+    config: ProjectionConfig,
+    generator: Generator,
+    *,
+    about: dict[str, Any],
+    video: str | None = "gif",
+    bundle: BundleGenerator | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Writes everything into ``folder``, which is made when missing.
+
+    Args:
+        folder: files of an earlier projection there are replaced.
+        found: the projection.
+        config: that made it.
+        generator: that it was made with.
+        about: what else the record shall state, such as the picture's name.
+        video: ``gif``, ``mp4`` or None.
+        bundle: whose sliders are swept; None takes the generator's own.
+        on_step: called with a few words before each file.
+
+    Returns:
+        The record, as ``projected.json`` holds it.
+
+    Raises:
+        ConfigError: the bundle is of another generator.
+        BackendError: mp4 without an encoder.
+        OutputError: a file cannot be written.
+    """
+    step = on_step or (lambda _: None)
+    make_folder(folder)
+    files = {"latents": LATENTS, "comparison": COMPARISON}
+    arrays = {"w": found.w[None]}
+    if found.coords is not None:
+        arrays["coords"] = found.coords[None]
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    write_atomic(folder / LATENTS, stream.getvalue())
+
+    step(f"drawing {COMPARISON}")
+    pictures = np.stack([found.target, found.start, found.image])[None]
+    sheet = labelled_sheet(
+        pictures,
+        rows=[""],
+        cols=["photo", "mean image", "projected"],
+        title=f"Projected into {config.space} in {config.steps} steps",
+        subtitle=f"mean squared error {found.start_mse:.3g} to {found.mse:.3g}; {found.features}",
+    )
+    write_sheet(folder / COMPARISON, sheet)
+    if video is not None:
+        files["video"] = f"progress.{video}"
+        step(f"drawing {files['video']}")
+        frames = [np.concatenate([found.target, image], 1) for image in _along(generator, found)]
+        held = [frames[-1]] * _HELD
+        write_animation(folder / files["video"], [*frames, *held], fps=_FPS)
+    subspaces = generator.table if bundle is None else bundle.manifest.subspaces
+    if subspaces:
+        step(f"drawing {SWEEP}")
+        files["sweep"] = SWEEP
+        sliders = _sliders(subspaces)
+        images = np.stack([_swept(generator, bundle, found, *entry) for entry in sliders])
+        write_sheet(folder / SWEEP, _sweep_sheet(images, sliders))
+    record = {
+        **about,
+        "space": config.space,
+        "steps": config.steps,
+        "features": found.features,
+        "distance_first": found.distances[0],
+        "distance": found.distances[-1],
+        "mse_mean_image": found.start_mse,
+        "mse": found.mse,
+        "psnr_db": round(10 * np.log10(4 / max(found.mse, 4e-20)), 2),
+        "files": files,
+    }
+    write_atomic(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+    return record
+
+
+def _along(generator: Generator, found: Projection) -> list[NDArray[np.uint8]]:
+    """The images of the latents along the way."""
+    images = []
+    for first in range(0, len(found.path), 8):
+        part = found.path[first : first + 8]
+        coords = [a for _, a in part if a is not None]
+        w = np.stack([w for w, _ in part])
+        images += list(render(generator, w, np.stack(coords) if coords else None))
+    return images
+
+
+def _sliders(subspaces: tuple[Subspace, ...]) -> list[tuple[int, Subspace, int]]:
+    """(row, subspace, dim) of the sliders that are swept."""
+    each = max(1, _MAX_SLIDERS // len(subspaces))
+    found = [
+        (row, subspace, dim)
+        for row, subspace in enumerate(subspaces)
+        for dim in range(min(each, subspace.dims))
+    ]
+    return found[:_MAX_SLIDERS]
+
+
+def _swept(
+    generator: Generator,
+    bundle: BundleGenerator | None,
+    found: Projection,
+    row: int,
+    subspace: Subspace,
+    dim: int,
+) -> NDArray[np.uint8]:
+    """One slider over its range on the projected latent: [_STEPS, H, W, C]."""
+    values = sweep_values(subspace, _STEPS)
+    if bundle is not None:
+        latents = Latents(found.w[None], _padded(found.coords, bundle))
+        return bundle.sweep(
+            0, subspace.layer, dim, index=subspace.index, values=values, latents=latents
+        )
+    coords = np.zeros((_STEPS, *generator.coords_shape), np.float32)
+    if found.coords is not None:
+        coords[:] = found.coords
+    coords[:, row, dim] = values
+    return render(generator, np.repeat(found.w[None], _STEPS, 0), coords)
+
+
+def _padded(coords: NDArray[np.float32] | None, bundle: BundleGenerator) -> Any:
+    """Coordinates with zeros for the directions that only the bundle has."""
+    if coords is None:
+        return None
+    manifest = bundle.manifest
+    wide = np.zeros((1, manifest.num_subspaces, manifest.coords_dim), np.float32)
+    rows, width = min(len(coords), wide.shape[1]), min(coords.shape[1], wide.shape[2])
+    wide[0, :rows, :width] = coords[:rows, :width]
+    return wide
+
+
+def _sweep_sheet(images: NDArray[np.uint8], sliders: list[tuple[int, Subspace, int]]) -> Any:
+    alike = len({(subspace.low, subspace.high) for _, subspace, _ in sliders}) == 1
+    values = sweep_values(sliders[0][1], _STEPS)
+    labels = ["low", "", "middle", "", "high"]
+    return labelled_sheet(
+        images,
+        rows=[str(Slider(s.layer, s.index, dim)) for _, s, dim in sliders],
+        cols=[value_label(value) for value in values] if alike else labels,
+        title="The projected image under each slider",
+        subtitle="" if alike else "each over its own range",
+    )

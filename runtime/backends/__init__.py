@@ -1,0 +1,1 @@
+"""What computes the graphs: ONNX Runtime, OpenVINO, CUDA and TensorRT."""

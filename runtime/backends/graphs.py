@@ -1,0 +1,269 @@
+"""The three graphs of a bundle as sessions, checked against its manifest."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segan.runtime.backends.choose import Choice, candidates, open_session
+from segan.runtime.backends.pixels import to_uint8
+from segan.runtime.backends.session import Precision, Session, SessionConfig, TensorSpec
+from segan.runtime.bundle.layout import noise_sizes
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.reader import Bundle
+from segan.runtime.errors import BackendError, BundleError, ConfigError
+from segan.runtime.latents.inputs import GraphInputs
+
+Array = NDArray[np.float32]
+
+Images = NDArray[np.uint8]
+
+#: Backends that keep tensors on a device, with the class that does.
+_ON_DEVICE = {
+    "tensorrt": "segan.runtime.backends.tensorrt.graphs:TensorRTGraphs",
+    "cuda": "segan.runtime.backends.cuda.graphs:CudaGraphs",
+}
+
+# Shape of a tensor behind its batch dimension.
+_Shapes = dict[str, tuple[int, ...]]
+
+
+def open_graphs(
+    bundle: Bundle,
+    backend: str = "auto",
+    precision: str = "auto",
+    config: SessionConfig | None = None,
+) -> BundleGraphs:
+    """Loads a bundle's graphs on the best backend that works here, or on the one named.
+
+    Args:
+        bundle: an open bundle.
+        backend: ``auto`` or one of ``segan.runtime.backends.choose.BACKENDS``.
+        precision: ``auto``, fp32, fp16, bf16 or int8.
+        config: how to compute; its precision is set by the choice.
+
+    Raises:
+        BundleError: graphs that do not fit the manifest.
+        BackendError: the backend is missing or cannot load a graph.
+        ConfigError: an unknown name, or a precision that cannot be had.
+    """
+    config = config or SessionConfig()
+    failed: dict[str, str] = {}
+    choices = candidates(backend, precision, bundle.manifest.graphs.synthesis)
+    for choice in choices:
+        choice = replace(choice, passed_over=choice.passed_over | failed)
+        try:
+            return _graphs_class(choice.backend)(bundle, choice, config)
+        except BackendError as error:
+            if choice.backend == choices[-1].backend:
+                raise
+            failed[choice.backend] = str(error)
+    raise AssertionError("candidates() gives one or raises")
+
+
+def _graphs_class(backend: str) -> type[BundleGraphs]:
+    """What runs a bundle on a backend."""
+    if backend not in _ON_DEVICE:
+        return BundleGraphs
+    module, _, name = _ON_DEVICE[backend].partition(":")
+    found: type[BundleGraphs] = getattr(importlib.import_module(module), name)
+    return found
+
+
+class BundleGraphs:
+    """Mapping, offsets and synthesis, loaded. Safe to share by threads.
+
+    Attributes:
+        choice: what runs them, and why not something else.
+        manifest: of the bundle.
+        noise: the constant noise, [1, sum of the sites' r²] float32, or None without noise.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Choice, config: SessionConfig) -> None:
+        """Raises BundleError for graphs that do not fit the manifest, BackendError, ConfigError."""
+        manifest = bundle.manifest
+        self.choice, self.manifest = choice, manifest
+        # The small graphs are computed in fp32 whatever synthesis is: they cost next to nothing.
+        files: dict[str, tuple[str, Precision]] = {
+            "mapping": (manifest.graphs.mapping, "fp32"),
+            "offsets": (manifest.graphs.offsets, "fp32"),
+            "synthesis": (manifest.graphs.synthesis[choice.graph], choice.precision),
+        }
+        self._sessions: dict[str, Session] = {}
+        for name, (file, precision) in files.items():
+            model = bundle.read(file)
+            # A second pool of threads would spin beside synthesis's own, and slow it by a third.
+            threads = config.threads if name == "synthesis" else 1
+            own = replace(config, precision=precision, threads=threads)
+            try:
+                session = open_session(model, choice.backend, name=name, config=own)
+            except BackendError as error:
+                raise BackendError(f"{bundle.path}: {error}") from None
+            _check_graph(bundle, session, *_expected(manifest)[name])
+            self._sessions[name] = session
+        self.noise: Array | None = None
+        if manifest.noise is not None:
+            try:
+                self.noise = _decode_noise(
+                    bundle.read(manifest.noise), sum(noise_sizes(manifest.sites))
+                )
+            except ValueError as error:
+                raise BundleError(
+                    f"{bundle.path}: {manifest.noise}: {error}. Export the bundle again."
+                ) from None
+
+    def run(self, name: str, feeds: dict[str, Any]) -> dict[str, Array]:
+        """Runs one graph on float32 copies of its inputs; inputs that are None are left out.
+
+        Raises:
+            ConfigError: a missing or unknown input, or a wrong shape.
+            BackendError: the backend failed.
+        """
+        arrays = {
+            key: np.ascontiguousarray(value, np.float32)
+            for key, value in feeds.items()
+            if value is not None
+        }
+        return self._sessions[name].run(arrays)
+
+    def style(
+        self, w: ArrayLike, psi: ArrayLike, coords: ArrayLike | None
+    ) -> tuple[Array, Array | None]:
+        """Truncation and subspaces; see ``segan.runtime.generate.generator.Generator.style``."""
+        found = self.run("offsets", offsets_feeds(self.manifest, w, psi, coords))
+        return found["ws"], found.get("shifts")
+
+    def synthesize(self, ws: ArrayLike, shifts: ArrayLike | None, noise: ArrayLike | None) -> Array:
+        """Synthesis; see ``segan.runtime.generate.generator.Generator.synthesize``."""
+        noise = self.noise if noise is None else noise
+        return self.run("synthesis", {"ws": ws, "shifts": shifts, "noise": noise})["image"]
+
+    def images(self, inputs: GraphInputs) -> Images:
+        """One batch, from latents to pixels.
+
+        Returns:
+            [N, H, W, C] uint8.
+
+        Raises:
+            ConfigError: a wrong shape.
+            BackendError: the backend failed, or a pixel is not a finite number.
+        """
+        w = inputs.w
+        if w is None:
+            w = self.run("mapping", {"z": inputs.z, "c": inputs.labels})["w"]
+        ws, shifts = self.style(w, inputs.psi, inputs.coords)
+        return to_uint8(self.synthesize(ws, shifts, inputs.noise))
+
+    def stream(self, batches: Iterable[GraphInputs]) -> Iterator[Images]:
+        """``images`` of each batch, in order; a backend may begin the next one meanwhile."""
+        return map(self.images, batches)
+
+    def close(self) -> None:
+        """Gives the sessions' memory back."""
+        for session in self._sessions.values():
+            session.close()
+
+
+def offsets_feeds(
+    manifest: Manifest, w: ArrayLike, psi: ArrayLike, coords: ArrayLike | None
+) -> dict[str, Any]:
+    """The inputs of ``offsets.onnx``, spread over images and sites.
+
+    Args:
+        manifest: of the bundle.
+        w: [N, w_dim], or [N, num_sites, w_dim] with a vector for each site.
+        psi: one number, [num_sites] or [N, num_sites].
+        coords: [N, num_subspaces, coords_dim], or None for zeros.
+
+    Raises:
+        ConfigError: ``psi`` has another shape, or coords are given without subspaces.
+    """
+    vectors = np.asarray(w, np.float32)
+    if vectors.ndim == 2:
+        vectors = np.repeat(vectors[:, None], manifest.num_sites, axis=1)
+    try:
+        row = np.broadcast_to(np.asarray(psi, np.float32), (len(vectors), manifest.num_sites))
+    except ValueError:
+        raise ConfigError(
+            f"psi has shape {list(np.shape(psi))}; expected [{manifest.num_sites}] or "
+            f"[{len(vectors)}, {manifest.num_sites}]."
+        ) from None
+    feeds: dict[str, Any] = {"w": vectors, "psi": row}
+    if manifest.num_subspaces:
+        shape = (len(vectors), manifest.num_subspaces, manifest.coords_dim)
+        feeds["coords"] = np.zeros(shape, np.float32) if coords is None else coords
+    elif coords is not None and np.size(coords):
+        raise ConfigError("coords are given, but this bundle has no subspaces; leave them out.")
+    return feeds
+
+
+def _expected(manifest: Manifest) -> dict[str, tuple[_Shapes, _Shapes]]:
+    """(inputs, outputs) of each graph that the manifest calls for."""
+    z, w, sites = (manifest.z_dim,), (manifest.w_dim,), manifest.num_sites
+    ws = (sites, manifest.w_dim)
+    coords = (manifest.num_subspaces, manifest.coords_dim)
+    mapping: _Shapes = {"z": z}
+    offsets: _Shapes = {"w": ws, "psi": (sites,)}
+    offsets_out: _Shapes = {"ws": ws}
+    synthesis: _Shapes = {"ws": ws}
+    if manifest.c_dim:
+        mapping["c"] = (manifest.c_dim,)
+    if manifest.num_subspaces:
+        offsets["coords"] = coords
+        if manifest.mode == 1:
+            offsets_out["shifts"] = synthesis["shifts"] = coords
+    if manifest.noise is not None:
+        synthesis["noise"] = (sum(noise_sizes(manifest.sites)),)
+    image = (manifest.img_channels, manifest.resolution, manifest.resolution)
+    return {
+        "mapping": (mapping, {"w": w}),
+        "offsets": (offsets, offsets_out),
+        "synthesis": (synthesis, {"image": image}),
+    }
+
+
+def _check_graph(bundle: Bundle, session: Session, inputs: _Shapes, outputs: _Shapes) -> None:
+    """Raises BundleError unless names, types and shapes are those that the manifest calls for."""
+    kinds = (("input", session.inputs, inputs), ("output", session.outputs, outputs))
+    for kind, found, wanted in kinds:
+        names = {spec.name for spec in found}
+        if names != wanted.keys():
+            raise BundleError(
+                f"{bundle.path}: the {session.name} graph has the {kind}s "
+                f"{', '.join(sorted(names))}; the manifest calls for {', '.join(sorted(wanted))}. "
+                "Export the bundle again."
+            )
+        for spec in found:
+            full = TensorSpec(
+                name=spec.name, dtype=np.dtype(np.float32), shape=(None, *wanted[spec.name])
+            )
+            # Shape inference may leave sizes of an output open; what a session returns is checked.
+            same = len(spec.shape) == len(full.shape) and all(
+                size == target or (kind == "output" and size is None)
+                for size, target in zip(spec.shape, full.shape, strict=True)
+            )
+            if not same or spec.dtype != full.dtype:
+                raise BundleError(
+                    f"{bundle.path}: the {session.name} graph has the {kind} {spec}; the manifest "
+                    f"calls for {full}. Export the bundle again."
+                )
+
+
+def _decode_noise(data: bytes, size: int) -> Array:
+    """Reads a .npy of float32 [size] without trusting its header; raises ValueError."""
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("it is not a .npy file of version 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if shape != (size,) or dtype != np.dtype("<f4"):
+        raise ValueError(f"it holds {dtype} {list(shape)}; expected float32 [{size}]")
+    values = np.frombuffer(data, "<f4", offset=file.tell())
+    if values.size != size or not np.isfinite(values).all():
+        raise ValueError(f"it does not hold {size} finite values")
+    return values.reshape(1, size).astype(np.float32)

@@ -1,0 +1,196 @@
+"""What every inference backend offers: named float tensors in, named float tensors out."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.runtime.backends.engine_settings import EngineSettings
+from segan.runtime.errors import BackendError, ConfigError
+
+#: Of a computation, and of a graph that has it written in.
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+#: Inputs that may hold one row for the whole batch.
+BROADCAST_INPUTS = frozenset({"noise"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionConfig:
+    """How to compute; a backend leaves aside what it has no use for.
+
+    Attributes:
+        precision: of the computation.
+        threads: CPU threads; None takes the physical cores that the process may use.
+        low_memory: give memory back as soon as it is free, which takes some time of each run.
+        throughput: serve several requests at once, each slower by itself.
+        cache: folder for what a backend compiles; None compiles anew each time, but for TensorRT.
+        engines: how TensorRT builds; None takes its defaults.
+
+    Raises:
+        ConfigError: ``threads`` is below 1.
+    """
+
+    precision: Precision = "fp32"
+    threads: int | None = None
+    low_memory: bool = False
+    throughput: bool = False
+    cache: Path | None = None
+    engines: EngineSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads is {self.threads}; expected 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """Name, type and shape of one input or output.
+
+    Attributes:
+        name: as in the graph.
+        dtype: the numpy type.
+        shape: each dimension's size, None where it is dynamic; the first is the batch.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dims = ("N" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype} [{', '.join(dims)}]"
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape may be used."""
+        return len(shape) == len(self.shape) and all(
+            stated in (None, size) for size, stated in zip(shape, self.shape, strict=True)
+        )
+
+
+class Session(abc.ABC):
+    """One graph, loaded by one backend. Usable as a context manager.
+
+    A subclass sets the attributes and computes in ``_run``; ``run`` checks what goes in and out, so
+    that every backend refuses the same mistakes with the same words.
+
+    Attributes:
+        name: what the graph is, for messages, for example ``synthesis``.
+        backend: the backend's name, for example ``cpu``.
+        precision: of the computation, for example ``fp32``.
+        inputs: what ``run`` expects.
+        outputs: what ``run`` returns.
+    """
+
+    name: str
+    backend: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    _closed = False
+
+    def run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Computes the graph.
+
+        Args:
+            feeds: an array for each input, all with the same first dimension N of 1 or more;
+                ``noise`` may have 1 instead.
+
+        Returns:
+            An array for each output.
+
+        Raises:
+            ConfigError: a missing or unknown input, a wrong dtype or shape.
+            BackendError: the backend failed, or the session is closed.
+        """
+        batch = self._begin(feeds)
+        results = self._run(feeds)
+        self._check_outputs(results, batch)
+        return results
+
+    def _begin(self, feeds: Mapping[str, Any]) -> int:
+        """The batch size, after checking all inputs; what has dtype and shape will do as input."""
+        self._check_open()
+        return self.check(feeds)
+
+    def _check_open(self) -> None:
+        """Raises BackendError once it is closed. Where ``_close`` takes a lock, ask under it."""
+        if self._closed:
+            raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
+
+    def check(self, feeds: Mapping[str, Any]) -> int:
+        """The batch size N, after checking all inputs.
+
+        Raises:
+            ConfigError: see ``run``.
+        """
+        wanted = {spec.name for spec in self.inputs}
+        if feeds.keys() != wanted:
+            raise ConfigError(
+                f"{self.name} got the inputs {', '.join(sorted(feeds)) or 'none'}; "
+                f"expected {', '.join(sorted(wanted))}."
+            )
+        batch: int | None = None
+        for spec in sorted(self.inputs, key=lambda spec: spec.name in BROADCAST_INPUTS):
+            array = feeds[spec.name]
+            if (
+                array.dtype != spec.dtype
+                or not spec.fits(array.shape)
+                or not math.prod(array.shape)
+            ):
+                raise ConfigError(
+                    f"{self.name}: {spec.name} is {array.dtype} {list(array.shape)}; expected "
+                    f"{spec} with N of 1 or more."
+                )
+            rows = array.shape[0]
+            if batch is None:
+                batch = rows
+            elif rows != batch and not (rows == 1 and spec.name in BROADCAST_INPUTS):
+                raise ConfigError(
+                    f"{self.name}: {spec.name} has {rows} rows; expected {batch}, as the other "
+                    "inputs have."
+                )
+        return 1 if batch is None else batch
+
+    def _check_outputs(self, results: Mapping[str, Any], batch: int) -> None:
+        """Raises BackendError for an output of another shape than stated."""
+        for spec in self.outputs:
+            found = results[spec.name].shape
+            if not spec.fits(found) or found[0] != batch:
+                raise BackendError(
+                    f"{self.name}: output {spec.name} has shape {list(found)}; expected {spec} "
+                    f"with N = {batch}. Export the bundle again."
+                )
+
+    @abc.abstractmethod
+    def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Computes the graph on checked inputs. Raises: BackendError."""
+
+    def close(self) -> None:
+        """Gives memory back; ``run`` fails from then on. Closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    @abc.abstractmethod
+    def _close(self) -> None:
+        """Drops what the backend holds; called once."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Large batches of images: planned, computed, written, resumed."""

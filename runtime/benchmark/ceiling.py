@@ -1,0 +1,302 @@
+"""What a machine can do at most: multiply-adds of large convolutions, and bytes copied, a second.
+
+A convolution is measured where a bundle's graphs are: as an ONNX model on the same backend, in the
+same precision. Its activations are made and summed up within the graph, so that what goes in and
+out is small, and several convolutions follow each other, so that a backend may keep its own layout
+and type between them. The models are written by hand, since onnx is not a dependency of the
+runtime.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segan.runtime.backends.choose import open_session
+from segan.runtime.backends.session import Precision, Session, SessionConfig
+from segan.runtime.bundle.onnx_wire import write_field as field
+from segan.runtime.errors import BackendError
+
+# TensorProto.DataType of onnx.proto3.
+_FLOAT, _INT8, _FLOAT16, _BFLOAT16 = 1, 3, 10, 16
+
+#: Of the quantised activations and weights of the int8 model, whose values lie within ± 4 and ± 1.
+_STEP, _WEIGHT_STEP = 4 / 127, 1 / 127
+
+#: Bytes that are copied at once, more than caches hold.
+_COPY_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Of the convolutions: 3 × 3, as many channels out as in.
+
+    Attributes:
+        channels: in and out.
+        resolution: height and width in pixels.
+        depth: how many follow each other.
+        batch: images at once.
+    """
+
+    channels: int
+    resolution: int
+    depth: int
+    batch: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one run, two a multiply-add."""
+        pixels = self.batch * self.resolution**2
+        return 2 * 9 * self.channels**2 * pixels * self.depth
+
+    def __str__(self) -> str:
+        return f"{self.channels} channels, {self.resolution}², batch {self.batch}"
+
+
+#: Tried on a processor, and on a GPU: each fills it, and the fastest counts.
+CPU_SHAPES = (
+    Shape(channels=128, resolution=64, depth=2, batch=4),
+    Shape(channels=256, resolution=32, depth=2, batch=4),
+    Shape(channels=512, resolution=16, depth=2, batch=4),
+)
+GPU_SHAPES = (
+    Shape(channels=256, resolution=128, depth=4, batch=16),
+    Shape(channels=512, resolution=64, depth=4, batch=16),
+    Shape(channels=1024, resolution=32, depth=4, batch=16),
+)
+
+#: Backends that compute on a GPU.
+GPU_BACKENDS = ("tensorrt", "cuda")
+
+
+def convolution_model(shape: Shape, graph: Precision) -> bytes:
+    """An ONNX model of ``shape.depth`` convolutions with random weights.
+
+    Args:
+        shape: of the convolutions; the batch is dynamic.
+        graph: what the convolutions stand in: fp32, fp16, bf16, or int8 between QuantizeLinear and
+            DequantizeLinear.
+
+    Returns:
+        The serialized model: x [N, channels, 1, 1] float32 → y [N, channels, 1, 1] float32, the
+        mean over the pixels.
+    """
+    c, r = shape.channels, shape.resolution
+    random = np.random.RandomState(0)
+    # Keeps the variance of what passes through.
+    weight = random.standard_normal((c, c, 3, 3)).astype(np.float32) / math.sqrt(9 * c)
+    plane = random.standard_normal((1, c, r, r)).astype(np.float32)
+    tensors = [_tensor("plane", plane, _FLOAT)]
+    nodes = [_node("Add", ["x", "plane"], "h")]
+    last, kernel = "h", "weight"
+    kind = {"fp32": _FLOAT, "fp16": _FLOAT16, "bf16": _BFLOAT16, "int8": _INT8}[graph]
+    if graph == "int8":
+        scaled = np.clip(np.rint(weight / np.abs(weight).max() * 127), -127, 127)
+        tensors += [
+            _tensor("weight8", scaled, _INT8),
+            # Its true scale would do the same work.
+            _tensor("weight_step", np.float32(_WEIGHT_STEP / (3 * math.sqrt(c))), _FLOAT),
+            _tensor("step", np.float32(_STEP), _FLOAT),
+            _tensor("zero", np.int8(0), _INT8),
+        ]
+        nodes.append(_node("DequantizeLinear", ["weight8", "weight_step", "zero"], "weight"))
+    else:
+        tensors.append(_tensor("weight", weight, kind))
+        if kind != _FLOAT:
+            nodes.append(_node("Cast", [last], "cast", field(1, "to") + field(3, kind), 2))
+            last = "cast"
+    pads = field(1, "pads") + b"".join(field(8, 1) for _ in range(4))
+    for number in range(shape.depth):
+        if graph == "int8":
+            nodes += _quantized(last, number)
+            last = f"d{number}"
+        nodes.append(_node("Conv", [last, kernel], f"c{number}", pads, 7))
+        last = f"c{number}"
+    if graph == "int8":
+        nodes += _quantized(last, shape.depth)
+        last = f"d{shape.depth}"
+    elif kind != _FLOAT:
+        nodes.append(_node("Cast", [last], "back", field(1, "to") + field(3, _FLOAT), 2))
+        last = "back"
+    nodes.append(_node("GlobalAveragePool", [last], "y"))
+    body = b"".join(field(1, node) for node in nodes) + field(2, "convolutions")
+    body += b"".join(field(5, tensor) for tensor in tensors)
+    body += field(11, _value("x", c)) + field(12, _value("y", c))
+    # Conv takes bfloat16 from opset 22 on.
+    opset = 22 if graph == "bf16" else 18
+    return field(1, 10) + field(7, body) + field(8, field(1, "") + field(2, opset))
+
+
+def _quantized(last: str, number: int) -> list[bytes]:
+    """To int8 and back, which a backend joins with the convolutions around."""
+    return [
+        _node("QuantizeLinear", [last, "step", "zero"], f"q{number}"),
+        _node("DequantizeLinear", [f"q{number}", "step", "zero"], f"d{number}"),
+    ]
+
+
+def _node(
+    kind: str, inputs: list[str], output: str, attribute: bytes = b"", form: int = 0
+) -> bytes:
+    """NodeProto; the attribute's type is ``form``: 2 an int, 7 ints."""
+    named = field(5, attribute + field(20, form)) if attribute else b""
+    names = b"".join(field(1, name) for name in inputs)
+    return names + field(2, output) + field(3, output) + field(4, kind) + named
+
+
+def _tensor(name: str, values: NDArray[np.generic] | np.generic, kind: int) -> bytes:
+    """TensorProto with its values as raw little-endian bytes."""
+    array = np.asarray(values)
+    if kind == _BFLOAT16:
+        # The upper half of a float32.
+        raw = (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    else:
+        types = {_FLOAT: "<f4", _FLOAT16: "<f2", _INT8: "i1"}
+        raw = array.astype(types[kind]).tobytes()
+    dims = b"".join(field(1, size) for size in array.shape)
+    return dims + field(2, kind) + field(8, name) + field(9, raw)
+
+
+def _value(name: str, channels: int) -> bytes:
+    """ValueInfoProto: float32 [N, channels, 1, 1]."""
+    dims = field(1, field(2, "N")) + b"".join(field(1, field(1, n)) for n in (channels, 1, 1))
+    return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, dims)))
+
+
+class ConvolutionCeiling:
+    """The fastest of several large convolutions on one backend, in one precision.
+
+    Attributes:
+        shape: of the convolution that was fastest.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        graph: Precision,
+        config: SessionConfig,
+        shapes: tuple[Shape, ...] | None = None,
+    ) -> None:
+        """Loads and tries each shape.
+
+        Args:
+            backend: its name.
+            graph: the precision of the graph that the backend reads.
+            config: how to compute; its precision is that of the computation.
+            shapes: None takes ``CPU_SHAPES`` or ``GPU_SHAPES``.
+
+        Raises:
+            BackendError: the backend is missing, or cannot compute any of them.
+        """
+        if shapes is None:
+            shapes = GPU_SHAPES if backend in GPU_BACKENDS else CPU_SHAPES
+        best: tuple[float, Shape, Session] | None = None
+        problem: BackendError | None = None
+        for shape in shapes:
+            model = convolution_model(shape, graph)
+            try:
+                session = open_session(model, backend, name="convolution", config=config)
+                _run(session, shape)
+                rate = shape.flops / min(_run(session, shape) for _ in range(2))
+            except BackendError as error:
+                problem = error
+                continue
+            if best is None or rate > best[0]:
+                if best is not None:
+                    best[2].close()
+                best = rate, shape, session
+            else:
+                session.close()
+        if best is None:
+            raise problem or BackendError("there is no shape to try.")
+        _, self.shape, self._session = best
+
+    def measure(self, seconds: float) -> float:
+        """FLOP/s of runs over ``seconds``, two operations a multiply-add. Raises: BackendError."""
+        start, runs = time.perf_counter(), 0
+        while not runs or time.perf_counter() - start < seconds:
+            _run(self._session, self.shape)
+            runs += 1
+        return runs * self.shape.flops / (time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Gives the session's memory back."""
+        self._session.close()
+
+
+def _run(session: Session, shape: Shape) -> float:
+    """Seconds of one run."""
+    x = np.zeros((shape.batch, shape.channels, 1, 1), np.float32)
+    start = time.perf_counter()
+    session.run({"x": x})
+    return time.perf_counter() - start
+
+
+def measure_host_copy(repeats: int = 5) -> float:
+    """Bytes a second that one thread copies in memory: the fastest of ``repeats`` large copies."""
+    source = np.ones(_COPY_BYTES, np.uint8)
+    target = np.empty_like(source)
+    return _fastest(lambda: np.copyto(target, source), repeats)
+
+
+def measure_device_copy(repeats: int = 20) -> float:
+    """Bytes a second that the first GPU copies within its memory, the fastest of ``repeats``.
+
+    Args:
+        repeats: how often to copy.
+
+    Raises:
+        BackendError: there is no NVIDIA driver, or it refused.
+    """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        raise BackendError("no NVIDIA driver is installed here.") from None
+    context, device = ctypes.c_void_p(), ctypes.c_int()
+    source, target = ctypes.c_uint64(), ctypes.c_uint64()
+    size = ctypes.c_size_t(4 * _COPY_BYTES)
+
+    def call(name: str, *arguments: object) -> None:
+        status = getattr(driver, name)(*arguments)
+        if status != 0:
+            raise BackendError(f"the NVIDIA driver failed in {name} (error {status}).")
+
+    call("cuInit", 0)
+    call("cuDeviceGet", ctypes.byref(device), 0)
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    try:
+        call("cuCtxPushCurrent_v2", context)
+        try:
+            call("cuMemAlloc_v2", ctypes.byref(source), size)
+            call("cuMemAlloc_v2", ctypes.byref(target), size)
+
+            def copy() -> None:
+                call("cuMemcpyDtoD_v2", target, source, size)
+                call("cuCtxSynchronize")
+
+            copy()
+            return 4 * _fastest(copy, repeats)
+        finally:
+            for memory in (source, target):
+                if memory.value:
+                    driver.cuMemFree_v2(memory)
+            driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(device)
+
+
+def _fastest(copy: Callable[[], None], repeats: int) -> float:
+    """Copied bytes a second, of the fastest of several copies of ``_COPY_BYTES``."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        copy()
+        times.append(time.perf_counter() - start)
+    return _COPY_BYTES / min(times)

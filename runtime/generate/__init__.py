@@ -1,0 +1,1 @@
+"""A bundle as a generator: images of seeds, sweeps, mixes and walks."""

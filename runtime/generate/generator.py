@@ -1,0 +1,406 @@
+"""A bundle as a generator: seeds to images, sweeps, style mixing and latent walks."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segan.runtime.backends.graphs import open_graphs
+from segan.runtime.backends.pixels import to_uint8
+from segan.runtime.backends.session import SessionConfig
+from segan.runtime.bundle.attributes import resolve_names
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.bundle.shipped import newest_or_shipped
+from segan.runtime.bundle.sliders import Sliders
+from segan.runtime.generate.renderer import LoadedBundle
+from segan.runtime.latents.draws import sample_z
+from segan.runtime.latents.inputs import GraphInputs
+from segan.runtime.latents.options import (
+    Coords,
+    MixedLayers,
+    Noise,
+    Options,
+    PsiLayers,
+    Settings,
+    resolve_settings,
+)
+from segan.runtime.latents.seeds import check_seeds, in_chunks
+
+if TYPE_CHECKING:
+    from segan.runtime.latents.files import Latents
+
+__all__ = ["Generator", "load", "to_uint8"]
+
+Array = NDArray[np.float32]
+Images = NDArray[np.uint8]
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    backend: str = "auto",
+    *,
+    precision: str = "auto",
+    threads: int | None = None,
+    low_memory: bool = False,
+    throughput: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+) -> Generator:
+    """Opens a bundle for generating images.
+
+    Args:
+        path: a bundle; None takes the newest ``*.segan`` under the current folder, or where there
+            is none, the one that ships with segan.
+        backend: ``auto``, the best that works here; or tensorrt, cuda, openvino or cpu.
+        precision: ``auto``, which is fp16 on a GPU where the bundle has it, else fp32; or fp32,
+            fp16, bf16 or int8.
+        threads: CPU threads; None takes the physical cores that the process may use.
+        low_memory: run with the least memory, which takes some time of each run.
+        throughput: serve several threads that call at once, each slower by itself.
+        cache: folder for what the backend compiles; None compiles anew each time, but for TensorRT.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged or altered, or its graphs do not fit its
+            manifest.
+        BackendError: the backend is missing or cannot load a graph.
+        ConfigError: an unknown backend or precision, a precision that the bundle has no graph for,
+            or ``threads`` below 1.
+    """
+    bundle = open_bundle(newest_or_shipped() if path is None else path)
+    config = SessionConfig(
+        threads=threads,
+        low_memory=low_memory,
+        throughput=throughput,
+        cache=None if cache is None else Path(cache),
+    )
+    return Generator(bundle, open_graphs(bundle, backend, precision, config))
+
+
+class Generator(LoadedBundle):
+    """Images of seeds from a bundle. Usable as a context manager; safe to share by threads.
+
+    Attributes:
+        bundle: the open bundle.
+    """
+
+    # Seeds to images.
+
+    def generate(
+        self,
+        seeds: int | Iterable[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | str | None = None,
+        coords: Coords = "sampled",
+        sliders: Sliders | None = None,
+        noise: Noise = "const",
+        class_index: int | str | None = None,
+        batch_size: int = 16,
+        latents: Latents | None = None,
+        psi_layers: PsiLayers | None = None,
+        mix: MixedLayers | None = None,
+    ) -> Images:
+        """Images of seeds. The same seed gives the same latents whatever else is in the batch.
+
+        Args:
+            seeds: integers from 0 to 4294967295.
+            psi: truncation strength, 0 (the mean image) to 1 (off). It scales the seeds'
+                coordinates too, but not ``sliders``.
+            cutoff: last resolution (16) or site (``b16.conv0``) at which psi holds; None: all.
+            coords: ``sampled`` from each seed, or ``zero``.
+            sliders: value to add by slider (``L3N0D5``, or its name, ``smile``); values beyond its
+                range extrapolate.
+            noise: ``const``, the bundle's own; ``random``, drawn from each seed; or ``none``.
+            class_index: the class, by name or number from 0; None for an unconditional bundle.
+            batch_size: images computed at once.
+            latents: given ones, such as ``segan.runtime.latents.files.read_latents`` reads; seeds
+                are then positions in them. ψ scales their w, and not their coordinates.
+            psi_layers: truncation of single layers, ``{"0-1": 0.5, 3: 1}``, whatever psi and
+                cutoff say of them.
+            mix: seeds that single layers take their styles and coordinates from,
+                ``{"0-1": 17}``; ``sliders`` are added to those.
+
+        Returns:
+            [N, H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+            BackendError: the backend failed.
+        """
+        settings = self.settings(
+            psi=psi,
+            cutoff=cutoff,
+            coords=coords,
+            sliders=sliders,
+            noise=noise,
+            class_index=class_index,
+            batch_size=batch_size,
+            latents=latents,
+            psi_layers=psi_layers,
+            mix=mix,
+        )
+        wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
+        images = np.empty((len(wanted), *self.image_shape), np.uint8)
+        start = 0
+        for chunk, part in self._batches(in_chunks(wanted, settings.batch_size), settings):
+            images[start : start + len(chunk)] = part
+            start += len(chunk)
+        return images
+
+    def generate_batches(
+        self, seeds: int | Iterable[int], **options: Unpack[Options]
+    ) -> Iterator[tuple[list[int], Images]]:
+        """The images of ``generate`` batch by batch, computed when they are asked for.
+
+        Args:
+            seeds: integers from 0 to 4294967295; may be endless.
+            **options: as in ``generate``.
+
+        Returns:
+            An iterator over (seeds, [n, H, W, C] uint8), n = batch_size but in the last.
+
+        Raises:
+            ConfigError: an argument is out of its range; at once, but for seeds when it is their
+                turn.
+            BackendError: the backend failed.
+        """
+        settings = self.settings(**options)
+        wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
+        return self._batches(in_chunks(wanted, settings.batch_size), settings)
+
+    def generate_chunks(
+        self, chunks: Iterable[Sequence[int]], **options: Unpack[Options]
+    ) -> Iterator[Images]:
+        """As ``generate_batches``, but the caller says which seeds lie side by side.
+
+        Args:
+            chunks: seeds of one batch each, integers from 0 to 4294967295. A chunk or two may be
+                taken before the images of the one before are given.
+            **options: as in ``generate``; ``batch_size`` is not used.
+
+        Returns:
+            An iterator over [n, H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range; at once, but for seeds when it is their
+                turn.
+            BackendError: the backend failed.
+        """
+        settings = self.settings(**options)
+        return (images for _, images in self._batches(map(check_seeds, chunks), settings))
+
+    def _batches(
+        self, chunks: Iterable[list[int]], settings: Settings
+    ) -> Iterator[tuple[list[int], Images]]:
+        """(seeds, images) of each chunk; the backend may look at a chunk ahead of its turn."""
+        begun: collections.deque[list[int]] = collections.deque()
+
+        def inputs() -> Iterator[GraphInputs]:
+            for chunk in chunks:
+                begun.append(chunk)
+                found = settings.inputs_of(chunk, self._graphs.noise)
+                if settings.mixed:
+                    w = self.map_seeds(chunk, settings)
+                    found = replace(found, z=None, labels=None, w=w)
+                yield found
+
+        for images in self._graphs.stream(inputs()):
+            yield begun.popleft(), images
+
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """The options of ``generate``, checked against the bundle, with names of sliders resolved.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+        """
+        options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
+        return resolve_settings(self.manifest, **options)
+
+    def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
+        """The seeds' w, [N, w_dim], or that of latents or mixed, [N, num_sites, w_dim]; float32."""
+        from segan.runtime.generate.renderer import mix_in
+
+        if settings.latents is not None:
+            return mix_in(self, settings, settings.latents.w[settings.latents.rows(seeds)])
+        z = sample_z(seeds, self.manifest.z_dim)
+        return mix_in(self, settings, self.map(z, settings.labels_of(len(z))))
+
+    def render(
+        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
+    ) -> Images:
+        """Images of latents.
+
+        Args:
+            w: [N, w_dim] or [N, num_sites, w_dim].
+            coords: [N, num_subspaces, coords_dim], what ``offsets.onnx`` is given.
+            noise_seeds: N seeds, or one for all, that random noise is drawn from.
+            settings: psi and noise are used.
+
+        Returns:
+            [N, H, W, C] uint8.
+        """
+        inputs = GraphInputs(
+            w=w,
+            psi=settings.psi,
+            coords=coords,
+            noise=settings.noise_of(noise_seeds, self._graphs.noise),
+        )
+        return self._graphs.images(inputs)
+
+    # Editing; what each does is in segan.runtime.generate.sweep.
+
+    def sweep(
+        self,
+        seed: int,
+        layer: int | None = None,
+        dim: int | None = None,
+        *,
+        index: int = 0,
+        attr: str | None = None,
+        values: Iterable[float] | None = None,
+        steps: int = 9,
+        **options: Unpack[Options],
+    ) -> Images:
+        """One slider moved over its range, everything else as the seed has it.
+
+        The slider's value replaces the seed's own coordinate, so 0 is the mean along it.
+
+        Args:
+            seed: integer from 0 to 4294967295.
+            layer: the slider's layer.
+            dim: the slider's dim within its subspace.
+            index: the subspace within the layer.
+            attr: the slider's name, in place of layer, dim and index; range and values are then
+                the name's.
+            values: the slider's values; None: ``steps`` of them over its own range.
+            steps: how many values, 2 or more, when ``values`` is None.
+            **options: as in ``generate``.
+
+        Returns:
+            [len(values), H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.generate.sweep import sweep, swept_slider
+
+        chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
+        return sweep(self, self.settings(**options), seed, chosen, values, steps)
+
+    def sweep_grid(
+        self,
+        seed: int,
+        cols: Slider | str,
+        rows: Slider | str,
+        *,
+        col_values: Iterable[float] | None = None,
+        row_values: Iterable[float] | None = None,
+        steps: int = 9,
+        row_steps: int = 5,
+        **options: Unpack[Options],
+    ) -> Images:
+        """Two sliders moved over their ranges, every value of one with every value of the other.
+
+        Both values replace the seed's own coordinates.
+
+        Args:
+            seed: integer from 0 to 4294967295.
+            cols: the slider that changes from column to column: a name, or ``L3N0D5``.
+            rows: the slider that changes from row to row.
+            col_values: values of ``cols``; None: ``steps`` of them over its range.
+            row_values: values of ``rows``; None: ``row_steps`` of them over its range.
+            steps: how many values, 2 or more, when ``col_values`` is None.
+            row_steps: how many values, 2 or more, when ``row_values`` is None.
+            **options: as in ``generate``.
+
+        Returns:
+            [len(row_values), len(col_values), H, W, C] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names, or both sliders
+                are the same.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.generate.sweep import named_or_placed, sweep_grid
+
+        others, settings = options.get("sliders"), self.settings(**options)
+        across = named_or_placed(self.bundle, cols, others)
+        down = named_or_placed(self.bundle, rows, others)
+        return sweep_grid(
+            self, settings, seed, across, down, col_values, row_values, steps, row_steps
+        )
+
+    def mix(
+        self,
+        rows: int | Iterable[int],
+        cols: int | Iterable[int],
+        *,
+        layers: str | int | Iterable[int],
+        cols_from: Literal["seeds", "latents"] = "seeds",
+        **options: Unpack[Options],
+    ) -> Images:
+        """Style mixing: every row seed with some layers taken from every column seed.
+
+        Args:
+            rows: R seeds that give the other layers, and random noise.
+            cols: C seeds that give ``layers``: their w and their coordinates.
+            layers: ``0-1,3`` or integers, 0 to the last layer.
+            cols_from: with latents: ``seeds``, columns are seeds all the same; ``latents``,
+                columns are positions in them too.
+            **options: as in ``generate``.
+
+        Returns:
+            [R, C, H, W, channels] uint8.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.generate import mix as mixing
+
+        settings = self.settings(**options)
+        return mixing.mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
+
+    def interpolate(
+        self,
+        seeds: Iterable[int],
+        frames: int,
+        *,
+        space: Literal["w", "z"] = "w",
+        loop: bool = False,
+        classes: Sequence[int | str] | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Images]:
+        """A latent walk from seed to seed, frame by frame, computed when it is asked for.
+
+        Coordinates are interpolated linearly. Noise stays that of the first seed.
+
+        Args:
+            seeds: two or more integers from 0 to 4294967295.
+            frames: steps from one seed to the next, 1 or more.
+            space: ``w``, linear, or ``z``, spherical.
+            loop: walk on from the last seed to the first, whose frame is not repeated at the end.
+            classes: to walk through as well, by name or number: seeds and classes go in turn, the
+                shorter list again and again. None is ``class_index`` all the way.
+            **options: as in ``generate``.
+
+        Returns:
+            An iterator over [H, W, C] uint8: frames · (number of seeds - 1) + 1 of them, or
+            frames · number of seeds with ``loop``; of classes, where these are more.
+
+        Raises:
+            ConfigError: an argument is out of its range, which the message names; at once.
+            BackendError: the backend failed.
+        """
+        from segan.runtime.generate.walk import interpolate, with_first_class
+
+        settings = self.settings(**with_first_class(options, classes))
+        return interpolate(self, settings, check_seeds(seeds), frames, space, loop, classes)

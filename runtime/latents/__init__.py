@@ -1,0 +1,1 @@
+"""Seeds, the latents that they stand for, and how images are asked for."""

@@ -1,0 +1,1 @@
+"""Cores, memory, GPUs and worker processes."""

@@ -1,0 +1,1 @@
+"""What pages share: markup, charts and axes."""

@@ -1,0 +1,1 @@
+"""Pixels as files: pictures, sheets and videos."""

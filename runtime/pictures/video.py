@@ -1,0 +1,244 @@
+"""Animations: gif with Pillow, mp4 (H.264) with PyAV or an ffmpeg program."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segan.runtime.errors import BackendError, ConfigError
+from segan.runtime.files.atomic import atomic_file, output_error, write_atomic
+from segan.runtime.pictures.encode import ImageEncoding, encode_image, to_pil
+from segan.runtime.pictures.sheets import enlarge
+
+#: Shorter side, in pixels, up to which small frames of a gif or mp4 are enlarged.
+MIN_FRAME = 256
+
+MAX_FPS = 120
+
+
+def mp4_encoder() -> str | None:
+    """``av`` (PyAV), ``ffmpeg`` (a program on the PATH), or None."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return "ffmpeg" if shutil.which("ffmpeg") else None
+    return "av"
+
+
+def check_animation(path: str | Path, fps: float) -> None:
+    """Raises what ``write_animation`` would, before any frame is computed.
+
+    Raises:
+        ConfigError: an unknown ending, or fps out of 0.1 to 120.
+        BackendError: mp4 without an encoder.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".gif", ".mp4", ""):
+        raise ConfigError(
+            f"{path} ends in {suffix!r}; expected .gif, .mp4, or a folder for png frames."
+        )
+    if not 0.1 <= fps <= MAX_FPS:
+        raise ConfigError(f"fps is {fps:g}; expected 0.1 to {MAX_FPS}.")
+    if suffix == ".mp4" and mp4_encoder() is None:
+        raise BackendError(
+            "no mp4 encoder is installed. Run: pip install 'segan[video]', install ffmpeg, or "
+            "write a .gif."
+        )
+
+
+def write_animation(
+    path: str | Path,
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    fps: float = 30,
+    scale: int | None = None,
+) -> int:
+    """Writes frames as they come; the file appears whole, or not at all.
+
+    Args:
+        path: ``.gif``, ``.mp4``, or without an ending: a folder of ``frame000000.png``.
+        frames: uint8 [H, W, C] each, all of one shape, at least one.
+        fps: frames a second. A gif counts in hundredths of a second, so 30 becomes 3 or 4 of
+            them, 30 on average; many viewers slow down above 50.
+        scale: whole factor of enlargement; None brings small frames to 256 pixels in a gif or
+            mp4, and leaves png frames as they are.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        ConfigError: no frames, an unknown ending, or a number out of range.
+        BackendError: no mp4 encoder, or it failed.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    check_animation(path, fps)
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise ConfigError("there are no frames; expected 1 or more.")
+    counter = itertools.count()
+    counted = _counted(itertools.chain([first], iterator), counter)
+    suffix = path.suffix.lower()
+    if suffix == "":
+        _write_frames(path, counted, scale)
+    elif suffix == ".gif":
+        _write_gif(path, counted, scale, fps)
+    elif mp4_encoder() == "av":
+        with atomic_file(path) as file:
+            _write_av(file, _even(_pictures(counted, scale)), fps)
+    else:
+        _write_ffmpeg(path, _even(_pictures(counted, scale)), fps)
+    return next(counter)
+
+
+def _counted(
+    frames: Iterable[NDArray[np.uint8]], counter: Iterator[int]
+) -> Iterator[NDArray[np.uint8]]:
+    for frame in frames:
+        next(counter)
+        yield frame
+
+
+def _pictures(frames: Iterable[NDArray[np.uint8]], scale: int | None) -> Iterator[Image.Image]:
+    for frame in frames:
+        yield enlarge(to_pil(frame), scale, min_side=MIN_FRAME)
+
+
+def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None) -> None:
+    """Writes the frames; those past the end, of an earlier and longer walk, are removed."""
+    encoding = ImageEncoding()
+    count = 0
+    for frame in frames:
+        if scale is not None and scale > 1:
+            frame = np.asarray(enlarge(to_pil(frame), scale))
+        write_atomic(_frame_path(folder, count), encode_image(frame, encoding), sync=False)
+        count += 1
+    for i in itertools.count(count):
+        try:
+            _frame_path(folder, i).unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise output_error(_frame_path(folder, i), error) from error
+
+
+def _frame_path(folder: Path, number: int) -> Path:
+    return folder / f"frame{number:06d}.png"
+
+
+def _write_gif(
+    path: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None, fps: float
+) -> None:
+    """Holds all frames, at their own size, since one palette serves them all: no flicker."""
+    held = list(frames)
+    palette = _shared_palette(held)
+
+    def shown() -> Iterator[Image.Image]:
+        for picture in _pictures(held, scale):
+            yield picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+    # Ends of frames in hundredths of a second, each rounded, so that the sum keeps the rate.
+    ends = [round(100 * (i + 1) / fps) for i in range(len(held))]
+    durations = [10 * max(1, end - start) for start, end in itertools.pairwise([0, *ends])]
+    pictures = shown()
+    with atomic_file(path) as file:
+        next(pictures).save(
+            file,
+            "GIF",
+            save_all=True,
+            append_images=pictures,
+            duration=durations if len(held) > 1 else durations[0],
+            loop=0,
+            optimize=False,
+        )
+
+
+def _shared_palette(frames: list[NDArray[np.uint8]]) -> Image.Image:
+    """256 colours for all frames, from up to 32 of them."""
+    sample = frames[:: max(1, len(frames) // 32)]
+    pixels = np.concatenate([np.asarray(enlarge(to_pil(frame), 1)) for frame in sample])
+    return Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT)
+
+
+def _even(pictures: Iterator[Image.Image]) -> Iterator[Image.Image]:
+    """Crops a last odd row or column: H.264 with 4:2:0 colour needs even sides."""
+    for picture in pictures:
+        width, height = picture.width // 2 * 2, picture.height // 2 * 2
+        yield picture.crop((0, 0, width, height))
+
+
+def _write_av(file: BinaryIO, pictures: Iterator[Image.Image], fps: float) -> None:
+    from fractions import Fraction
+
+    import av
+
+    try:
+        with av.open(file, mode="w", format="mp4") as container:
+            stream = None
+            for picture in pictures:
+                if stream is None:
+                    stream = container.add_stream(
+                        "libx264", rate=Fraction(fps).limit_denominator(1001)
+                    )
+                    stream.width, stream.height = picture.size
+                    stream.pix_fmt = "yuv420p"
+                    stream.options = {"crf": "16", "preset": "medium"}
+                frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+                container.mux(stream.encode(frame))
+            if stream is not None:
+                container.mux(stream.encode())
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise BackendError(f"the mp4 encoder failed: {error}. Write a .gif instead.") from error
+
+
+def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> None:
+    """Pipes raw frames through the ffmpeg program into a temporary file, then copies it."""
+    first = next(pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "animation.mp4"
+        command = [
+            "ffmpeg", "-loglevel", "error", "-y",
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.width}x{first.height}",
+            "-r", f"{fps:g}", "-i", "-",
+            "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-movflags", "+faststart",
+            str(made),
+        ]  # fmt: skip
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+            assert process.stdin is not None
+            try:
+                for picture in itertools.chain([first], pictures):
+                    process.stdin.write(picture.tobytes())
+            except BrokenPipeError:
+                # It ended early; its own words, below, say why.
+                pass
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+                process.wait()
+            log.seek(0)
+            words = log.read().decode("utf-8", "replace").strip()
+        if process.returncode or not made.exists():
+            last = words.splitlines()[-1] if words else f"exit status {process.returncode}"
+            raise BackendError(f"ffmpeg failed: {last}. Write a .gif instead.")
+        try:
+            with atomic_file(path) as file, open(made, "rb") as source:
+                shutil.copyfileobj(source, file)
+        except OSError as error:
+            raise output_error(path, error) from error

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segan.runtime.bundle.classes import class_number, known_classes, nearest_class, needs_class
+from segan.runtime.errors import ConfigError
+
+NAMES = ("none", "round", "7")
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [(None, None), (0, 0), (2, 2), (np.int64(1), 1), ("round", 1), ("7", 2)]
+)
+def test_names_and_numbers(given: Any, number: int | None) -> None:
+    assert class_number(given, NAMES, 3) == number
+
+
+@pytest.mark.parametrize("given", [3, -1, True, 1.0, "oval", "Round", "", "0"])
+def test_what_is_no_class(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected 0 to 2 \(0 none, 1 round, 2 7\)"):
+        class_number(given, NAMES, 3)
+
+
+def test_classes_without_names() -> None:
+    assert class_number(1, (), 2) == 1
+    with pytest.raises(ConfigError, match=r"class is 'round'; expected 0 to 1\."):
+        class_number("round", (), 2)
+    with pytest.raises(ConfigError, match="class is 0, but this generator has no classes"):
+        class_number(0, (), 0)
+    assert class_number(None, (), 0) is None
+
+
+def test_a_long_list_is_cut() -> None:
+    assert known_classes([str(n) for n in range(50)], 50).endswith("19 19, …)")
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("rond", "round"),
+        ("Round", "round"),
+        (" round ", "round"),
+        ("glasses", "square glasses"),
+        ("squar", "square glasses"),
+        ("oval", None),
+        ("", None),
+    ],
+)
+def test_the_nearest_name_is_suggested(given: str, near: str | None) -> None:
+    names = ("none", "round", "square glasses")
+    assert nearest_class(given, names) == near
+    hint = "" if near is None else f" Did you mean '{near}'?"
+    with pytest.raises(ConfigError) as caught:
+        class_number(given, names, 3)
+    assert str(caught.value).endswith(f"(0 none, 1 round, 2 square glasses).{hint}")
+
+
+def test_a_missing_class_is_asked_for_with_an_example() -> None:
+    assert str(needs_class(("black cat", "dog"), 2)) == (
+        "this generator needs a class; expected 0 to 1 (0 black cat, 1 dog). "
+        "Pass --class 'black cat', in Python class_index='black cat'."
+    )
+    assert str(needs_class((), 3)).endswith("Pass --class 0, in Python class_index=0.")

@@ -1,0 +1,474 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import pytest
+
+from segan.runtime.errors import ConfigError, DataError
+from segan.train.data import sources as image_sources
+from segan.train.data.convert import convert_images
+from segan.train.data.dataset import ImageDataset, open_dataset, quiet_decoding
+from segan.train.data.faces.render import render_faces
+from segan.train.data.prepare import prepare_image
+from segan.train.data.sources import natural_key
+from segan.train.data.training_zip import encode_png, write_training_zip
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def encode(image: PIL.Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def plain(color: Any, mode: str = "RGB", size: tuple[int, int] = (16, 16)) -> PIL.Image.Image:
+    return PIL.Image.new(mode, size, color)
+
+
+def prepare(data: bytes | PIL.Image.Image, **options: Any) -> npt.NDArray[np.int64]:
+    """The prepared 8 × 8 image (or as options say) as whole numbers."""
+    data = data if isinstance(data, bytes) else encode(data)
+    with quiet_decoding():
+        image = prepare_image(data, "x.png", **{"resolution": 8, **options})
+    return np.asarray(image).astype(int)
+
+
+def write_folder(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def convert(source: Path, out: Path, **options: Any) -> ImageDataset:
+    convert_images(source, out, **{"resolution": 8, **options})
+    return open_dataset(out)
+
+
+def colors(dataset: ImageDataset) -> list[tuple[int, ...]]:
+    """Top left pixel of each image."""
+    return [tuple(image[:, 0, 0].tolist()) for image in dataset.images]
+
+
+def test_names_sort_naturally() -> None:
+    names = ["b/2.png", "a/img10.png", "a/img2.png", "a/img02.png", "10.png", "9.png"]
+    assert sorted(names, key=natural_key) == [
+        *("9.png", "10.png", "a/img02.png", "a/img2.png", "a/img10.png", "b/2.png")
+    ]
+
+
+# One picture
+
+
+def test_the_largest_centred_square_is_taken() -> None:
+    image = plain(WHITE, size=(40, 16))
+    image.paste(RED, (12, 0, 28, 16))
+    assert (prepare(image) == RED).all()
+    assert (prepare(image.transpose(PIL.Image.Transpose.ROTATE_90)) == RED).all()
+
+
+def test_fit_pads_with_the_background() -> None:
+    found = prepare(plain(RED, size=(32, 16)), crop="fit", background=BLUE, resolution=16)
+    assert np.abs(found[[0, 1, -2, -1]] - BLUE).max() <= 8  # the filter rings a little
+    assert np.abs(found[6:10] - RED).max() <= 8
+    transparent = prepare(plain(RED, size=(32, 16)), crop="fit", channels=4)
+    assert transparent[0, 0, 3] == 0
+    assert transparent[4, 4].tolist() == [255, 0, 0, 255]
+
+
+def test_without_crop_a_picture_must_be_square() -> None:
+    with pytest.raises(DataError, match="is 32 x 16; expected a square, or --crop center or fit"):
+        prepare(plain(RED, size=(32, 16)), crop="none")
+
+
+def test_reduction_averages_over_all_pixels() -> None:
+    checks = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    found = prepare(PIL.Image.fromarray(checks))
+    assert np.abs(found - 127.5).max() <= 1
+
+
+def test_reduction_follows_a_slope() -> None:
+    row = np.linspace(20, 230, 128)
+    slope = PIL.Image.fromarray(np.tile(row.round().astype(np.uint8), (128, 1)))
+    found = prepare(slope, channels=1)[4]
+    expected = row.reshape(8, 16).mean(1)  # float64 block means
+    np.testing.assert_allclose(found[1:-1], expected[1:-1], atol=1)
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    np.testing.assert_array_equal(prepare(PIL.Image.fromarray(pixels)), pixels)
+
+
+@pytest.mark.parametrize("size", [64, 8])
+def test_colours_hidden_by_transparency_leave_no_fringe(size: int) -> None:
+    image = plain((*GREEN, 0), "RGBA", (size, size))
+    image.paste((*RED, 255), (0, 0, size // 2 - 1, size))
+    flat = prepare(image)
+    assert (flat[..., 0] >= 254).all()  # red over white
+    np.testing.assert_array_equal(flat[..., 1], flat[..., 2])
+    kept = prepare(image, channels=4)
+    assert (kept[kept[..., 3] > 8][:, 1] < 16).all()
+
+
+def test_half_transparent_pixels_are_laid_over_the_background() -> None:
+    image = plain((200, 100, 0, 64), "RGBA")
+    alpha = 64 / 255
+    expected = [
+        alpha * a + (1 - alpha) * b for a, b in zip((200, 100, 0), (0, 50, 255), strict=True)
+    ]
+    np.testing.assert_allclose(prepare(image, background=(0, 50, 255))[4, 4], expected, atol=1)
+    grey = prepare(plain((100, 64), "LA"), channels=1)
+    np.testing.assert_allclose(grey, alpha * 100 + (1 - alpha) * 255, atol=1)
+    coloured = prepare(plain((100, 0), "LA"), background=BLUE)
+    assert (coloured == BLUE).all()
+
+
+def test_a_palette_with_transparency() -> None:
+    image = PIL.Image.new("P", (16, 16), 0)
+    image.putpalette([*GREEN, *RED])
+    image.paste(1, (0, 0, 8, 16))
+    found = prepare(encode(image, transparency=0))
+    assert found[4, 0].tolist() == list(RED)
+    assert found[4, 7].tolist() == list(WHITE)
+    assert prepare(encode(image))[4, 7].tolist() == list(GREEN)
+
+
+def test_a_transparent_colour_of_an_rgb_picture() -> None:
+    assert (prepare(encode(plain(GREEN), transparency=GREEN)) == WHITE).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled(kind: str) -> None:
+    values = np.array([0, 1, 200, 257, 4000, 32768, 65000, 65535], np.uint16)
+    image = PIL.Image.fromarray(np.tile(values, (8, 1)))
+    expected = np.floor(values.astype(np.float64) / 257 + 0.5)
+    np.testing.assert_array_equal(prepare(encode(image, kind), channels=1)[3], expected)
+
+
+def test_a_transparent_value_of_a_sixteen_bit_picture() -> None:
+    image = PIL.Image.fromarray(np.full((8, 8), 1000, np.uint16))
+    assert (prepare(encode(image, transparency=1000), channels=1) == 255).all()
+
+
+def test_values_of_unknown_range_are_refused() -> None:
+    image = PIL.Image.fromarray(np.zeros((8, 8), np.float32))
+    with pytest.raises(DataError, match=r"x.png holds floating-point values"):
+        prepare(encode(image, "TIFF"))
+    wide = PIL.Image.fromarray(np.full((8, 8), 70_000, np.int32))
+    with pytest.raises(DataError, match=r"x.png holds 32-bit values"):
+        prepare(encode(wide, "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "expected"),
+    [
+        (plain((0, 255, 255, 0), "CMYK"), "TIFF", RED),
+        (plain((0, 255, 255, 0), "CMYK"), "JPEG", RED),
+        (plain(1, "1"), "PNG", WHITE),
+        (plain(90, "L"), "PNG", (90, 90, 90)),
+        (plain((76, 85, 255), "YCbCr"), "TIFF", RED),
+    ],
+)
+def test_other_colour_models(
+    image: PIL.Image.Image, kind: str, expected: tuple[int, int, int]
+) -> None:
+    found = prepare(encode(image, kind))
+    assert np.abs(found - expected).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    # Where the picture's first pixel shall appear (row, column), from the EXIF standard.
+    [
+        (1, (0, 0)),
+        (2, (0, -1)),
+        (3, (-1, -1)),
+        (4, (-1, 0)),
+        (5, (0, 0)),
+        (6, (0, -1)),
+        (8, (-1, 0)),
+    ],
+)
+def test_exif_turns_a_picture_upright(orientation: int, corner: tuple[int, int]) -> None:
+    image = plain(WHITE, size=(8, 8))
+    image.putpixel((0, 0), RED)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    assert prepare(encode(image, exif=exif))[corner].tolist() == list(RED)
+
+
+def test_broken_exif_is_ignored() -> None:
+    data = encode(plain(RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    assert np.abs(prepare(data) - RED).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_the_first_frame_of_an_animation_is_taken(kind: str) -> None:
+    frames = [plain(RED), plain(BLUE), plain(GREEN)]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
+    assert np.abs(prepare(data) - RED).max() <= 3
+
+
+# A whole source
+
+
+def test_a_folder_is_read_recursively_in_natural_order(tmp_path: Path) -> None:
+    source = write_folder(
+        tmp_path / "in",
+        {
+            "img10.png": encode(plain(BLUE)),
+            "img9.png": encode(plain(GREEN)),
+            "deep/er/a.PNG": encode(plain(RED)),
+            ".hidden/a.png": b"x",
+            "._a.png": b"x",
+            "__MACOSX/a.png": b"x",
+            "notes.txt": b"x",
+        },
+    )
+    dataset = convert(source, tmp_path / "out.zip")
+    assert colors(dataset) == [RED, GREEN, BLUE]
+    assert dataset.labels is None
+
+
+def test_links_do_not_lead_out_of_a_folder(tmp_path: Path) -> None:
+    secret = write_folder(tmp_path / "secret", {"b.png": encode(plain(BLUE))})
+    source = write_folder(tmp_path / "in", {"a.png": encode(plain(RED))})
+    os.symlink(secret, source / "linked")
+    os.symlink(source / "a.png", source / "c.png")
+    os.mkfifo(source / "d.png")  # reading it would wait forever
+    assert colors(convert(source, tmp_path / "out.zip")) == [RED, RED]
+    os.symlink(secret / "b.png", source / "b.png")
+    with pytest.raises(DataError, match=r"b\.png is a link that leads out"):
+        convert(source, tmp_path / "out.zip")
+
+
+def test_a_name_that_stands_twice_in_a_zip(tmp_path: Path) -> None:
+    source = tmp_path / "in.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("a.png", encode(plain(RED)))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a.png", encode(plain(BLUE)))
+    with pytest.raises(DataError, match=r"holds a\.png twice"):
+        convert(source, tmp_path / "out.zip")
+
+
+def test_a_zip_is_read_and_odd_entries_are_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "in.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("sub")
+        archive.writestr("sub/2.png", encode(plain(GREEN)))
+        archive.writestr("sub/10.jpg", encode(plain(RED), "JPEG", quality=100))
+        for name in ("../up.png", "/root.png", "a/../../b.png", "__MACOSX/x.png", ".x.png", "x.md"):
+            archive.writestr(name, b"not an image")
+        link = zipfile.ZipInfo("link.png")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    dataset = convert(source, tmp_path / "out.zip")
+    assert len(dataset) == 2
+    assert colors(dataset)[0] == GREEN
+
+
+def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_sources, "MAX_ENCODED_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(5 << 20))
+    with pytest.raises(
+        DataError, match=r"a.png in .* is 5 MiB; expected an image of at most 1 MiB"
+    ):
+        convert(tmp_path / "in.zip", tmp_path / "out.zip")
+
+
+def write_lmdb(path: Path, values: dict[bytes, bytes], subdir: bool) -> Path:
+    environment = lmdb.open(str(path), map_size=1 << 24, subdir=subdir)
+    with environment.begin(write=True) as transaction:
+        for key, value in values.items():
+            transaction.put(key, value)
+    environment.close()
+    return path
+
+
+@pytest.mark.parametrize("subdir", [True, False])
+def test_lmdb_with_rosinalitys_keys(tmp_path: Path, subdir: bool) -> None:
+    values = {b"length": b"2"}
+    for index, color in enumerate([RED, BLUE]):
+        for resolution in (8, 16, 128):
+            shade = color if resolution == 128 else GREEN
+            values[f"{resolution}-{index:05d}".encode()] = encode(plain(shade))
+    source = write_lmdb(tmp_path / "in", values, subdir)
+    assert colors(convert(source, tmp_path / "out.zip")) == [RED, BLUE]
+
+
+def test_lmdb_with_any_keys(tmp_path: Path) -> None:
+    values = {b"b10": encode(plain(RED)), b"b9": encode(plain(BLUE)), b"\xff": encode(plain(GREEN))}
+    source = write_lmdb(tmp_path / "in", values, subdir=True)
+    assert colors(convert(source, tmp_path / "out.zip")) == [BLUE, RED, GREEN]
+
+
+def test_a_damaged_lmdb_is_refused(tmp_path: Path) -> None:
+    values = {str(index).encode(): os.urandom(3000) for index in range(50)}
+    source = write_lmdb(tmp_path / "in", values, subdir=False)
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match="It was cut short"):
+        convert(source, tmp_path / "out.zip")
+    source.write_bytes(data[:64])
+    with pytest.raises(DataError, match=r"not a whole LMDB|cut short"):
+        convert(source, tmp_path / "out.zip")
+
+
+def test_a_training_zip_keeps_labels_and_attributes(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    with write_training_zip(tmp_path / "in.zip") as writer:
+        for image, label in zip(pixels, (1, 0, 1), strict=True):
+            writer.add(encode_png(image), label)
+        writer.describe(class_names=["cat", "dog"])
+    dataset = convert(tmp_path / "in.zip", tmp_path / "out.zip", resolution=16)
+    assert dataset.fingerprint == open_dataset(tmp_path / "in.zip").fingerprint
+    assert dataset.class_names == ("cat", "dog")
+    dropped = convert(tmp_path / "in.zip", tmp_path / "out.zip", labels="none")
+    assert dropped.labels is None
+
+    render_faces(tmp_path / "faces.zip", count=4, resolution=32)
+    convert(tmp_path / "faces.zip", tmp_path / "small.zip", resolution=16)
+    contents = []
+    for name in ("faces", "small"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip") as archive:
+            contents.append(json.loads(archive.read("dataset.json")))
+    assert contents[0]["attributes"] == contents[1]["attributes"]
+
+
+@pytest.mark.parametrize("shared", ["", "photos/", "a/b/"])
+@pytest.mark.parametrize("labels", ["auto", "folders"])
+def test_folders_become_labels(tmp_path: Path, shared: str, labels: str) -> None:
+    files = {
+        f"{shared}dog/1.png": encode(plain(RED)),
+        f"{shared}cat/2.png": encode(plain(GREEN)),
+        f"{shared}dog/deep/3.png": encode(plain(BLUE)),
+    }
+    dataset = convert(write_folder(tmp_path / "in", files), tmp_path / "out.zip", labels=labels)
+    assert dataset.labels is not None
+    by_color = dict(zip(colors(dataset), dataset.labels.tolist(), strict=True))
+    assert by_color == {RED: 1, GREEN: 0, BLUE: 1}
+    assert dataset.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "names", [("00000/a.png", "01000/b.png"), ("cat/a.png", "b.png"), ("cat/a.png", "cat/b.png")]
+)
+def test_auto_does_not_take_every_folder_for_a_class(tmp_path: Path, names: list[str]) -> None:
+    source = write_folder(tmp_path / "in", {name: encode(plain(RED)) for name in names})
+    assert convert(source, tmp_path / "out.zip").labels is None
+
+
+def test_labels_by_folder_need_a_folder_for_each_image(tmp_path: Path) -> None:
+    files = {"cat/a.png": encode(plain(RED)), "b.png": encode(plain(RED))}
+    with pytest.raises(DataError, match=r"b.png in .* lies in no sub-folder.*--labels none"):
+        convert(write_folder(tmp_path / "in", files), tmp_path / "out.zip", labels="folders")
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "expected"),
+    [
+        ([plain(9, "L"), plain((9, 9), "LA"), plain(1, "1")], "auto", 1),
+        ([plain(9, "L"), plain(RED)], "auto", 3),
+        ([plain((*RED, 9), "RGBA")], "auto", 3),
+        ([plain(RED)], "1", 1),
+        ([plain(9, "L")], "3", 3),
+        ([plain(9, "L")], "4", 4),
+    ],
+)
+def test_channels(
+    tmp_path: Path, images: list[PIL.Image.Image], channels: str, expected: int
+) -> None:
+    files = {f"{index}.png": encode(image) for index, image in enumerate(images)}
+    source = write_folder(tmp_path / "in", files)
+    assert convert(source, tmp_path / "out.zip", channels=channels).img_channels == expected
+
+
+def test_a_bad_image_stops_with_its_name_or_is_left_out(tmp_path: Path) -> None:
+    files = {
+        "cat/1.png": encode(plain(RED)),
+        "cat/2.png": encode(plain(GREEN))[:60],
+        "dog/3.png": b"",
+        "dog/4.png": encode(plain(BLUE)),
+    }
+    source, out = write_folder(tmp_path / "in", files), tmp_path / "out.zip"
+    with pytest.raises(DataError, match=r"cat/2.png in .* is not a whole image.*--on-bad skip"):
+        convert_images(source, out)
+    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    result = convert_images(source, out, on_bad="skip", resolution=8)
+    assert result.count == 2
+    assert [name for name, _ in result.skipped] == ["cat/2.png", "dog/3.png"]
+    assert "dog/3.png" in result.skipped[1][1]
+    dataset = open_dataset(out)
+    assert colors(dataset) == [RED, BLUE]
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 1]
+
+
+def test_a_broken_link_is_a_bad_image(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": encode(plain(RED))})
+    os.symlink(source / "gone.png", source / "b.png")
+    with pytest.raises(DataError, match=r"cannot read .*b.png: No such file"):
+        convert(source, tmp_path / "out.zip")
+
+
+def test_nothing_but_bad_images_is_an_error(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": b"x", "b.png": b"y"})
+    with pytest.raises(DataError, match=r"none of the 2 images of .*; the first: a.png"):
+        convert(source, tmp_path / "out.zip", on_bad="skip")
+    assert not (tmp_path / "out.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 60}, "resolution is 60; expected a power of two"),
+        ({"crop": "left"}, "crop is 'left'; expected one of center, fit, none"),
+        ({"on_bad": "x"}, "on_bad is 'x'"),
+        ({"labels": "x"}, "labels is 'x'"),
+        ({"channels": "2"}, "channels is '2'; expected one of auto, 1, 3, 4"),
+        ({"background": "whyte"}, "background is 'whyte'; expected a colour such as white"),
+    ],
+)
+def test_arguments_are_checked(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert(tmp_path, tmp_path / "out.zip", **options)
+
+
+def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no"):
+        convert(tmp_path / "none", tmp_path / "out.zip")
+    with pytest.raises(DataError, match="holds no image"):
+        convert(tmp_path, tmp_path / "out.zip")
+    (tmp_path / "a.tar").write_bytes(b"ustar" * 100)
+    with pytest.raises(DataError, match="is not a whole zip file"):
+        convert(tmp_path / "a.tar", tmp_path / "out.zip")
+
+
+def test_memory_is_flat_in_the_number_of_images(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    data = encode(PIL.Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)))
+    peaks = []
+    for count in (40, 240):
+        files = {f"{index}.png": data for index in range(count)}
+        source = write_folder(tmp_path / f"in{count}", files)
+        tracemalloc.start()
+        convert_images(source, tmp_path / "out.zip")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # 200 more images of 12 kB each are 2.4 MB; names and zip entries may stay.
+    assert peaks[1] - peaks[0] < 0.6e6

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from segan.runtime.errors import CheckpointError, ConfigError, DataError
+from segan.train.report.write import ReportConfig, write_report
+
+MakeRun = Callable[..., Path]
+
+VOID = ("meta", "img", "br", "link", "input")
+
+
+class Page(HTMLParser):
+    """A page's text, links and anchors; elements must nest."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert len(given) == len(attrs), (tag, attrs)
+        self.links += [value for name in ("src", "href") if (value := given.get(name))]
+        self.ids += [value] if (value := given.get("id")) else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), (tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def report(*runs: Path, out: Path, **settings: Any) -> Page:
+    """Writes a report; every link of its page leads into its folder, where nothing else lies."""
+    write_report(ReportConfig(runs=runs, **settings), out)
+    page = Page(out / "index.html")
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    for link in page.links:
+        assert link.removeprefix("#") in (page.ids if link.startswith("#") else files), link
+    text = (out / "index.html").read_text(encoding="utf-8")
+    addresses = set(re.findall(r"\bhttps?://[^\"' )]+", text))
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # a name, which no browser fetches
+    assert "@import" not in text
+    assert "url(" not in text
+    return page
+
+
+def test_a_run_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(seed=3)
+    page = report(run, out=tmp_path / "report")
+    assert page.ids == ["overview", "samples", "metrics", "curves", "sliders", "time", "settings"]
+    for words in (
+        "Mode 2 eigen, preset tiny, 16², seed 3. 1 kimg, complete.",
+        "0.2 best swd at kimg 1",
+        "18 of 18 coordinates alive",
+        "No alarm rings",
+        "kimg 1, the best checkpoint",
+        "seed 0 3",  # setting, preset, this run
+        '"learning_rate": 0.004',
+        "2,000 built-in faces of 16²",
+    ):
+        assert words in page.text, words
+    assert (tmp_path / "report" / "images" / "samples-kimg000001.0.png").read_bytes() == (
+        run / "samples" / "kimg000001.0.png"
+    ).read_bytes()
+
+
+def test_runs_are_compared(make_run: MakeRun, tmp_path: Path) -> None:
+    first = make_run("00000-faces-mode2-tiny", swd=(0.3, 0.2))
+    second = make_run("00001-faces-mode0-tiny", subspace__mode=0, swd=(0.3, 0.1))
+    third = make_run("00002-faces-mode2-tiny", seed=1, kimg=(0.5, 0.7), swd=(0.3, 0.15))
+    page = report(first, second, third, out=tmp_path / "report")
+    names = ["mode 2 eigen, seed 0", "mode 0, seed 0", "mode 2 eigen, seed 1"]
+    assert " ".join(names) in page.text
+    assert "best swd 0.2 0.1 0.15" in page.text
+    assert "dead coordinates 0 of 18 – 0 of 18" in page.text
+    assert "kimg 0.5" in page.text  # the last that all have
+    assert "newest" in page.text  # and where each one is now
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'<td class="number best">([\d.]+)</td>', html) == ["0.1"]
+    record = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert [run["name"] for run in record["runs"]] == names
+    assert record["runs"][1]["best"] == {"checkpoint": "nimg00001000", "kimg": 1.0, "swd": 0.1}
+
+
+def test_no_best_is_marked_where_runs_cannot_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
+    report(make_run("00000-a"), make_run("00001-b", resolution=32), out=tmp_path / "report")
+    assert "number best" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_runs_at_any_stage_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    started = make_run("00000-a")
+    for name in ("samples", "checkpoints"):
+        shutil.rmtree(started / name)
+    (started / "log.jsonl").unlink()
+    page = report(started, out=tmp_path / "report")
+    assert page.ids == ["overview", "settings"]
+    assert "nothing logged yet" in page.text
+    going = make_run("00001-b", total_kimg=5.0)
+    assert "of 5: running, or stopped" in report(going, out=tmp_path / "report").text
+    report(started, going, out=tmp_path / "report")
+    assert "0 of 1 kimg" in report(going, started, out=tmp_path / "report").text
+
+
+def test_alarms_ring(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(swd=(0.1, 0.2))
+    with open(run / "log.jsonl", "a") as file:
+        entry = {
+            "nimg": 1000,
+            "dead_coords": 3,
+            "coords": 18,
+            "share_z": 0.01,
+            "score/real_sign": 0.99,
+            "seconds/data": 50.0,
+            "seconds/tick": 50.0,
+        }
+        file.write(json.dumps(entry) + "\n")
+    text = report(run, out=tmp_path / "report").text
+    for words in (
+        "3 of 18 coordinates hardly move",
+        "z explains only 1.0%",
+        "D overfits",
+        "swd was 0.1 at kimg 0.5 and is 0.2 now",
+        "of the time was spent waiting for images",
+    ):
+        assert words in text, words
+
+
+def test_measurements_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    line = {
+        "metric": "fid50k_full",
+        "interval": [9.5, 10.5],
+        "protocol": {"n": 50000, "psi": 1.0, "data": {"name": "faces", "fingerprint": "0"}},
+    }
+    lines = [
+        line | {"value": value, "model": {"kimg": kimg, "kind": "checkpoint"}}
+        for kimg, value in ((0.5, 20.0), (1.0, 10.0))
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(own) + "\n" for own in lines))
+    score = {"slider": "L1N0D3", "attribute": "shirt_hue", "leakage": 0.09}
+    score |= {"effect": {"value": -1.2, "low": -1.4, "high": -1.0}}
+    control = {"sliders": {"sliders": [score], "controlled": {"value": 1.0}}}
+    (run / "control.json").write_text(json.dumps(control))
+    row = {"backend": "cpu", "precision": "fp32", "batch": 1, "max_error": 0}
+    row |= {"images_per_s": 10.0, "slowest": 9.0, "fastest": 11.0}
+    (run / "benchmark.json").write_text(
+        json.dumps({"rows": [row], "machine": {"processor": "a processor"}})
+    )
+    (run / "atlas" / "figures").mkdir(parents=True)
+    (run / "atlas" / "index.html").write_text("an atlas")
+    files = ["index.html", "atlas.json", "figures/L0.png"]
+    (run / "atlas" / "atlas.json").write_text(
+        json.dumps({"format": "segan.atlas/1", "files": files})
+    )
+    (run / "atlas" / "secret.txt").write_text("no picture")
+    Image.new("RGB", (8, 8)).save(run / "atlas" / "figures" / "L0.png")
+    page = report(run, out=tmp_path / "report")
+    for words in (
+        "10 fid50k_full kimg 1",
+        "10 (9.5 to 10.5) 1 checkpoint 50,000 images, ψ 1, data faces",
+        "L1N0D3 shirt_hue −1.2 (−1.4 to −1) 9%",
+        "attributes controlled 1.",
+        "a processor",
+        "cpu fp32 1 10 9 – 11 – – same",
+    ):
+        assert words in page.text, words
+    assert {"atlas/index.html", "atlas/figures/L0.png"} <= set(page.links)
+    assert not (tmp_path / "report" / "atlas" / "secret.txt").exists()
+    assert "whisker" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    # Compared, values of one measure stand in one row, and those of another protocol in their own.
+    other = make_run("00001-b", seed=1)
+    (other / "metrics.jsonl").write_text(
+        json.dumps(lines[1] | {"value": 12.0})
+        + "\n"
+        + json.dumps(lines[1] | {"protocol": {"n": 100}, "value": 99.0})
+    )
+    text = report(run, other, out=tmp_path / "report").text
+    assert "controlled attributes 1 –" in text
+    assert "10 (9.5 to 10.5) 12 (9.5 to 10.5)" in text
+    assert "fid50k_full (100 images) – 99" in text
+
+
+def test_the_overlap_of_the_jacobian_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    run, other = make_run("00000-a"), make_run("00001-b", seed=1)
+    for nimg, value in ((900, 0.5), (1000, 0.375)):
+        with open(run / "log.jsonl", "a") as file:
+            file.write(json.dumps({"nimg": nimg, "loss/jacobian": value}) + "\n")
+    report(run, out=tmp_path / "report")
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "overlap</" in html
+    text = report(run, other, out=tmp_path / "report").text
+    assert "overlap of the Jacobian 0.375 –" in text
+    assert "Regularisers: overlap" in text
+
+
+def test_only_an_atlas_is_copied_and_only_what_it_lists(make_run: MakeRun, tmp_path: Path) -> None:
+    run, out = make_run(), tmp_path / "report"
+    (tmp_path / "private.png").write_bytes(b"private")
+    atlas = tmp_path / "atlas"
+    atlas.mkdir()
+    (atlas / "index.html").write_text("somebody's pages")
+    with pytest.raises(DataError, match=r"atlas is not an atlas \(atlas\.json is missing\)"):
+        report(run, out=out, atlas=atlas)
+
+    def list_files(*files: str, form: str = "segan.atlas/1") -> None:
+        (atlas / "atlas.json").write_text(json.dumps({"format": form, "files": files}))
+
+    for text in ("[]", '{"format": "segan.atlas/1"}', '{"format": "segan.atlas/1", "files": []}'):
+        (atlas / "atlas.json").write_text(text)
+        with pytest.raises(DataError, match="is not an atlas that can be copied"):
+            report(run, out=out, atlas=atlas)
+    list_files("index.html", "atlas.json", form="segan.report/1")
+    with pytest.raises(DataError, match="is not an atlas that can be copied"):
+        report(run, out=out, atlas=atlas)
+    (atlas / "link.png").symlink_to(tmp_path / "private.png")
+    for name in ("link.png", "../private.png", str(tmp_path / "private.png"), "none.png"):
+        list_files("index.html", "atlas.json", name)
+        with pytest.raises(DataError, match="which is no file of this folder"):
+            report(run, out=out, atlas=atlas)
+    assert not out.exists()
+    (atlas / "passwords.json").write_text("{}")
+    list_files("index.html", "atlas.json")
+    report(run, out=out, atlas=atlas)
+    assert {path.name for path in (out / "atlas").iterdir()} == {"index.html", "atlas.json"}
+    # Found by itself, a folder of that name that is no atlas is left out.
+    (run / "atlas").mkdir()
+    (run / "atlas" / "index.html").write_text("mine")
+    report(run, out=out)
+    assert not (out / "atlas").exists()
+
+
+def test_strings_from_outside_are_escaped(make_run: MakeRun, tmp_path: Path) -> None:
+    nasty = "<script>alert('1')</script>"
+    run = make_run("00000-<b>&'\"", preset=nasty)
+    other = make_run("00001-b")
+    (run / "data.json").write_text(json.dumps({"path": f"a/{nasty}.zip"}))
+    (run / "metrics.jsonl").write_text(json.dumps({"metric": nasty, "value": 1.0}))
+    (run / "control.json").write_text(
+        json.dumps({"sliders": [{"slider": nasty, "effect": 1.0, "leakage": 0.0}]})
+    )
+    for runs in ((run,), (run, other)):
+        report(*runs, out=tmp_path / "report", title=nasty)
+        html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        assert html.count("<script") == 1
+        assert "alert('1')" not in html
+
+
+def test_broken_files_are_named_and_leave_no_report(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    (run / "samples" / "kimg000000.5.png").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"kimg000000\.5\.png is no picture"):
+        report(run, out=tmp_path / "report")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_what_cannot_be_reported_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    with pytest.raises(ConfigError, match="there are no runs"):
+        ReportConfig(runs=())
+    with pytest.raises(ConfigError, match=r"mode2-tiny is given twice"):
+        ReportConfig(runs=(run, run / "..", run))
+    with pytest.raises(ConfigError, match="samples is 0; expected 1 to 50"):
+        ReportConfig(runs=(run,), samples=0)
+    with pytest.raises(ConfigError, match="33 runs are given; expected at most 32"):
+        ReportConfig(runs=tuple(Path(str(number)) for number in range(33)))
+    with pytest.raises(CheckpointError, match="is not a training run"):
+        report(run, tmp_path, out=tmp_path / "report")

@@ -1,0 +1,1 @@
+"""Images in: data sets, conversion, and the built-in faces; imports no torch."""

@@ -1,0 +1,1 @@
+"""The built-in cartoon faces: attributes, drawing, rendering."""

@@ -1,0 +1,1 @@
+"""The training loop: one step, its losses, resuming, and what surrounds it."""

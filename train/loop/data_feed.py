@@ -1,0 +1,171 @@
+"""Batches of real images in the run's order, made ready while the step before is computed.
+
+On a GPU, and for images that lie on the disk, a thread gathers the coming batches; on a GPU it also
+copies them, from pinned memory and on a stream of its own, so that a step finds its images there.
+On the CPU with images in memory a batch is gathered when it is asked for: that takes microseconds,
+and a thread would only compete for the cores.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from segan.train.data.dataset import ImageDataset
+from segan.train.loop.streams import DataOrder
+
+#: Batches that are made ready in advance.
+DEPTH = 2
+
+
+class Batch(NamedTuple):
+    """Real images, on the device that trains.
+
+    Attributes:
+        images: [N, C, R, R] uint8.
+        labels: [N] int64, or None.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+
+
+class _Ready(NamedTuple):
+    """A batch, and when its copy to the GPU is done."""
+
+    batch: Batch
+    copied: torch.cuda.Event | None
+
+
+class DataFeed:
+    """The batches of a run from a given progress on, one after another.
+
+    Args:
+        dataset: the images.
+        order: the order in which they are shown.
+        batch_size: images of a step.
+        start: real images shown so far.
+        device: where the batches are needed.
+        part: which images of each batch to give, and in which order: a slice or positions
+            [n] int64, for a process that trains on a share of it.
+        prefetch: whether a thread makes them ready; None: on a GPU, and for images on the disk.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        order: DataOrder,
+        *,
+        batch_size: int,
+        start: int,
+        device: torch.device,
+        part: slice | np.ndarray = slice(None),
+        prefetch: bool | None = None,
+    ) -> None:
+        self._dataset, self._order, self._batch_size = dataset, order, batch_size
+        self._device, self._part = device, part
+        self._cuda = device.type == "cuda"
+        if prefetch is None:
+            prefetch = self._cuda or isinstance(dataset.images, np.memmap)
+        self._prefetch = prefetch
+        #: Position in the order of the next batch to be gathered.
+        self._next = start
+        self._ready: queue.Queue[_Ready | BaseException] = queue.Queue(DEPTH)
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def next(self) -> Batch:
+        """The next batch."""
+        if not self._prefetch:
+            return self._gather()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="data", daemon=True)
+            self._thread.start()
+        found = self._ready.get()
+        if isinstance(found, BaseException):
+            raise found
+        if found.copied is not None:
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(found.copied)
+            for tensor in found.batch:
+                if tensor is not None:
+                    tensor.record_stream(stream)
+        return found.batch
+
+    def close(self) -> None:
+        """Ends the thread; the feed gives no further batches."""
+        self._closed.set()
+        if self._thread is not None:
+            while self._thread.is_alive():
+                try:  # the thread may be waiting for room
+                    self._ready.get(timeout=0.01)
+                except queue.Empty:
+                    continue
+
+    def _indices(self) -> np.ndarray:
+        indices = self._order.indices(self._next, self._batch_size)[self._part]
+        self._next += self._batch_size
+        return indices
+
+    def _gather(self) -> Batch:
+        """The next batch in the computer's memory."""
+        indices = self._indices()
+        labels = None
+        if self._dataset.labels is not None:
+            labels = torch.from_numpy(self._dataset.labels[indices])
+        # Indexing copies, out of a memory map too.
+        images = torch.from_numpy(np.asarray(self._dataset.images[indices]))
+        return Batch(images.to(self._device), None if labels is None else labels.to(self._device))
+
+    def _work(self) -> None:
+        try:
+            copier = _GpuCopier(self._device) if self._cuda else None
+            while not self._closed.is_set():
+                if copier is None:
+                    self._ready.put(_Ready(self._gather(), None))
+                else:
+                    indices = self._indices()
+                    self._ready.put(copier.copy(self._dataset, indices))
+        except BaseException as error:  # the step that waits for the batch raises it
+            self._ready.put(error)
+
+
+class _GpuCopier:
+    """Copies batches to a GPU from a ring of pinned buffers, on a stream of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        self._buffers: list[tuple[torch.Tensor, torch.cuda.Event]] = []
+        self._turn = 0
+
+    def copy(self, dataset: ImageDataset, indices: np.ndarray) -> _Ready:
+        """Starts copying the images and labels at ``indices``."""
+        buffer, copied = self._buffer((len(indices), *dataset.images.shape[1:]))
+        # With 'raise', take would go through a buffer of its own; all indices are valid.
+        np.take(dataset.images, indices, axis=0, out=buffer.numpy(), mode="clip")
+        labels = None
+        with torch.cuda.stream(self._stream):
+            images = buffer.to(self._device, non_blocking=True)
+            if dataset.labels is not None:
+                pinned = torch.from_numpy(dataset.labels[indices]).pin_memory()
+                labels = pinned.to(self._device, non_blocking=True)
+            copied.record(self._stream)
+        return _Ready(Batch(images, labels), copied)
+
+    def _buffer(self, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.cuda.Event]:
+        """A buffer whose last copy has ended, and a fresh event for the coming one."""
+        if len(self._buffers) <= DEPTH:
+            buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+            self._buffers.append((buffer, torch.cuda.Event()))
+            return self._buffers[-1]
+        buffer, last = self._buffers[self._turn]
+        last.synchronize()
+        self._buffers[self._turn] = buffer, torch.cuda.Event()
+        found = self._buffers[self._turn]
+        self._turn = (self._turn + 1) % len(self._buffers)
+        return found

@@ -1,0 +1,256 @@
+"""Starts a run with the weights of another: on other data, at another resolution, in another mode.
+
+Layers that both networks have are taken over, the rest is drawn from the run's seed. So a generator
+grows: trained at 32², it goes on at 64² with one block more in both networks.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import torch
+
+from segan.runtime.errors import CheckpointError, ConfigError
+from segan.train.loop.step import TrainingState
+from segan.train.networks.family import build_networks
+from segan.train.networks.stylegan2.discriminator import Discriminator
+from segan.train.networks.stylegan2.generator import Generator
+from segan.train.runs.checkpoint import GENERATOR, TRAINING, Meta, check_file, read_meta
+from segan.train.runs.config import TrainConfig, config_differences
+from segan.train.runs.tensors import matching_state, read_tensors
+
+#: Settings by which layers of the same name have the same meaning and shape; so have the channels.
+MUST_AGREE = (
+    "network.z_dim",
+    "network.w_dim",
+    "network.mapping_layers",
+    "network.architecture",
+)
+_SUBSPACE = re.compile(r"subspaces\.(\d+)\.(.+)")
+_BASIS = re.compile(r"synthesis\.bases\.(b\d+)_(\w+)\.")
+_GENERATOR_PART = re.compile(r"synthesis\.blocks\.(b\d+(?:\.to_rgb)?)")
+_DISCRIMINATOR_PART = re.compile(r"(?:blocks\.)?([a-z_]+\d*)")
+
+
+class Source(NamedTuple):
+    """A checkpoint whose weights are whole, finite and those of its own configuration.
+
+    Attributes:
+        path: its folder.
+        meta: its record.
+        average: the moving average.
+        generator: G.
+        discriminator: D.
+        pl_mean: running mean path length, a scalar.
+    """
+
+    path: Path
+    meta: Meta
+    average: dict[str, torch.Tensor]
+    generator: dict[str, torch.Tensor]
+    discriminator: dict[str, torch.Tensor]
+    pl_mean: torch.Tensor
+
+
+class Transfer(NamedTuple):
+    """What ``take_weights`` did.
+
+    Attributes:
+        meta: of the checkpoint that the weights are from.
+        anew: parts that were drawn from the seed, such as ``generator b64`` or ``subspace L4N0``.
+    """
+
+    meta: Meta
+    anew: tuple[str, ...]
+
+
+def open_source(checkpoint: Path) -> Source:
+    """Reads another run's checkpoint.
+
+    Raises:
+        CheckpointError: it is damaged, holds a NaN or infinity, or other tensors than its networks.
+    """
+    meta = read_meta(checkpoint)
+    average = read_tensors(check_file(checkpoint, meta, GENERATOR))
+    path = check_file(checkpoint, meta, TRAINING)
+    training = read_tensors(path)
+    with torch.random.fork_rng(devices=[]):
+        networks = build_networks(meta.config)
+    expected = [network.state_dict() for network in networks]
+    parts = [_part(training, "generator."), _part(training, "discriminator.")]
+    matching_state(average, expected[0], str(checkpoint / GENERATOR))
+    for found, wanted in zip(parts, expected, strict=True):
+        matching_state(found, wanted, str(path))
+    pl_mean = training.get("pl_mean", torch.zeros(0))
+    matching_state({"pl_mean": pl_mean}, {"pl_mean": torch.zeros(())}, str(path))
+    for tensors in (average, *parts, {"pl_mean": pl_mean}):
+        for name, value in tensors.items():
+            if not bool(torch.isfinite(value).all()):
+                raise CheckpointError(
+                    f"{checkpoint} cannot be started from: {name} holds a NaN or infinity. "
+                    "Use an older checkpoint of the run."
+                )
+    return Source(checkpoint, meta, average, parts[0], parts[1], pl_mean)
+
+
+def starting_from(
+    source: Source, config: TrainConfig, class_names: tuple[str, ...] = ()
+) -> TrainConfig:
+    """The configuration of a run that starts with these weights: it records whose they are.
+
+    Where nothing in G is new, the moving average keeps its whole half-life from the first step;
+    else it ramps up as in a run from the seed, so that it does not show new layers as drawn.
+
+    Args:
+        source: the checkpoint.
+        config: of a run from the seed.
+        class_names: of the classes that a conditional run is trained on.
+
+    Raises:
+        ConfigError: the checkpoint's layers cannot be those of this configuration.
+    """
+    _check_shapes(source, config)
+    old = source.meta.config
+    rows, table = _same_rows(config, old), config.subspace.table(config.network)
+    same = config.network == old.network and len(rows) == len(table)
+    if config.network.c_dim:
+        same = same and class_names == source.meta.class_names
+    return msgspec.structs.replace(
+        config,
+        initial_sha256=source.meta.sha256,
+        ema_rampup=0.0 if same else config.ema_rampup,
+    )
+
+
+def _check_shapes(source: Source, config: TrainConfig) -> None:
+    old, names = source.meta.config, tuple(f"{name}:" for name in MUST_AGREE)
+    differing = [text for text in config_differences(old, config) if text.startswith(names)]
+    resolution = min(old.network.resolution, config.network.resolution)
+    while resolution >= 4:
+        before, now = (each.network.channels(resolution) for each in (old, config))
+        if before != now:
+            differing.append(f"channels at {resolution}²: {before}, now {now}")
+        resolution //= 2
+    if differing:
+        more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise ConfigError(
+            f"{source.path} has layers of other shapes ({'; '.join(differing[:4])}{more}). Give "
+            "the preset and architecture that it was trained with, or leave --initial-checkpoint "
+            "out. (The preset auto doubles its channels at 512², so 256² cannot grow into it.)"
+        )
+
+
+@torch.no_grad()
+def take_weights(
+    state: TrainingState, source: Source, class_names: tuple[str, ...] = ()
+) -> Transfer:
+    """Puts the weights of another run's checkpoint into a fresh state.
+
+    Both networks, the moving average, the mean of w and the path lengths' mean are taken; the
+    optimisers and all counters start at 0. Subspaces are taken when mode, kind and K agree, with
+    the outputs of the discriminator's head that predict them; what stands for classes, when they
+    have the same names.
+
+    Args:
+        state: of a run that has not begun, of a configuration from ``starting_from``.
+        source: the checkpoint.
+        class_names: of the classes that the run is trained on.
+
+    Raises:
+        ConfigError: the state's configuration was not made for this checkpoint.
+    """
+    if state.config.initial_sha256 != source.meta.sha256:
+        raise ConfigError(
+            f"initial_sha256 is {state.config.initial_sha256!r}; expected that of {source.path}, "
+            f"{source.meta.sha256}. Make the configuration with starting_from."
+        )
+    rows = _same_rows(state.config, source.meta.config)
+    skipped = () if class_names == source.meta.class_names else ("mapping.embed.", "embed.")
+
+    def known(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {k: v for k, v in tensors.items() if not k.startswith(skipped)}
+
+    _take_generator(state.ema, known(source.average), rows)
+    anew = _take_generator(state.generator, known(source.generator), rows)
+    anew += _take_discriminator(
+        state.discriminator, known(source.discriminator), rows, state.generator.coords_shape[1]
+    )
+    state.pl_mean = source.pl_mean.to(state.device, copy=True)
+    # A whole block that is new is not named by its parts.
+    names = [name for name in dict.fromkeys(anew) if name.rpartition(".")[0] not in anew]
+    return Transfer(source.meta, tuple(names))
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _same_rows(config: TrainConfig, old: TrainConfig) -> dict[int, int]:
+    """Rows of the subspace table → the old table's rows of the same site, where they match."""
+    new, before = config.subspace, old.subspace
+    if (new.mode, new.kind) != (before.mode, before.kind):
+        return {}
+    # A feature basis (mode 1) of a to_rgb has as many channels as the image.
+    recoloured = new.mode == 1 and config.network.img_channels != old.network.img_channels
+    place = {}
+    for number, entry in enumerate(before.table(old.network)):
+        site = old.network.sites[entry.site]
+        if not (recoloured and site.kind == "rgb"):
+            place[site.name, entry.dims] = number
+    rows = {
+        number: place.get((config.network.sites[entry.site].name, entry.dims))
+        for number, entry in enumerate(new.table(config.network))
+    }
+    return {number: found for number, found in rows.items() if found is not None}
+
+
+def _take_generator(
+    generator: Generator, found: dict[str, torch.Tensor], rows: dict[int, int]
+) -> list[str]:
+    """Copies what fits; returns the parts that nothing was found for."""
+    anew = []
+    mapping = generator.mapping.state_dict(prefix="mapping.")
+    mapped = all(k in found and found[k].shape == v.shape for k, v in mapping.items())
+    number = {generator.network.sites[row.site].name: i for i, row in enumerate(generator.table)}
+    for name, value in generator.state_dict().items():
+        source, part = name, _GENERATOR_PART.match(name)
+        subspace, basis = _SUBSPACE.match(name), _BASIS.match(name)
+        row = None
+        if subspace:
+            row = int(subspace[1])
+            source = f"subspaces.{rows[row]}.{subspace[2]}" if row in rows else ""
+        elif basis:  # mode 1's half of a subspace
+            row = number[f"{basis[1]}.{basis[2]}"]
+            source = name if row in rows else ""
+        elif name == "w_avg" and not mapped:
+            continue  # of another mapping: w̄ is tracked anew
+        if source in found and found[source].shape == value.shape:
+            value.copy_(found[source])
+        elif row is not None:
+            entry = generator.table[row]
+            anew.append(f"subspace L{entry.layer}N{entry.index}")
+        else:
+            anew.append(f"generator {part[1] if part else name.partition('.')[0]}")
+    return anew
+
+
+def _take_discriminator(
+    discriminator: Discriminator, found: dict[str, torch.Tensor], rows: dict[int, int], dims: int
+) -> list[str]:
+    """Copies what fits; of the head, the outputs for the subspaces that were taken."""
+    anew = []
+    for name, value in discriminator.state_dict().items():
+        of_head = name.startswith("coords.")
+        if of_head and rows and name in found:
+            here, there = (tensor.unflatten(0, (-1, dims)) for tensor in (value, found[name]))
+            for row, source in rows.items():
+                here[row].copy_(there[source])
+        elif not of_head and name in found and found[name].shape == value.shape:
+            value.copy_(found[name])
+        else:
+            part = _DISCRIMINATOR_PART.match(name)
+            anew.append(f"discriminator {part[1] if part else name}")
+    return anew

@@ -1,0 +1,1 @@
+"""What a model makes, measured: images, quality and control."""

@@ -1,0 +1,1 @@
+"""What sliders and codes do to known attributes."""

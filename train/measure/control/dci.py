@@ -1,0 +1,159 @@
+"""Disentanglement, completeness, informativeness (Eastwood & Williams 2018, Section 2).
+
+A regressor predicts each attribute from a code; how much it relies on each dimension of the code
+is the importance matrix R [dimensions, attributes]:
+
+- disentanglement: Σ_i ρ_i (1 - H_K(P_i)), P_i row i of R over its sum, ρ_i its share of R: 1 when
+  each dimension matters to one attribute only.
+- completeness: mean over attributes of 1 - H_D(P_j), P_j column j of R over its sum: 1 when each
+  attribute depends on one dimension only.
+- informativeness: how well the attributes are predicted for codes that were held out; theirs is
+  an error, ours is R², below 0 counted as 0.
+
+The attributes are what a network reads from generated images. Needs scikit-learn.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.errors import ConfigError
+from segan.train.measure.control.attributes import READINGS
+from segan.train.measure.control.bootstrap import Interval, bootstrap
+from segan.train.measure.control.readings_sample import require_scikit
+from segan.train.measure.control.scores import concentration
+
+Array = npt.NDArray[np.float64]
+Regressor = Literal["forest", "lasso"]
+REGRESSORS: tuple[Regressor, ...] = get_args(Regressor)
+
+#: Share of the codes that the regressors are fitted to; the others are held out.
+FITTED = 0.75
+#: Weight of lasso's penalty, for codes and attributes of unit variance.
+LASSO_ALPHA = 0.01
+#: The forest's trees, and the least codes in a leaf.
+TREES, LEAF = 20, 10
+
+
+class Dci(NamedTuple):
+    """Scores of a code.
+
+    Attributes:
+        disentanglement: 0 to 1.
+        completeness: 0 to 1.
+        informativeness: mean R² of the attributes, 0 to 1.
+        importance: [dimensions, attributes], each column's sum is 1 (or 0).
+        predicted: R² by attribute.
+    """
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    importance: Array
+    predicted: dict[str, float]
+
+
+def dci(codes: Array, readings: Array, regressor: Regressor = "forest", seed: int = 0) -> Dci:
+    """Scores a code.
+
+    Args:
+        codes: [N, D].
+        readings: [N, OUTPUTS], as ``read_attributes`` gives.
+        regressor: ``forest``, a random forest (Breiman 2001) with its impurity importances, or
+            ``lasso``, linear, with the size of its coefficients (Tibshirani 1996).
+        seed: of the forest.
+
+    Raises:
+        ConfigError: too few codes, or scikit-learn is missing.
+    """
+    fitted = int(FITTED * len(codes))
+    if fitted < 2 * LEAF or not codes.shape[1]:
+        raise ConfigError(
+            f"codes have the shape {codes.shape}; expected {4 * LEAF} or more, of 1 or more "
+            "dimensions."
+        )
+    order = np.random.RandomState(seed).permutation(len(codes))
+    return _fit(codes, readings, order[:fitted], order[fitted:], regressor, seed)
+
+
+def dci_intervals(
+    codes: Array,
+    readings: Array,
+    regressor: Regressor = "forest",
+    *,
+    repeats: int = 10,
+    seed: int = 0,
+) -> tuple[Dci, dict[str, Interval]]:
+    """``dci`` with intervals over seeds: the regressors are fitted again to each resample.
+
+    Codes that are fitted and held-out ones are resampled each among themselves, so that no held-out
+    code has been seen.
+    """
+    scores = dci(codes, readings, regressor, seed)
+    order = np.random.RandomState(seed).permutation(len(codes))
+    fitted = int(FITTED * len(codes))
+    names = ("disentanglement", "completeness", "informativeness")
+
+    def statistics(rows: npt.NDArray[np.intp]) -> dict[str, float]:
+        inside = rows < fitted
+        found = _fit(codes, readings, order[rows[inside]], order[rows[~inside]], regressor, seed)
+        return {name: getattr(found, name) for name in names}
+
+    return scores, bootstrap(statistics, len(codes), repeats, seed)
+
+
+def _fit(
+    codes: Array,
+    readings: Array,
+    fitted: npt.NDArray[np.intp],
+    held: npt.NDArray[np.intp],
+    regressor: Regressor,
+    seed: int,
+) -> Dci:
+    mean, spread = codes[fitted].mean(0), codes[fitted].std(0)
+    standard = (codes - mean) / np.where(spread > 0, spread, 1)
+    columns, predicted = [], {}
+    for reading in READINGS:
+        target = readings[:, reading.start : reading.start + reading.width]
+        middle = target[fitted].mean(0)
+        scale = np.sqrt(np.square(target[fitted] - middle).sum(1).mean())
+        target = (target - middle) / (scale if scale > 0 else 1)
+        weights, guess = _regress(standard[fitted], target[fitted], standard[held], regressor, seed)
+        columns.append(weights / weights.sum() if weights.sum() > 0 else weights)
+        variance = np.square(target[held] - target[held].mean(0)).sum()
+        error = np.square(target[held] - guess).sum()
+        predicted[reading.name] = float(1 - error / variance) if variance > 0 else 0.0
+    importance = np.stack(columns, axis=1)
+    each = [concentration(column[None]) for column in importance.T]
+    return Dci(
+        concentration(importance),
+        float(np.mean(each)),
+        float(np.mean([max(score, 0.0) for score in predicted.values()])),
+        importance,
+        predicted,
+    )
+
+
+def _regress(
+    codes: Array, target: Array, held: Array, regressor: Regressor, seed: int
+) -> tuple[Array, Array]:
+    """Importance of each dimension [D], and predictions for the held-out codes [n, width]."""
+    require_scikit()
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.linear_model import Lasso
+
+    if regressor == "forest":
+        forest = RandomForestRegressor(
+            TREES, min_samples_leaf=LEAF, max_features=0.5, random_state=seed, n_jobs=1
+        )
+        forest.fit(codes, target if target.shape[1] > 1 else target[:, 0])
+        guess = forest.predict(held).reshape(len(held), -1)
+        return np.asarray(forest.feature_importances_, np.float64), guess
+    if regressor != "lasso":
+        raise ConfigError(f"regressor is {regressor!r}; expected {' or '.join(REGRESSORS)}.")
+    lasso = Lasso(LASSO_ALPHA, max_iter=5000).fit(codes, target)
+    coefficients = np.asarray(lasso.coef_, np.float64).reshape(target.shape[1], -1)
+    return np.sqrt(np.square(coefficients).sum(0)), lasso.predict(held).reshape(len(held), -1)

@@ -1,0 +1,290 @@
+"""What a model's sliders control, with intervals, as ``control.json`` holds it.
+
+Three parts, each of which can be had by itself: the sliders, one by one (``measure_sliders``); the
+codes that images are made from (``measure_codes``: DCI, MIG, separability); and the record of both
+with the protocol that they were measured by (``control_record``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.files.atomic import write_atomic
+from segan.train.measure.control.attribute_files import LoadedAttributes
+from segan.train.measure.control.attributes import READINGS, AttributeNetwork
+from segan.train.measure.control.bootstrap import Interval, bootstrap
+from segan.train.measure.control.dci import REGRESSORS, Regressor, dci_intervals
+from segan.train.measure.control.mig import mig_interval
+from segan.train.measure.control.readings_sample import ReadingsSample, code_spaces
+from segan.train.measure.control.scores import (
+    LEAKAGE,
+    MOVED_FROM,
+    STRICT_LEAKAGE,
+    ControlScores,
+    control_scores,
+    read_sliders,
+)
+from segan.train.measure.control.separability import (
+    Question,
+    attribute_questions,
+    metric_name,
+    separability_interval,
+)
+from segan.train.measure.control.slider_effects import SliderReadings, identity_kept
+from segan.train.measure.models.probe import ModelImages, SliderRange
+from segan.train.runs.versions import versions
+
+FORMAT = "segan.control/1"
+CONTROL = "control.json"
+
+_NAMES = tuple(reading.name for reading in READINGS)
+#: Codes that DCI's regressors are fitted to and scored with, at most: a forest takes its time.
+DCI_CODES = 4000
+#: What is stated for each slider, with an interval.
+_EACH = ("effect", "leakage", "leakage_absolute", "monotonicity", "identity")
+#: What is stated for the model's sliders together.
+TOGETHER = (
+    "controlled",
+    "controlled_strict",
+    "leakage",
+    "identity",
+    "measured_disentanglement",
+    "measured_completeness",
+    "gap",
+)
+
+
+class SlidersReport(NamedTuple):
+    """What each slider does, and all together.
+
+    Attributes:
+        scores: see ``control_scores``.
+        identity: by slider, see ``identity_kept``.
+        intervals: of the model's scores by name, and of each slider's as ``L3N0D5/leakage``.
+        ranges: of the sliders, in the order of the scores.
+    """
+
+    scores: ControlScores
+    identity: dict[str, float]
+    intervals: dict[str, Interval]
+    ranges: tuple[SliderRange, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures as JSON values."""
+        rows = []
+        for number, score in enumerate(self.scores.sliders):
+            slider, low, high = self.ranges[number]
+            row = {
+                "slider": str(slider),
+                "range": [low, high],
+                "attribute": score.attribute,
+                "dead": score.dead,
+                "controls": score.controls(),
+                "change": round(score.change, 5),
+            }
+            row |= {name: self.intervals[f"{slider}/{name}"].to_json() for name in _EACH}
+            row["effects"] = {
+                name: round(float(value), 4)
+                for name, value in zip(_NAMES, self.scores.effects[number], strict=True)
+            }
+            rows.append(row)
+        return {
+            "count": len(rows),
+            "dead": sum(score.dead for score in self.scores.sliders),
+            **{name: self.intervals[name].to_json() for name in TOGETHER},
+            "best": {name: s.slider for name, s in self.scores.controlled().items()},
+            "sliders": rows,
+        }
+
+
+def measure_sliders(
+    images: ModelImages,
+    network: AttributeNetwork,
+    *,
+    seeds: Sequence[int] = range(64),
+    steps: int = 5,
+    sliders: Sequence[Slider] | None = None,
+    repeats: int = 100,
+) -> SlidersReport | None:
+    """Moves sliders over their ranges and scores them; None for a model that has none.
+
+    Args:
+        images: of the model.
+        network: reads the attributes.
+        seeds: that each slider is moved for; the same for all, and resampled together.
+        steps: values over a slider's range.
+        sliders: which; None = all.
+        repeats: resamples for the intervals.
+
+    Raises:
+        ConfigError: images that do not fit the network, or too few seeds or steps.
+    """
+    readings = read_sliders(images, network, seeds, steps, sliders)
+    if not readings:
+        return None
+    ranges = tuple(row for row in images.sliders if str(row.slider) in readings)
+    return score_readings(readings, ranges, repeats=repeats)
+
+
+def score_readings(
+    readings: Mapping[str, SliderReadings], ranges: tuple[SliderRange, ...], *, repeats: int
+) -> SlidersReport:
+    """Scores sliders from what was read while they moved; see ``measure_sliders``."""
+    scores = control_scores({name: each.effect() for name, each in readings.items()})
+    mains = {score.slider: score.attribute for score in scores.sliders}
+    count = len(next(iter(readings.values())).change)
+
+    def of_rows(rows: npt.NDArray[np.intp]) -> dict[str, float]:
+        drawn = {name: each.of_seeds(rows) for name, each in readings.items()}
+        found = control_scores({name: each.effect() for name, each in drawn.items()}, mains)
+        kept = {name: identity_kept(each, mains[name]) for name, each in drawn.items()}
+        return _figures(found, kept)
+
+    intervals = bootstrap(of_rows, count, repeats)
+    identity = {name: intervals[f"{name}/identity"].value for name in readings}
+    return SlidersReport(scores, identity, intervals, ranges)
+
+
+def _figures(scores: ControlScores, identity: Mapping[str, float]) -> dict[str, float]:
+    alive = [score for score in scores.sliders if not score.dead]
+    leakages = [score.leakage for score in alive]
+    known = [identity[score.slider] for score in alive]
+    kept = [value for value in known if math.isfinite(value)]
+    figures = {
+        "controlled": float(len(scores.controlled())),
+        "controlled_strict": float(len(scores.controlled(STRICT_LEAKAGE))),
+        "leakage": statistics.median(leakages) if alive else 1.0,
+        "identity": statistics.median(kept) if kept else math.nan,
+        "measured_disentanglement": scores.disentanglement,
+        "measured_completeness": scores.completeness,
+        "gap": scores.gap,
+    }
+    for score in scores.sliders:
+        each = score._asdict() | {"identity": identity[score.slider]}
+        figures |= {f"{score.slider}/{name}": float(each[name]) for name in _EACH}
+    return figures
+
+
+def measure_codes(
+    sample: ReadingsSample,
+    *,
+    repeats: int = 10,
+    parts: Sequence[str] = ("dci", "mig", "separability"),
+    on_step: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """DCI, MIG and separability of every code that a model has, as JSON values.
+
+    Args:
+        sample: latents and readings of seeds.
+        repeats: resamples for the intervals; MIG takes ten times as many.
+        parts: which of the three.
+        on_step: called with a few words before each step.
+
+    Raises:
+        ConfigError: too few seeds, or scikit-learn is missing.
+    """
+    step = on_step or (lambda _: None)
+    found: dict[str, Any] = {part: {} for part in parts if part != "separability"}
+    spaces = code_spaces(sample.codes)
+    # Where there are coordinates, they are what DCI is about; lasso, which is quick, sees it all.
+    slow = [name for name in spaces if "coords" in name] or list(spaces)
+    for space, codes in spaces.items():
+        if "dci" in parts:
+            regressors: tuple[Regressor, ...] = REGRESSORS if space in slow else ("lasso",)
+            for regressor in regressors:
+                step(f"DCI of {space}, {regressor}")
+                scores, intervals = dci_intervals(
+                    codes[:DCI_CODES], sample.readings[:DCI_CODES], regressor, repeats=repeats
+                )
+                predicted = {name: round(score, 4) for name, score in scores.predicted.items()}
+                found["dci"].setdefault(space, {})[regressor] = {
+                    **{name: interval.to_json() for name, interval in intervals.items()},
+                    "predicted": predicted,
+                }
+        if "mig" in parts:
+            step(f"MIG of {space}")
+            scored, interval = mig_interval(codes, sample.readings, repeats=10 * repeats)
+            gaps = {name: round(gap, 4) for name, gap in scored.gaps.items()}
+            found["mig"][space] = interval.to_json() | {"gaps": gaps}
+    if "separability" in parts:
+        step("separability")
+        questions = attribute_questions(sample.readings)
+        found[metric_name(len(sample))] = measure_separability(sample, questions, repeats=repeats)
+    return found
+
+
+def measure_separability(
+    sample: ReadingsSample, questions: Sequence[Question], *, repeats: int = 10
+) -> dict[str, Any]:
+    """Separability of every code that a model has, as JSON values.
+
+    Args:
+        sample: latents of seeds.
+        questions: about the same seeds' images, from ``attribute_questions`` or
+            ``class_questions``.
+        repeats: resamples for the intervals.
+
+    Raises:
+        ConfigError: no question, too few seeds, or scikit-learn is missing.
+    """
+    found = {}
+    for space, codes in code_spaces(sample.codes).items():
+        scores, interval = separability_interval(codes, questions, repeats=repeats)
+        entropies = {name: round(value, 5) for name, value in scores.entropies.items()}
+        found[space] = interval.to_json() | {
+            "entropies": entropies,
+            "constant": list(scores.constant),
+        }
+    return found
+
+
+def control_record(
+    model: str,
+    attributes: LoadedAttributes,
+    *,
+    sliders: SlidersReport | None,
+    codes: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of ``control.json``.
+
+    Args:
+        model: its path or name.
+        attributes: the network that read the images.
+        sliders: what ``measure_sliders`` gave.
+        codes: what ``measure_codes`` gave.
+        protocol: seeds, steps, images and resamples.
+    """
+    record = attributes.record
+    return {
+        "format": FORMAT,
+        "model": model,
+        "protocol": {
+            **protocol,
+            "moved_from_sd": MOVED_FROM,
+            "leakage_at_most": LEAKAGE,
+            "strict_leakage_at_most": STRICT_LEAKAGE,
+            "network": {
+                "resolution": record.resolution,
+                "sha256": record.sha256,
+                "held_out_scores": record.scores,
+            },
+            "versions": versions(),
+        },
+        "sliders": None if sliders is None else sliders.to_json(),
+        **codes,
+    }
+
+
+def write_control(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes ``control.json``, whole or not at all. Raises: OutputError."""
+    write_atomic(path, json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")

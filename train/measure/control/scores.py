@@ -1,0 +1,218 @@
+"""Scores of how well sliders control attributes, one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.errors import ConfigError
+from segan.train.measure.control.attributes import READINGS, AttributeNetwork
+from segan.train.measure.control.slider_effects import SliderEffect, SliderReadings, read_slider
+from segan.train.measure.models.probe import ModelImages, generator_images
+from segan.train.networks.stylegan2.generator import Generator
+from segan.train.runs.alarms import DEAD_BELOW
+
+Array = npt.NDArray[np.float64]
+
+#: Effects below this many sd count as none.
+IGNORED_BELOW = 0.1
+#: A controlled attribute is moved by at least this many sd.
+MOVED_FROM = 1.0
+#: Largest leakage of a slider that controls its attribute: the usual bound and a strict one.
+LEAKAGE, STRICT_LEAKAGE = 0.30, 0.20
+
+_NAMES = tuple(reading.name for reading in READINGS)
+
+
+class SliderScore(NamedTuple):
+    """One slider's main attribute.
+
+    Attributes:
+        slider: its name.
+        attribute: the one it moves most; empty for a slider that moves none.
+        effect: on that attribute, in sd; negative when the attribute falls.
+        leakage: 1 - effect / Σ effects over all attributes (those of 0.1 sd or more); 0.5 = half
+            of what the slider does is on other attributes.
+        leakage_absolute: the same share from mean |Δ|, so that what the slider does to other
+            attributes counts even when it differs in direction from seed to seed; it holds the
+            estimator's noise, too, so it is an upper bound.
+        monotonicity: see ``SliderEffect``.
+        change: see ``SliderEffect``.
+    """
+
+    slider: str
+    attribute: str
+    effect: float
+    leakage: float
+    leakage_absolute: float
+    monotonicity: float
+    change: float
+
+    @property
+    def dead(self) -> bool:
+        """Whether the slider leaves the image as it is."""
+        return self.change < DEAD_BELOW
+
+    def controls(self, leakage: float = LEAKAGE) -> bool:
+        """Whether it moves its attribute by 1 sd or more with at most this leakage."""
+        return abs(self.effect) >= MOVED_FROM and self.leakage <= leakage
+
+
+class ControlScores(NamedTuple):
+    """Scores of a set of sliders.
+
+    Attributes:
+        sliders: each one's score, in the order given.
+        effects: [sliders, attributes], consistent effects in sd, those below 0.1 set to 0.
+        disentanglement: how far each slider moves one attribute only, 0 to 1 (DCI's D).
+        completeness: how far each attribute is moved by one slider only, 0 to 1 (DCI's C).
+        gap: mean over attributes of (largest - second largest effect) / largest, 0 for an
+            attribute that nothing moves: the mutual information gap (Chen et al. 2018), on effects.
+    """
+
+    sliders: list[SliderScore]
+    effects: Array
+    disentanglement: float
+    completeness: float
+    gap: float
+
+    def controlled(self, leakage: float = LEAKAGE) -> dict[str, SliderScore]:
+        """Attribute → the slider that controls it with the least leakage."""
+        found: dict[str, SliderScore] = {}
+        for score in self.sliders:
+            best = found.get(score.attribute)
+            if score.controls(leakage) and (best is None or score.leakage < best.leakage):
+                found[score.attribute] = score
+        return {name: found[name] for name in _NAMES if name in found}
+
+    def to_json(self) -> dict[str, Any]:
+        """All scores as JSON values."""
+        return {
+            "sliders": len(self.sliders),
+            "dead": sum(score.dead for score in self.sliders),
+            "controlled": len(self.controlled()),
+            "controlled_strict": len(self.controlled(STRICT_LEAKAGE)),
+            "disentanglement": self.disentanglement,
+            "completeness": self.completeness,
+            "gap": self.gap,
+            "best": {name: score._asdict() for name, score in self.controlled().items()},
+            "scores": [score._asdict() for score in self.sliders],
+            "attributes": list(_NAMES),
+            "effects": np.round(self.effects, 4).tolist(),
+        }
+
+
+def control_scores(
+    effects: Mapping[str, SliderEffect], mains: Mapping[str, str] | None = None
+) -> ControlScores:
+    """Scores sliders by their effects.
+
+    The matrix of consistent effects is the importance matrix of DCI (Eastwood & Williams 2018,
+    Section 2): theirs comes from regressors that predict the factors from the code, ours is
+    measured by moving each coordinate of the code, which needs no regressor and no choice of one.
+
+    Args:
+        effects: the sliders' names and effects.
+        mains: each slider's main attribute, which is not sought again, as when the effects are
+            those of a resample; empty for a slider that moves none. None: the one moved most.
+
+    Raises:
+        ConfigError: no slider.
+    """
+    if not effects:
+        raise ConfigError("no slider is given; expected 1 or more.")
+    matrix = np.array([_heard(effect.consistent) for effect in effects.values()])
+    scores = [
+        _score(name, effect, None if mains is None else mains[name])
+        for name, effect in effects.items()
+    ]
+    ordered = np.sort(matrix, axis=0)
+    second = ordered[-2] if len(ordered) > 1 else np.zeros_like(ordered[-1])
+    gaps = (ordered[-1] - second) / np.maximum(ordered[-1], 1e-12)
+    return ControlScores(
+        scores, matrix, concentration(matrix), concentration(matrix.T), float(gaps.mean())
+    )
+
+
+def concentration(importance: Array) -> float:
+    """Σ_i ρ_i (1 - H(P_i)) over rows: 1 when each row has one entry, 0 when all are equal.
+
+    P_i is row i over its sum, H its entropy to the base of the row's length, ρ_i the row's share
+    of the matrix. Eastwood & Williams 2018, Section 2: D of [codes, factors], C of the transpose
+    (weighted likewise, so that factors which nothing moves do not count). 0 for a matrix of 0.
+    """
+    total = importance.sum()
+    if total == 0:
+        return 0.0
+    sums = importance.sum(1, keepdims=True)
+    shares = importance / np.where(sums > 0, sums, 1)
+    logs = np.log(np.where(shares > 0, shares, 1))
+    width = importance.shape[1]
+    entropy = -(shares * logs).sum(1) / (math.log(width) if width > 1 else 1.0)
+    return float((sums[:, 0] / total * (1 - entropy)).sum())
+
+
+def _heard(effects: Array) -> Array:
+    return np.where(effects >= IGNORED_BELOW, effects, 0.0)
+
+
+def _score(name: str, effect: SliderEffect, given: str | None) -> SliderScore:
+    heard, loud = _heard(effect.consistent), _heard(effect.absolute)
+    if not heard.any() or given == "":
+        return SliderScore(name, "", 0.0, 1.0, 1.0, 0.0, effect.change)
+    main = int(heard.argmax()) if given is None else _NAMES.index(given)
+    sign = -1.0 if effect.sign[main] < 0 else 1.0
+    return SliderScore(
+        slider=name,
+        attribute=_NAMES[main],
+        effect=float(sign * heard[main]),
+        leakage=float(1 - heard[main] / heard.sum()),
+        leakage_absolute=float(1 - loud[main] / max(loud.sum(), 1e-12)),
+        monotonicity=float(effect.monotonicity[main]),
+        change=effect.change,
+    )
+
+
+def read_sliders(
+    images: ModelImages,
+    network: AttributeNetwork,
+    seeds: Sequence[int] = range(64),
+    steps: int = 5,
+    sliders: Sequence[Slider] | None = None,
+) -> dict[str, SliderReadings]:
+    """Moves sliders of a model over their ranges: name (L3N0D5) → readings; empty without sliders.
+
+    Args:
+        images: of the model.
+        network: reads the attributes.
+        seeds: that each slider is moved for.
+        steps: values over a slider's range.
+        sliders: which; None = all.
+
+    Raises:
+        ConfigError: images that do not fit the network, or too few seeds or steps.
+    """
+    return {
+        str(slider): read_slider(
+            images.slider(slider), network, seeds, np.linspace(low, high, steps).tolist()
+        )
+        for slider, low, high in images.sliders
+        if sliders is None or slider in sliders
+    }
+
+
+def generator_effects(
+    generator: Generator,
+    network: AttributeNetwork,
+    seeds: Sequence[int] = range(64),
+    steps: int = 5,
+    sliders: Sequence[Slider] | None = None,
+) -> dict[str, SliderEffect]:
+    """The effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
+    found = read_sliders(generator_images(generator), network, seeds, steps, sliders)
+    return {name: readings.effect() for name, readings in found.items()}

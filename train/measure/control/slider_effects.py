@@ -1,0 +1,224 @@
+"""What moving one slider does to the attributes of images.
+
+Every attribute's change is in standard deviations (sd) of the attribute over the built-in faces,
+so that effects on different attributes can be compared:
+
+- continuous: the reading's change; its whole range is √12 = 3.46 sd.
+- hue: the change of its angle in units of 2π / √12, the sd of a uniform angle; half a turn is
+  1.73 sd.
+- categorical: total variation ½ Σ|Δp| of the values' probabilities in units of
+  (½ Σ q (1 - q))^½, where q are the values' frequencies. For two equally frequent values that is
+  the sd of the indicator; a full switch is 1.7 to 2 sd.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.errors import ConfigError
+from segan.train.measure.control.attributes import (
+    READINGS,
+    UNIFORM_SD,
+    AttributeNetwork,
+    Reading,
+    read_attributes,
+)
+from segan.train.measure.models.probe import Render
+
+Array = npt.NDArray[np.float64]
+
+
+def person(readings: Array, main: str) -> Array:
+    """Readings [..., OUTPUTS] without the main attribute, all others of unit variance.
+
+    A hue's cosine and sine have unit variance together; so have a categorical attribute's
+    probabilities, when sure, after a division by (Σ q (1 - q))^½.
+    """
+    parts = []
+    for reading in READINGS:
+        if reading.name == main:
+            continue
+        part = readings[..., reading.start : reading.start + reading.width]
+        if reading.kind == "categorical":
+            q = np.array(reading.attribute.weights)
+            part = part / math.sqrt(float((q * (1 - q)).sum()))
+        parts.append(part)
+    return np.concatenate(parts, axis=-1)
+
+
+def identity_kept(readings: SliderReadings, main: str) -> float:
+    """The share of the person that stays when a slider goes from its low to its high end.
+
+    Args:
+        readings: of the slider, for 2 seeds or more.
+        main: the attribute that it moves most; empty where it moves none: all attributes count.
+
+    Returns:
+        1 or less; NaN for fewer than two different persons.
+    """
+    ends = person(readings.attributes[[0, -1]], main)
+    moved = np.square(ends[1] - ends[0]).sum(-1).mean()
+    count = ends.shape[1]
+    if count < 2:
+        return math.nan
+    # Mean over pairs of seeds of ‖y - y'‖² is twice the unbiased variance.
+    apart = 2 * ends.var(axis=1, ddof=1).sum(-1).mean()
+    return float(1 - moved / apart) if apart > 0 else math.nan
+
+
+_ANGLE_SD = 2 * math.pi * UNIFORM_SD
+
+
+class SliderEffect(NamedTuple):
+    """The effect of one slider on each attribute, in the order of ``READINGS``.
+
+    Attributes:
+        change: root mean square over seeds and pixels of the image's change from the low end, at
+            the value where it is largest, for images in [-1, 1].
+        consistent: [attributes] size of the mean over seeds of the signed change, end to end, in
+            sd: movements that differ in direction from seed to seed cancel.
+        absolute: [attributes] mean over seeds of the change's size, in sd; the estimator's noise
+            counts in it.
+        sign: [attributes] 1 or -1, the direction of the mean change; 0 where there is none.
+        monotonicity: [attributes] size of the mean over seeds of the rank correlation (Spearman)
+            between the slider's value and the reading: 1 = always in order, always the same way.
+    """
+
+    change: float
+    consistent: Array
+    absolute: Array
+    sign: Array
+    monotonicity: Array
+
+
+class SliderReadings(NamedTuple):
+    """What a network reads while a slider moves from its low to its high end.
+
+    Attributes:
+        attributes: [values, seeds, OUTPUTS].
+        change: [seeds] mean square over pixels of the image's change from the low end, at the
+            value where it is largest: a hue that turns once around ends where it began.
+    """
+
+    attributes: Array
+    change: Array
+
+    def of_seeds(self, rows: npt.NDArray[np.intp]) -> SliderReadings:
+        """Those of some of the seeds, which may be given more than once."""
+        return SliderReadings(self.attributes[:, rows], self.change[rows])
+
+    def effect(self) -> SliderEffect:
+        """The slider's effect on each attribute."""
+        return effect_of_readings(self.attributes, math.sqrt(float(self.change.mean())))
+
+
+def read_slider(
+    render: Render, network: AttributeNetwork, seeds: Sequence[int], values: Sequence[float]
+) -> SliderReadings:
+    """Moves one slider over ``values`` for each seed, everything else as it is.
+
+    Args:
+        render: makes images [N, 3, R, R] in [-1, 1] of seeds at a value of the slider.
+        network: reads their attributes.
+        seeds: of the images.
+        values: of the slider, from low to high, at least 2.
+
+    Raises:
+        ConfigError: too few values or seeds, or images that do not fit the network.
+    """
+    if len(values) < 2 or not len(seeds):
+        raise ConfigError(
+            f"{len(seeds)} seeds and {len(values)} values are given; expected 1 or more seeds and "
+            "2 or more values."
+        )
+    first = render(seeds, values[0])
+    change = np.zeros(len(seeds))
+    readings = [read_attributes(network, first)]
+    for value in values[1:]:
+        images = render(seeds, value)
+        apart = (images - first).double().square().mean((1, 2, 3)).numpy()
+        change = np.maximum(change, apart)
+        readings.append(read_attributes(network, images))
+    return SliderReadings(np.stack(readings), change)
+
+
+def measure_slider(
+    render: Render, network: AttributeNetwork, seeds: Sequence[int], values: Sequence[float]
+) -> SliderEffect:
+    """The effect of a slider; see ``read_slider``."""
+    return read_slider(render, network, seeds, values).effect()
+
+
+def effect_of_readings(readings: Array, change: float = math.nan) -> SliderEffect:
+    """The effect from readings [values, seeds, OUTPUTS] that run from the low to the high end."""
+    rows = []
+    for reading in READINGS:
+        part = readings[:, :, reading.start : reading.start + reading.width]
+        if reading.kind == "circular":
+            rows.append(_circular(part))
+        elif reading.kind == "categorical":
+            rows.append(_categorical(part, reading))
+        else:
+            rows.append(_continuous(part[:, :, 0]))
+    consistent, absolute, sign, monotonicity = np.array(rows).T
+    return SliderEffect(change, consistent, absolute, sign, monotonicity)
+
+
+def _continuous(path: Array) -> tuple[float, float, float, float]:
+    moved = path[-1] - path[0]
+    mean = moved.mean()
+    return abs(mean), np.abs(moved).mean(), np.sign(mean), _monotonicity(path)
+
+
+def _circular(vectors: Array) -> tuple[float, float, float, float]:
+    """A hue, read as [values, seeds, 2].
+
+    Two kinds of consistent movement exist: turning every seed's hue by the same angle, and
+    taking every seed's hue from one colour to another. The first shows in the mean angle along
+    the path, the second in the mean change of the vector (cos, sin), whose length as a chord of
+    the unit circle is an angle, too. The larger one counts.
+    """
+    angle = np.arctan2(vectors[:, :, 1], vectors[:, :, 0])
+    steps = np.remainder(np.diff(angle, axis=0) + np.pi, 2 * np.pi) - np.pi
+    path = np.concatenate([np.zeros_like(angle[:1]), np.cumsum(steps, axis=0)])
+    length = np.linalg.norm(vectors, axis=2, keepdims=True)
+    inside = vectors / np.maximum(length, 1)  # an unsure reading stays short
+    chord = float(np.linalg.norm((inside[-1] - inside[0]).mean(0)))
+    turned = float(path[-1].mean())
+    mean = max(abs(turned), 2 * math.asin(min(1.0, chord / 2)))
+    shifts = inside - inside[0]
+    along = shifts @ shifts[-1].mean(0)
+    monotonicity = max(_monotonicity(path), _monotonicity(along))
+    return (
+        mean / _ANGLE_SD,
+        np.abs(path[-1]).mean() / _ANGLE_SD,
+        np.sign(turned),
+        monotonicity,
+    )
+
+
+def _categorical(chances: Array, reading: Reading) -> tuple[float, float, float, float]:
+    weights = np.array(reading.attribute.weights)
+    spread = math.sqrt((weights * (1 - weights)).sum() / 2)
+    moved = chances[-1] - chances[0]
+    mean = moved.mean(0)
+    return (
+        np.abs(mean).sum() / 2 / spread,
+        np.abs(moved).sum(1).mean() / 2 / spread,
+        0.0,
+        _monotonicity(chances @ mean),
+    )
+
+
+def _monotonicity(path: Array) -> float:
+    """|mean over seeds of Spearman's ρ| of a path [values, seeds] with the order of its values."""
+    less = (path[:, None] > path[None]).sum(1) + 0.5 * ((path[:, None] == path[None]).sum(1) - 1)
+    ranks = less - less.mean(0)
+    order = np.arange(len(path)) - (len(path) - 1) / 2
+    norm = np.sqrt(np.square(ranks).sum(0) * np.square(order).sum())
+    return float(abs(((order @ ranks) / np.maximum(norm, 1e-12)).mean()))

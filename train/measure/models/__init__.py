@@ -1,0 +1,1 @@
+"""A run, checkpoint or bundle behind one interface."""

@@ -1,0 +1,1 @@
+"""FID, KID, precision and recall, PPL and their like."""

@@ -1,0 +1,335 @@
+"""What metrics are computed from: a generator's images, a data set, detectors, and their features.
+
+Images are made once for all metrics: the requests of all are collected, each batch of images goes
+through each detector once, and each metric keeps of it what it asked for. Images are made in a
+thread of their own, while features of the last ones are taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segan.runtime.errors import ConfigError, DataError
+from segan.runtime.latents.seeds import MAX_SEED
+from segan.train.data.dataset import ImageDataset
+from segan.train.measure.models.model import ImageMaker
+from segan.train.measure.quality.background import in_background
+from segan.train.measure.quality.detectors import Detector, DetectorSet
+from segan.train.measure.quality.feature_cache import Arrays, cached_arrays
+from segan.train.measure.quality.features import FeatureRequest
+from segan.train.measure.quality.gaussian import Gaussian, MomentSums, moments_of
+from segan.train.measure.quality.metric import Metric
+
+Rows = NDArray[np.float32]
+
+#: Seconds between two words about how far resampling has come.
+NOTE_S = 10.0
+
+
+class Collected(NamedTuple):
+    """Outputs of a detector, in the form that was asked for; the other is None."""
+
+    rows: Rows | None
+    moments: Gaussian | None
+
+
+class MetricContext:
+    """Everything that a metric may look at.
+
+    Args:
+        images: makes the generated ones.
+        detectors: the networks.
+        data: the real images; None for none.
+        first_seed: of the generated images.
+        batch_size: images that a detector sees at once.
+        on_images: told how many generated or real images were just looked at.
+        on_note: told what a user may want to know.
+
+    Attributes:
+        cache: what metrics keep between ``compute`` and ``resampled``, by the metric's name.
+        details: what metrics found that is no score, by name; see ``control_metrics``.
+        metrics: those that the context was prepared for.
+
+    Raises:
+        DataError: images of another size or another number of channels than the generator's, or
+            for a generator with classes, without labels of as many.
+    """
+
+    def __init__(
+        self,
+        images: ImageMaker,
+        detectors: DetectorSet,
+        data: ImageDataset | None = None,
+        *,
+        first_seed: int = 0,
+        batch_size: int = 64,
+        on_images: Callable[[int], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.images, self.detectors, self.data = images, detectors, data
+        self.first_seed = first_seed
+        self.cache: dict[str, Any] = {}
+        self.details: dict[str, Any] = {}
+        self.metrics: tuple[Metric, ...] = ()
+        self.on_images = on_images or (lambda _: None)
+        self.on_note = on_note or (lambda _: None)
+        self._batch_size = batch_size
+        self._generated: dict[FeatureRequest, Collected] = {}
+        self._real: dict[tuple[Any, ...], Collected] = {}
+        if data is not None:
+            _check_data(data, images)
+            if images.facts.c_dim:
+                images.class_shares = _class_shares(data, images.facts.c_dim)
+
+    def seeds(self, n: int) -> range:
+        """The first n seeds. Raises: ConfigError past the last seed that there is."""
+        if self.first_seed + n - 1 > MAX_SEED:
+            raise ConfigError(
+                f"the first seed is {self.first_seed} and {n} are needed; expected the last to be "
+                f"{MAX_SEED} at most."
+            )
+        return range(self.first_seed, self.first_seed + n)
+
+    def dataset(self, metric: Metric) -> ImageDataset:
+        """The data set. Raises: DataError where there is none."""
+        if self.data is None:
+            raise DataError(
+                f"{metric.name} compares with real images, and none are given. Pass --data PATH."
+            )
+        return self.data
+
+    def prepare(self, metrics: Iterable[Metric], *, resample: bool = False) -> None:
+        """Makes the features that the metrics request, in one pass over the generated images.
+
+        Raises:
+            SeganError: images or features cannot be made.
+        """
+        metrics = self.metrics = tuple(metrics)
+        requests = list(
+            dict.fromkeys(
+                request
+                for metric in metrics
+                for request in metric.requests(resample=resample)
+                if request not in self._generated
+            )
+        )
+        # Rows first: moments of the same images come from them, without a second pass.
+        for request in sorted(requests, key=lambda request: request.form != "rows"):
+            if request.real:
+                self.real(request)
+        self._generate(requests)
+
+    def generated(self, request: FeatureRequest) -> Collected:
+        """The generated images' features. Raises: SeganError, where they are not made yet."""
+        if request not in self._generated:
+            self._generate([request])
+        return self._generated[request]
+
+    def real(self, request: FeatureRequest) -> Collected:
+        """The data's features, from the cache where they are. Raises: SeganError."""
+        data = self.data
+        assert data is not None, "the metric's check comes first"
+        detector = self.detectors.get(request.detector)
+        count = min(len(data), request.max_real or len(data))
+        key = (request.detector, request.output, request.form, count)
+        if key in self._real:
+            return self._real[key]
+
+        def compute() -> Arrays:
+            known = self._real.get((request.detector, request.output, "rows", count))
+            if request.form == "moments" and known is not None and known.rows is not None:
+                return _to_arrays(Collected(None, moments_of(known.rows)))
+            return self._real_features(data, detector, request, count)
+
+        names = {
+            "data": data.fingerprint,
+            "detector": detector.record.sha256,
+            "resize": detector.resize,
+            "output": request.output,
+            "form": request.form,
+        }
+        arrays = cached_arrays({**names, "images": count}, compute, on_note=self.on_note)
+        self._real[key] = _from_arrays(arrays)
+        return self._real[key]
+
+    def resampling(self, name: str, total: int, unit: str = "resamples") -> Callable[[int], None]:
+        """Tells the user every ``NOTE_S`` seconds how far resampling has come.
+
+        Args:
+            name: of the metric.
+            total: how many there are.
+            unit: of what.
+
+        Returns:
+            To be called with the number that are done.
+        """
+        told = time.monotonic()
+
+        def step(done: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= NOTE_S:
+                told = time.monotonic()
+                self.on_note(f"{name}: {done} of {total} {unit}")
+
+        return step
+
+    def feature_batches(
+        self, detector: Detector, batches: Iterable[NDArray[np.uint8]], output: Any = "features"
+    ) -> Iterator[Rows]:
+        """Features of batches [n, C, H, W] uint8: [n, D] float32 each."""
+        for batch in batches:
+            yield self._run(detector, _as_rgb(batch), output)
+
+    def _generate(self, requests: Sequence[FeatureRequest]) -> None:
+        if not requests:
+            return
+        collectors = {request: _Collector(request.form, request.n) for request in requests}
+        n = max(request.n for request in requests)
+        done = 0
+        with self.ahead(self._generated_batches(n)) as batches, self._few_threads(requests):
+            for batch in batches:
+                rgb = _as_rgb(batch)
+                outputs: dict[tuple[Any, ...], Rows] = {}
+                for request, collector in collectors.items():
+                    if done >= request.n:
+                        continue
+                    key = (request.detector, request.output)
+                    if key not in outputs:
+                        detector = self.detectors.get(request.detector)
+                        outputs[key] = self._run(detector, rgb, request.output)
+                    collector.add(outputs[key][: request.n - done])
+                done += len(batch)
+                self.on_images(len(batch))
+        for request, collector in collectors.items():
+            self._generated[request] = collector.finish()
+
+    def ahead(self, items: Iterator[Any]) -> contextlib.AbstractContextManager[Iterator[Any]]:
+        """The items, made in a thread of their own where that lets two things compute at once.
+
+        PyTorch's own threads get into each other's way when two threads call it on the CPU.
+        """
+        if self.images.backend == "torch" and self.detectors.device.type == "cpu":
+            return contextlib.nullcontext(items)
+        return in_background(items)
+
+    @contextlib.contextmanager
+    def _few_threads(self, requests: Sequence[FeatureRequest]) -> Iterator[None]:
+        """One thread for a small network on the CPU, beside a backend that uses all cores."""
+        small = all(request.detector == "faces" for request in requests)
+        beside = self.images.backend != "torch" and self.detectors.device.type == "cpu"
+        before = torch.get_num_threads()
+        if small and beside:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _generated_batches(self, n: int) -> Iterator[NDArray[np.uint8]]:
+        """The generated images of the first n seeds, [m, C, H, W]."""
+        for images in self.images.images(self.seeds(n)):
+            yield images.transpose(0, 3, 1, 2)
+
+    def _real_features(
+        self, data: ImageDataset, detector: Detector, request: FeatureRequest, count: int
+    ) -> Arrays:
+        collector = _Collector(request.form, count)
+        size = self._batch_size
+        parts = (
+            np.asarray(data.images[start : min(start + size, count)])
+            for start in range(0, count, size)
+        )
+        for rows in self.feature_batches(detector, parts, request.output):
+            collector.add(rows)
+            self.on_images(len(rows))
+        return _to_arrays(collector.finish())
+
+    @torch.inference_mode()
+    def _run(self, detector: Detector, images: torch.Tensor, output: Any) -> Rows:
+        parts = []
+        for part in images.split(self._batch_size):
+            parts.append(detector(part.to(self.detectors.device), output).cpu())
+        rows: Rows = torch.cat(parts).numpy()
+        if not np.isfinite(rows).all():
+            raise DataError(
+                f"{detector.record.name} gives values that are not finite. Use another file."
+            )
+        return rows
+
+
+class _Collector:
+    """Keeps n features as rows, or sums for their moments."""
+
+    def __init__(self, form: str, n: int) -> None:
+        self._form, self._n = form, n
+        self._rows: Rows = np.empty((0, 0), np.float32)
+        self._filled = 0
+        self._sums = MomentSums()
+
+    def add(self, rows: Rows) -> None:
+        if self._form == "moments":
+            self._sums.add(rows)
+            return
+        if not self._filled:
+            # At once: joining parts at the end would take the memory twice.
+            self._rows = np.empty((self._n, rows.shape[1]), np.float32)
+        self._rows[self._filled : self._filled + len(rows)] = rows
+        self._filled += len(rows)
+
+    def finish(self) -> Collected:
+        if self._form == "moments":
+            return Collected(None, self._sums.gaussian())
+        assert self._filled == self._n, "every image was seen"
+        return Collected(self._rows, None)
+
+
+def _to_arrays(found: Collected) -> Arrays:
+    if found.rows is not None:
+        return {"rows": found.rows}
+    assert found.moments is not None
+    return {"mean": found.moments.mean, "covariance": found.moments.covariance}
+
+
+def _from_arrays(arrays: Arrays) -> Collected:
+    if "rows" in arrays:
+        return Collected(arrays["rows"], None)
+    return Collected(None, Gaussian(arrays["mean"], arrays["covariance"]))
+
+
+def _as_rgb(images: NDArray[np.uint8]) -> torch.Tensor:
+    """[N, C, H, W] → a tensor [N, 3, H, W]; grey is repeated."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    return tensor.expand(-1, 3, -1, -1).contiguous() if tensor.shape[1] == 1 else tensor
+
+
+def _check_data(data: ImageDataset, images: ImageMaker) -> None:
+    facts = images.facts
+    if data.resolution != facts.resolution:
+        raise DataError(
+            f"data {data.name!r} is {data.resolution} x {data.resolution}, and the generator makes "
+            f"{facts.resolution} x {facts.resolution}; expected the same. Run: segan data convert "
+            f"SRC OUT.zip --resolution {facts.resolution}"
+        )
+    if data.img_channels != facts.img_channels:
+        raise DataError(
+            f"data {data.name!r} has {data.img_channels} channels, and the generator makes "
+            f"{facts.img_channels}; expected the same."
+        )
+
+
+def _class_shares(data: ImageDataset, count: int) -> NDArray[np.float64]:
+    """How often each class is in the data, [count]. Raises: DataError."""
+    if data.labels is None or len(data.class_names) != count:
+        found = f"{len(data.class_names)} classes" if data.class_names else "no labels"
+        raise DataError(
+            f"the generator has {count} classes, which are drawn as the data has them, and "
+            f"{data.name!r} has {found}; expected labels of {count} classes in its dataset.json."
+        )
+    return np.bincount(data.labels, minlength=count).astype(np.float64)

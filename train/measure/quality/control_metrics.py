@@ -1,0 +1,317 @@
+"""Control of the built-in faces' attributes as metrics: sliders, and the codes behind images.
+
+What is measured is defined in ``segan.train.measure.control``. Nothing is compared with real
+images: a network that was trained on drawn faces reads the generated ones. What does not fit into a
+score, such as the table of sliders, is left in ``context.details`` for ``control.json``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.errors import ConfigError
+from segan.train.measure.control.label_classifier import check_labels, train_label_classifier
+from segan.train.measure.control.mig import BINS
+from segan.train.measure.control.readings_sample import ReadingsSample, sample_readings
+from segan.train.measure.control.report import (
+    TOGETHER,
+    control_record,
+    measure_codes,
+    measure_separability,
+    score_readings,
+)
+from segan.train.measure.control.scores import (
+    LEAKAGE,
+    MOVED_FROM,
+    STRICT_LEAKAGE,
+    control_scores,
+    read_sliders,
+)
+from segan.train.measure.control.separability import class_questions, metric_name
+from segan.train.measure.models.probe import SeedImages
+from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.features import DetectorKind
+from segan.train.measure.quality.frechet import faces_fit
+from segan.train.measure.quality.metric import Ends, Metric, Need, Score
+from segan.train.measure.quality.registry import count_of
+
+Array = npt.NDArray[np.float64]
+
+#: Seeds that sliders are moved for, values over a slider's range, resamples of the seeds.
+SEEDS, STEPS, REPEATS = 64, 5, 100
+#: Resamples for which regressors and SVMs are fitted anew.
+REFITS = 10
+#: Images whose codes are scored, where the name does not say.
+DCI_N, MIG_N = 4000, 10_000
+
+_SLIDERS, _READINGS = "sliders", "readings"
+
+
+class ControlMetric(Metric):
+    """Attributes that one slider controls, out of 18; more is better.
+
+    Args:
+        name: as the user wrote it.
+        n: seeds that each slider is moved for.
+    """
+
+    data = "unused"
+    detector = "faces"
+    less_is_better = False
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        faces_fit(self.name, context)
+        if not _images(context).sliders:
+            raise ConfigError(
+                f"{self.name} moves sliders, and {context.images.model.path} has none (mode 0). "
+                "Add directions to its bundle (segan directions), or take mig, dci or "
+                "separability10k, which need none."
+            )
+
+    def settings(self, context: MetricContext) -> dict[str, Any]:
+        """See ``Metric``."""
+        return {
+            "steps": STEPS,
+            "resamples": REPEATS,
+            "moved_from_sd": MOVED_FROM,
+            "leakage_at_most": LEAKAGE,
+            "strict_leakage_at_most": STRICT_LEAKAGE,
+        }
+
+    def compute(self, context: MetricContext) -> Score:
+        """See ``Metric``."""
+        images = _images(context)
+        readings = read_sliders(
+            images, context.detectors.faces().network, context.seeds(self.n), STEPS
+        )
+        report = score_readings(readings, images.sliders, repeats=REPEATS)
+        context.cache[self.name] = readings, report
+        context.details[_SLIDERS] = report
+        context.details["protocol"] = {"seeds": self.n} | self.settings(context)
+        figures = {name: report.intervals[name] for name in TOGETHER}
+        values = {name: each.value for name, each in figures.items() if math.isfinite(each.value)}
+        dead = sum(score.dead for score in report.scores.sliders)
+        ends = {
+            name: (each.low, each.high)
+            for name, each in figures.items()
+            if math.isfinite(each.low) and math.isfinite(each.high)
+        }
+        return Score(
+            values["controlled"],
+            values | {"sliders": float(len(readings)), "dead": float(dead)},
+            ends.get("controlled"),
+            ends,
+        )
+
+    def resampled(self, context: MetricContext, weights: Array) -> Array:
+        """See ``Metric``; a slider keeps its main attribute."""
+        readings, report = context.cache[self.name]
+        mains = {score.slider: score.attribute for score in report.scores.sliders}
+        counts: list[int] = []
+        told = context.resampling(self.name, len(weights))
+        for line in weights:
+            told(len(counts))
+            rows = np.repeat(np.arange(len(line)), line.astype(int))
+            drawn = {name: each.of_seeds(rows).effect() for name, each in readings.items()}
+            counts.append(len(control_scores(drawn, mains).controlled()))
+        return np.array(counts, np.float64)
+
+
+class CodesMetric(Metric):
+    """A score of the codes that images are made from, by the attributes that are read in them.
+
+    Every code that the model has is scored: z, w, and coordinates where they are drawn from the
+    seeds. The images of all such metrics are made once.
+    """
+
+    data: ClassVar[Need] = "unused"
+    detector: ClassVar[DetectorKind | None] = "faces"
+    part: ClassVar[str]
+    #: Fewest images.
+    fewest: ClassVar[int]
+
+    def __init__(self, name: str, n: int) -> None:
+        super().__init__(name, n)
+        if n < self.fewest:
+            raise ConfigError(f"{name} has n = {n}; expected {self.fewest} or more.")
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        super().check(context)
+        if self.detector is not None:
+            faces_fit(self.name, context)
+
+    def settings(self, context: MetricContext) -> dict[str, Any]:
+        """See ``Metric``."""
+        return {"resamples": 10 * REFITS if self.part == "mig" else REFITS}
+
+    def compute(self, context: MetricContext) -> Score:
+        """See ``Metric``."""
+        found = measure_codes(_readings(context, self.n), repeats=REFITS, parts=(self.part,))
+        context.details |= found
+        (spaces,) = found.values()
+        return self.score(spaces)
+
+    def score(self, spaces: Mapping[str, Any]) -> Score:
+        """The score of what was found for each code."""
+        space = _sliders_code(spaces)
+        return _of_spaces(spaces, space)
+
+
+class MigMetric(CodesMetric):
+    """Mutual information gap of the coordinates, or of w where there are none."""
+
+    part, fewest = "mig", BINS**2
+    less_is_better = False
+
+
+class DciMetric(CodesMetric):
+    """Disentanglement of the coordinates by a forest, or of w where there are none."""
+
+    part, fewest = "dci", 40
+    less_is_better = False
+
+    def score(self, spaces: Mapping[str, Any]) -> Score:
+        """See ``CodesMetric``."""
+        figures = {
+            f"{space}/{regressor}/{name}": scores[name]
+            for space, by_regressor in spaces.items()
+            for regressor, scores in by_regressor.items()
+            for name in ("disentanglement", "completeness", "informativeness")
+        }
+        return _of_spaces(figures, f"{_sliders_code(spaces)}/forest/disentanglement")
+
+
+class SeparabilityMetric(CodesMetric):
+    """Linear separability of w by the built-in faces' attributes."""
+
+    part, fewest = "separability", 4
+
+    def score(self, spaces: Mapping[str, Any]) -> Score:
+        """See ``CodesMetric``."""
+        return _of_spaces(spaces, "w")
+
+
+class ClassSeparabilityMetric(SeparabilityMetric):
+    """Linear separability of w by the classes of the user's own data."""
+
+    data = "required"
+    detector = None
+    labels = True
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        super().check(context)
+        _images(context)
+        check_labels(context.dataset(self))
+
+    def compute(self, context: MetricContext) -> Score:
+        """See ``Metric``."""
+        data = context.dataset(self)
+        context.on_note(f"{self.name}: training a classifier on the classes of {data.name!r}")
+        classifier = train_label_classifier(data)
+        images = _images(context)
+        sample = sample_readings(images, classifier.probabilities, self.n, context.first_seed)
+        questions = class_questions(sample.readings, classifier.class_names)
+        spaces = measure_separability(sample, questions, repeats=REFITS)
+        about = {"accuracy": classifier.accuracy, "chance": classifier.chance}
+        context.details[f"{metric_name(self.n)}_{data.name}"] = spaces | {"classifier": about}
+        score = self.score(spaces)
+        return score._replace(values=score.values | about)
+
+
+def control_json(context: MetricContext) -> dict[str, Any] | None:
+    """What ``control.json`` holds: the sliders, and the codes that were scored with them.
+
+    Returns:
+        None where no sliders were moved.
+    """
+    details = dict(context.details)
+    sliders = details.pop(_SLIDERS, None)
+    if sliders is None:
+        return None
+    images = context.images
+    protocol = details.pop("protocol") | {
+        "first_seed": context.first_seed,
+        "latents": {m.name: m.n for m in context.metrics if isinstance(m, CodesMetric)},
+        "refits": REFITS,
+        "psi": images.settings.psi,
+        "noise": images.noise,
+        "backend": images.backend,
+        "precision": images.precision,
+        "model_sha256": images.model.sha256,
+        "kimg": images.model.kimg,
+    }
+    return control_record(
+        images.model.path,
+        context.detectors.attributes(),
+        sliders=sliders,
+        codes=details,
+        protocol=protocol,
+    )
+
+
+def _images(context: MetricContext) -> SeedImages:
+    found = context.cache.get("seed images")
+    if found is None:
+        found = context.cache["seed images"] = SeedImages(
+            context.images, on_images=lambda count: context.on_images(count)
+        )
+    assert isinstance(found, SeedImages)
+    return found
+
+
+def _readings(context: MetricContext, n: int) -> ReadingsSample:
+    """The first n seeds' codes and attributes, of as many as any of the metrics needs."""
+    found = context.cache.get(_READINGS)
+    if found is None or len(found) < n:
+        others = (m.n for m in context.metrics if isinstance(m, CodesMetric) and m.detector)
+        network = context.detectors.faces().network
+        found = sample_readings(_images(context), network, max(n, *others, 0), context.first_seed)
+        context.cache[_READINGS] = found
+    assert isinstance(found, ReadingsSample)
+    return found.first(n)
+
+
+def _sliders_code(spaces: Mapping[str, Any]) -> str:
+    return "coords" if "coords" in spaces else "w"
+
+
+def _of_spaces(figures: Mapping[str, Mapping[str, Any]], headline: str) -> Score:
+    ends: dict[str, Ends] = {
+        name: (entry["low"], entry["high"])
+        for name, entry in figures.items()
+        if entry["low"] is not None and entry["high"] is not None
+    }
+    values = {name: float(entry["value"]) for name, entry in figures.items()}
+    return Score(values[headline], values, ends.get(headline), ends)
+
+
+def build_control(name: str, numbers: dict[str, Any]) -> ControlMetric:
+    """``control``, ``control128``."""
+    n = SEEDS if numbers["n"] is None else count_of(numbers["n"])
+    if n < 2:
+        raise ConfigError(f"{name} moves sliders for {n} seed; expected 2 or more.")
+    return ControlMetric(name, n)
+
+
+def build_mig(name: str, numbers: dict[str, Any]) -> MigMetric:
+    """``mig``, ``mig2k``."""
+    return MigMetric(name, MIG_N if numbers["n"] is None else count_of(numbers["n"]))
+
+
+def build_dci(name: str, numbers: dict[str, Any]) -> DciMetric:
+    """``dci``, ``dci2k``."""
+    return DciMetric(name, DCI_N if numbers["n"] is None else count_of(numbers["n"]))
+
+
+def build_separability(name: str, numbers: dict[str, Any]) -> SeparabilityMetric:
+    """``separability10k``, ``separability10k_classes``."""
+    kind = SeparabilityMetric if numbers["classes"] is None else ClassSeparabilityMetric
+    return kind(name, count_of(numbers["n"]))

@@ -1,0 +1,84 @@
+"""What metrics that compare features of generated and real images share."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from segan.runtime.errors import ConfigError, DataError
+from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.features import FeatureRequest
+from segan.train.measure.quality.metric import Metric
+from segan.train.measure.quality.record import DataRecord
+
+Rows = npt.NDArray[np.float32]
+
+
+class FeatureMetric(Metric):
+    """Compares rows of features of n generated images with those of the real ones.
+
+    Args:
+        name: as the user wrote it.
+        n: generated images.
+        full: compare with all real images; else with the first n.
+    """
+
+    #: Fewest images on either side that the statistic has a value for.
+    fewest: ClassVar[int] = 2
+    #: Most real images that are taken.
+    most_real: ClassVar[int | None] = None
+
+    def __init__(self, name: str, n: int, *, full: bool = True) -> None:
+        super().__init__(name, n)
+        self.full = full
+        if n < self.fewest:
+            raise ConfigError(f"{name} has n = {n}; expected {self.fewest} or more.")
+
+    def request(self) -> FeatureRequest:
+        """The rows that are compared."""
+        assert self.detector is not None, "every feature metric has one"
+        return FeatureRequest(
+            detector=self.detector,
+            form="rows",
+            n=self.n,
+            max_real=self.most_real if self.full else self.n,
+        )
+
+    def requests(self, *, resample: bool) -> tuple[FeatureRequest, ...]:
+        """See ``Metric``."""
+        return (self.request(),)
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        super().check(context)
+        data = context.dataset(self)
+        if len(data) < self.fewest:
+            raise DataError(
+                f"{self.name} needs {self.fewest} real images or more; {data.name!r} has "
+                f"{len(data)}."
+            )
+        if not self.full and len(data) < self.n:
+            raise DataError(
+                f"{self.name} compares {self.n} generated with {self.n} real images; "
+                f"{data.name!r} has {len(data)}. Use {self.name}_full, which takes all real "
+                "images, or a smaller n."
+            )
+
+    def real_images(self, context: MetricContext) -> DataRecord | None:
+        """See ``Metric``."""
+        found = super().real_images(context)
+        if found is None or found.images is None:
+            return found
+        most = self.most_real if self.full else self.n
+        return msgspec.structs.replace(found, images=min(found.images, most or found.images))
+
+    def rows(self, context: MetricContext) -> tuple[Rows, Rows]:
+        """(generated [n, D], real [m, D])."""
+        request = self.request()
+        generated, real = context.generated(request).rows, context.real(request).rows
+        assert generated is not None
+        assert real is not None
+        return generated, real

@@ -1,0 +1,129 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019, Eq. 1 and 2).
+
+A set's manifold is the union of balls around its features, each as large as the distance to the
+k-th nearest other one. Precision is the share of generated images that lie in the real manifold,
+recall the share of real images that lie in the generated one. StyleGAN2-ADA computes distances of
+half-precision features; ours are single.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segan.runtime.errors import ConfigError, DataError
+from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.feature_metric import FeatureMetric
+from segan.train.measure.quality.features import DetectorKind
+from segan.train.measure.quality.frechet import faces_fit
+from segan.train.measure.quality.metric import Score
+from segan.train.measure.quality.registry import count_of
+
+Rows = npt.NDArray[np.floating[Any]]
+Array = npt.NDArray[np.float64]
+Hits = npt.NDArray[np.bool_]
+
+#: Distances that are held at once.
+_DISTANCES = 1 << 24
+
+
+class PrecisionRecallMetric(FeatureMetric):
+    """Precision (the value) and recall of VGG16 features. More is better, up to 1.
+
+    Args:
+        name: as the user wrote it.
+        n: generated images.
+        k: neighbour that a ball reaches to; 3 in published values.
+        full: compare with all real images, up to 200,000; else with the first n.
+    """
+
+    detector: ClassVar[DetectorKind | None] = "vgg16"
+    most_real = 200_000
+    less_is_better = False
+
+    def __init__(self, name: str, n: int, k: int, *, full: bool = True) -> None:
+        super().__init__(name, n, full=full)
+        self.k = k
+        if k >= n:
+            raise ConfigError(f"{name} has k = {k} and n = {n}; expected k below n.")
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        super().check(context)
+        data = context.dataset(self)
+        if len(data) <= self.k:
+            raise DataError(
+                f"{self.name} needs more than {self.k} real images; {data.name!r} has {len(data)}."
+            )
+
+    def compute(self, context: MetricContext) -> Score:
+        """See ``Metric``."""
+        generated, real = self.rows(context)
+        device = context.detectors.device
+        hits = inside_manifold(generated, real, self.k, device)
+        context.cache[self.name] = hits
+        precision = float(hits.mean())
+        recall = float(inside_manifold(real, generated, self.k, device).mean())
+        return Score(precision, {"precision": precision, "recall": recall})
+
+    def resampled(self, context: MetricContext, weights: Array) -> Array:
+        """Precision alone: the real manifold does not depend on the seeds."""
+        hits: Hits = context.cache[self.name]
+        found: Array = weights @ hits / weights.sum(1)
+        return found
+
+
+class FacesPrecisionRecallMetric(PrecisionRecallMetric):
+    """Precision and recall of the attribute network's features."""
+
+    detector = "faces"
+
+    def check(self, context: MetricContext) -> None:
+        """See ``Metric``."""
+        super().check(context)
+        faces_fit(self.name, context)
+
+
+def inside_manifold(
+    probes: Rows, manifold: Rows, k: int, device: torch.device | None = None
+) -> Hits:
+    """Whether each probe lies in a manifold.
+
+    Args:
+        probes: features [p, D].
+        manifold: features [m, D], m above k.
+        k: the neighbour, itself left out, that each ball reaches to.
+        device: where to compute; None for the CPU.
+
+    Returns:
+        [p].
+    """
+    where = device or torch.device("cpu")
+    # Around the middle the squares are small, and so is what they lose by cancelling.
+    middle = manifold.mean(0)
+    points, asked = (
+        torch.from_numpy(np.ascontiguousarray(part - middle)).to(where)
+        for part in (manifold, probes)
+    )
+    size = max(1, _DISTANCES // len(points))
+    radii = torch.cat(
+        [torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(size)]
+    )
+    hits = [(torch.cdist(part, points) <= radii).any(1) for part in asked.split(size)]
+    found: Hits = torch.cat(hits).cpu().numpy()
+    return found
+
+
+def build_pr(name: str, numbers: dict[str, Any]) -> PrecisionRecallMetric:
+    """``pr50k3_full``."""
+    full = numbers["full"] is not None
+    return PrecisionRecallMetric(name, count_of(numbers["n"]), int(numbers["k"]), full=full)
+
+
+def build_pr_faces(name: str, numbers: dict[str, Any]) -> FacesPrecisionRecallMetric:
+    """``pr_faces5k3``, ``pr_faces5k3_full``."""
+    full = numbers["full"] is not None
+    return FacesPrecisionRecallMetric(name, count_of(numbers["n"]), int(numbers["k"]), full=full)

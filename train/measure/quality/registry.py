@@ -1,0 +1,197 @@
+"""The metrics by name, with n read from the name: ``fid50k_full``, ``kid5k_full``, ``ppl2k_wend``.
+
+To add a metric, add its family to ``FAMILIES``: a pattern, and the class that is built of a name
+that matches. Importing this module needs no torch, so that names are checked first of all.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from segan.runtime.errors import ConfigError
+from segan.train.measure.quality.metric import Metric
+
+#: n in every family: a number, of thousands where a k follows at once.
+_N = r"(?P<n>[1-9]\d*k?)"
+#: n and the neighbour k of precision and recall: the k of thousands parts them, else _ does.
+_N_AND_K = r"(?P<n>[1-9]\d*(?:k|(?=_)))_?(?P<k>[1-9]\d*)"
+#: How names are read, for ``segan metrics --list``.
+NAMING = (
+    "Numbers in names are read: n is a number of images (of pairs for ppl), and a k right after it "
+    "means thousands.\nprecision and recall also take the neighbour: pr5k3 is n 5,000 and "
+    "neighbour 3, pr500_3 is n 500 and neighbour 3,\npr500k3 is n 500,000. ppl2_wend is the "
+    "metric ppl2, not n 2."
+)
+
+
+class MetricFamily(NamedTuple):
+    """Metrics that differ in n, or in another number of the name.
+
+    Attributes:
+        pattern: of the whole name; its groups are passed to ``build``.
+        examples: names under which it is known, the published one first.
+        about: one line, for ``segan metrics --list``.
+        build: ``module:function``; called with the name and a dict of the pattern's groups, gives
+            the ``Metric``; raises ConfigError for numbers that it cannot take.
+    """
+
+    pattern: str
+    examples: tuple[str, ...]
+    about: str
+    build: str
+
+
+_ROOM = "segan.train.measure.quality"
+
+#: In the order in which they are listed.
+FAMILIES: tuple[MetricFamily, ...] = (
+    MetricFamily(
+        rf"fid{_N}(?P<full>_full)?",
+        ("fid50k_full", "fid5k_full", "fid50k"),
+        "Fréchet distance of Inception features (Heusel et al. 2017)",
+        f"{_ROOM}.frechet:build_fid",
+    ),
+    MetricFamily(
+        rf"kid{_N}(?P<full>_full)?",
+        ("kid50k_full", "kid5k_full", "kid50k"),
+        "kernel distance of Inception features (Binkowski et al. 2018)",
+        f"{_ROOM}.kernel_distance:build_kid",
+    ),
+    MetricFamily(
+        rf"pr{_N_AND_K}(?P<full>_full)?",
+        ("pr50k3_full", "pr5k3_full", "pr50k3", "pr500_3"),
+        "precision and recall of VGG16 features (Kynkäänniemi et al. 2019)",
+        f"{_ROOM}.precision_recall:build_pr",
+    ),
+    MetricFamily(
+        rf"is{_N}",
+        ("is50k", "is5k"),
+        "Inception score (Salimans et al. 2016)",
+        f"{_ROOM}.inception_score:build_is",
+    ),
+    MetricFamily(
+        rf"ppl(?!2_){_N}?_(?P<space>[zw])(?P<sampling>full|end)",
+        ("ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend", "ppl2k_wend"),
+        "perceptual path length, cropped as for FFHQ, 50k pairs (Karras et al. 2019)",
+        f"{_ROOM}.path_length:build_ppl",
+    ),
+    MetricFamily(
+        rf"ppl2(?:_{_N})?_(?P<space>[zw])(?P<sampling>full|end)",
+        ("ppl2_wend", "ppl2_2k_wend"),
+        "the same without the crop (Karras et al. 2020)",
+        f"{_ROOM}.path_length:build_ppl2",
+    ),
+    MetricFamily(
+        rf"ppl_segan{_N}",
+        ("ppl_segan30k", "ppl_segan2k"),
+        "path length as the published SEGAN states it: slerp in z, epsilon 1e-2",
+        f"{_ROOM}.path_length:build_ppl_segan",
+    ),
+    MetricFamily(
+        rf"fd_faces{_N}(?P<full>_full)?",
+        ("fd_faces5k", "fd_faces5k_full", "fd_faces50k"),
+        "Fréchet distance of the built-in faces' attribute features; never to be called FID",
+        f"{_ROOM}.frechet:build_fd_faces",
+    ),
+    MetricFamily(
+        rf"kd_faces{_N}(?P<full>_full)?",
+        ("kd_faces5k_full", "kd_faces5k", "kd_faces50k"),
+        "kernel distance of the same features",
+        f"{_ROOM}.kernel_distance:build_kd_faces",
+    ),
+    MetricFamily(
+        rf"pr_faces{_N_AND_K}(?P<full>_full)?",
+        ("pr_faces5k3_full", "pr_faces5k3", "pr_faces50k3"),
+        "precision and recall of the same features",
+        f"{_ROOM}.precision_recall:build_pr_faces",
+    ),
+    MetricFamily(
+        rf"ppl_faces{_N}_(?P<space>[zw])(?P<sampling>full|end)",
+        ("ppl_faces50k_wend", "ppl_faces2k_wend", "ppl_faces2k_zfull"),
+        "path length on the same features in place of LPIPS, without a crop; never to be called "
+        "PPL",
+        f"{_ROOM}.path_length:build_ppl_faces",
+    ),
+    MetricFamily(
+        rf"ppl_faces_segan{_N}",
+        ("ppl_faces_segan30k", "ppl_faces_segan2k"),
+        "the same along the published SEGAN's path: slerp in z, epsilon 1e-2",
+        f"{_ROOM}.path_length:build_ppl_faces_segan",
+    ),
+    MetricFamily(
+        rf"control{_N}?",
+        ("control", "control128"),
+        "how many of the built-in faces' attributes one slider controls, with a table of all "
+        "sliders; n seeds, else 64",
+        f"{_ROOM}.control_metrics:build_control",
+    ),
+    MetricFamily(
+        rf"separability{_N}(?P<classes>_classes)?",
+        ("separability10k", "separability2k", "separability200k", "separability10k_classes"),
+        "linear separability of w (Karras et al. 2019) by the faces' attributes, or by the "
+        "classes of --data",
+        f"{_ROOM}.control_metrics:build_separability",
+    ),
+    MetricFamily(
+        rf"mig{_N}?",
+        ("mig", "mig2k"),
+        "mutual information gap of the sliders, else of w (Chen et al. 2018); 10k images",
+        f"{_ROOM}.control_metrics:build_mig",
+    ),
+    MetricFamily(
+        rf"dci{_N}?",
+        ("dci", "dci2k"),
+        "disentanglement of the sliders, else of w (Eastwood & Williams 2018); 4k images",
+        f"{_ROOM}.control_metrics:build_dci",
+    ),
+)
+
+
+def parse_metric(name: str) -> Metric:
+    """Builds the metric of a name.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest. Or its numbers cannot be.
+    """
+    for family in FAMILIES:
+        match = re.fullmatch(family.pattern, name)
+        if match is not None:
+            module, _, function = family.build.partition(":")
+            metric = getattr(importlib.import_module(module), function)(name, match.groupdict())
+            assert isinstance(metric, Metric)
+            return metric
+    raise ConfigError(f"no metric {name!r}. {_nearest(name)}")
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without doubles, each looked up but not built.
+
+    Raises:
+        ConfigError: one is unknown, or there is none.
+    """
+    found = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if not found:
+        raise ConfigError("no metric is named; expected one or more, such as fid50k_full.")
+    for name in found:
+        if not any(re.fullmatch(family.pattern, name) for family in FAMILIES):
+            raise ConfigError(f"no metric {name!r}. {_nearest(name)}")
+    return found
+
+
+def count_of(text: str) -> int:
+    """``50k`` → 50000, ``500`` → 500."""
+    return int(text[:-1]) * 1000 if text.endswith("k") else int(text)
+
+
+def _nearest(name: str) -> str:
+    known = [example for family in FAMILIES for example in family.examples]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(near)}? See: segan metrics --list"
+    return f"Expected one such as {', '.join(f.examples[0] for f in FAMILIES[:4])}. " + (
+        "See: segan metrics --list"
+    )

@@ -1,0 +1,229 @@
+"""Settings of the networks: architecture, subspaces and number formats, as frozen records."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args, get_origin
+
+import msgspec
+
+from segan.runtime.bundle.layout import Architecture, Prior, Site, Subspace, build_sites
+from segan.runtime.errors import ConfigError
+
+Mode = Literal[0, 1, 2, 3]
+
+SubspaceKind = Literal["eigen", "diagonal"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+#: Ends of the uniform prior: variance 1.
+UNIFORM_END = math.sqrt(3.0)
+
+#: Range of a sweep over a normal coordinate, and over the factor of a diagonal one.
+NORMAL_END, DIAGONAL_END = 3.0, 3.0
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Common behaviour of the records: a field of the wrong type is a ConfigError.
+
+    msgspec checks types when it decodes, not when a record is constructed.
+    """
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal:
+                choices = ", ".join(str(choice) for choice in get_args(field.type))
+                expected = f"one of {choices}"
+            else:
+                expected = f"type {field.type.__name__}"
+            try:
+                msgspec.convert(value, field.type)
+            except msgspec.ValidationError:
+                raise ConfigError(f"{field.name} is {value!r}; expected {expected}.") from None
+
+
+class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shapes of the generator and the discriminator.
+
+    Attributes:
+        resolution: height and width of an image, a power of two from 8 to 1024.
+        img_channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+        z_dim: width of the input latent.
+        w_dim: width of the intermediate latent.
+        c_dim: number of classes, 0 for none.
+        mapping_layers: dense layers of the mapping network.
+        channel_base: channels at resolution r are channel_base / r, at most channel_max.
+        channel_max: most channels of a layer.
+        architecture: of the synthesis network: skip, residual or original.
+        mbstd_group: group size of the minibatch standard deviation.
+        conv_clamp: bound on the magnitude of a convolution's output in both networks, so that fp16
+            cannot overflow; 0 = none.
+    """
+
+    resolution: int = 64
+    img_channels: int = 3
+    z_dim: int = 64
+    w_dim: int = 64
+    c_dim: int = 0
+    mapping_layers: int = 8
+    channel_base: int = 16384
+    channel_max: int = 128
+    architecture: Architecture = "skip"
+    mbstd_group: int = 4
+    conv_clamp: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        build_sites(self.resolution, self.architecture)
+        _require(
+            1 <= self.img_channels <= 4,
+            f"img_channels is {self.img_channels}; expected 1 to 4.",
+        )
+        for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; expected 1 or more.")
+        _require(self.c_dim >= 0, f"c_dim is {self.c_dim}; expected 0 or more.")
+        _require(
+            math.isfinite(self.conv_clamp) and self.conv_clamp >= 0,
+            f"conv_clamp is {self.conv_clamp}; expected 0 or more.",
+        )
+        _require(self.mbstd_group >= 1, f"mbstd_group is {self.mbstd_group}; expected 1 or more.")
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The modulated convolutions in synthesis order."""
+        return build_sites(self.resolution, self.architecture)
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the feature maps at ``resolution``."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+
+class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how the linear subspaces act.
+
+    Attributes:
+        mode: 0 nowhere, 1 on feature maps, 2 on w, 3 on w by importance only.
+        kind: ``eigen`` (coordinates added along a basis) or ``diagonal`` (as published: a factor
+            for each dimension of w, at every site).
+        dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim.
+        placement: ``first`` convolution of each layer, or ``all`` sites; diagonal is always all.
+        prior: distribution of an eigen coordinate: ``uniform`` on [-√3, √3] or ``normal``.
+        importance_init: initial importance L of an eigen coordinate where there is a basis of
+            ``dims``. Mode 3's w_dim coordinates share the same total variance: there L starts at
+            importance_init · √(dims / w_dim).
+        orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
+        information_weight: weight of the information term, for each coordinate.
+        shared_coords: probability that a group of the minibatch standard deviation shares its
+            coordinates, so that D sees what z alone makes vary.
+        jacobian_weight: weight of the penalty that keeps what different coordinates do to the
+            image orthogonal, pixel by pixel; 0 = none.
+        jacobian_interval: steps between applications of that penalty.
+        jacobian_coords: coordinates that are compared in one application, drawn for every image.
+    """
+
+    mode: Mode = 2
+    kind: SubspaceKind = "eigen"
+    dims: int = 6
+    placement: Literal["first", "all"] = "first"
+    prior: Literal["uniform", "normal"] = "uniform"
+    importance_init: float = 3.0
+    orthonormality_weight: float = 1.0
+    information_weight: float = 0.1
+    shared_coords: float = 0.0
+    jacobian_weight: float = 0.0
+    jacobian_interval: int = 4
+    jacobian_coords: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("dims", 1), ("jacobian_interval", 1), ("jacobian_coords", 2)):
+            value = getattr(self, name)
+            _require(value >= least, f"{name} is {value}; expected {least} or more.")
+        for name in (
+            "importance_init",
+            "orthonormality_weight",
+            "information_weight",
+            "jacobian_weight",
+        ):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
+        shared = self.shared_coords
+        _require(0 <= shared <= 1, f"shared_coords is {shared}; expected 0 to 1.")
+
+    @property
+    def sampled(self) -> bool:
+        """Whether training draws coordinates (eigen) or keeps them at 0."""
+        return self.mode != 0 and self.kind == "eigen"
+
+    @property
+    def has_basis(self) -> bool:
+        """Whether a subspace has ``dims`` coordinates; elsewhere it has w_dim, or is none."""
+        return self.mode in (1, 2) and self.kind == "eigen"
+
+    def table(self, network: NetworkConfig) -> tuple[Subspace, ...]:
+        """The subspaces in site order: the rows of ``coords``.
+
+        Raises:
+            ConfigError: when an eigen basis would have more coordinates than dimensions.
+        """
+        if self.mode == 0:
+            return ()
+        everywhere = self.kind == "diagonal" or self.placement == "all"
+        dims = self.dims if self.has_basis else network.w_dim
+        rows, count = [], dict[int, int]()
+        prior: Prior = self.prior if self.kind == "eigen" else "zero"
+        end = {"uniform": UNIFORM_END, "normal": NORMAL_END, "zero": DIAGONAL_END}[prior]
+        for number, site in enumerate(network.sites):
+            if not everywhere and site.layer in count:
+                continue
+            index = count.get(site.layer, 0)
+            count[site.layer] = index + 1
+            if self.has_basis and self.mode == 2:
+                _require(
+                    dims <= network.w_dim,
+                    f"dims is {dims}; expected at most w_dim, {network.w_dim}.",
+                )
+            rows.append(
+                Subspace(
+                    site=number,
+                    layer=site.layer,
+                    index=index,
+                    dims=dims,
+                    prior=prior,
+                    low=-end,
+                    high=end,
+                )
+            )
+        return tuple(rows)
+
+
+class ComputeConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the arithmetic is done; the equations are the same whatever stands here.
+
+    Attributes:
+        precision: number format of the blocks from ``reduced_from`` up.
+        reduced_from: lowest resolution that computes in ``precision``; the rest is fp32.
+        tf32: whether CUDA may round the factors of fp32 products.
+        compile: whether torch.compile builds the phases without second derivatives.
+        micro_batch: most images that one process computes at once; 0 = all of its share.
+    """
+
+    precision: Precision = "fp32"
+    reduced_from: int = 8
+    tf32: bool = False
+    compile: bool = False
+    micro_batch: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.reduced_from >= 8, f"reduced_from is {self.reduced_from}; expected 8 or more."
+        )
+        _require(self.micro_batch >= 0, f"micro_batch is {self.micro_batch}; expected 0 or more.")

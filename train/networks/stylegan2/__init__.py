@@ -1,0 +1,1 @@
+"""StyleGAN2 with subspaces, as it is trained."""

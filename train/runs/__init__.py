@@ -1,0 +1,1 @@
+"""The files of a run: settings, checkpoints, log; importing it imports no torch."""
