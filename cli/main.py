@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from segan.cli.errors import error_text
 from segan.cli.standard_streams import silence
 from segan.runtime.errors import ConfigError, SeganError
 
@@ -127,7 +128,7 @@ def run(args: list[str] | None = None) -> int:
         if debug:
             raise
         if not error.told_elsewhere:
-            click.echo(f"segan: {error}", err=True)
+            click.echo(f"segan: {error_text(error, root, args)}", err=True)
         return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
         if debug:

@@ -13,19 +13,107 @@
     ├── BackendError      an inference backend is missing or failed
     └── OutputError       the result cannot be written
 
-A message says what, what was given, what was expected and what to do next, in one or two
-sentences: ``psi is 1.8; expected 0 to 1. Pass --psi 0.7.``
+An error carries data: what is wrong, the argument or setting at fault, the value that was given,
+what was expected, and what to do next. ``str(error)`` makes one or two sentences of it in Python's
+names (``psi is 1.8; expected 0 to 1. Pass 0.7, for example.``), the command line in its own.
 """
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+#: Stands for "no value", since None is one.
+NO_VALUE: Final = type("NoValue", (), {"__repr__": lambda _: "NO_VALUE"})()
+
+#: A setting in a sentence: `psi`, or with a value `psi 0.7`.
+_SETTING = re.compile(r"`([a-z_][a-z0-9_.]*)(?: ([^`]*))?`")
+
+
+def python_name(field: str, value: str | None) -> str:
+    """How Python writes a setting: ``psi``, or with a value ``psi=0.7``."""
+    return field if value is None else f"{field}={value}"
 
 
 class SeganError(Exception):
     """The root: catch this to catch everything that segan raises on purpose.
 
+    In ``problem``, ``expected`` and ``remedy`` a setting stands in backticks, alone (`psi`) or with
+    a value (`psi 0.7`), so that each interface can write it in its own way.
+
     Attributes:
+        problem: what is wrong; empty where ``field`` and ``value`` say it: "psi is 1.8".
+        field: the argument or setting at fault, by its name in Python; None for none.
+        value: what was given; NO_VALUE where nothing was.
+        expected: what would have been right, to follow the word "expected"; empty for unsaid.
+        remedy: what to do next, in sentences; empty for unsaid.
         told_elsewhere: whether another process of the same run tells the user.
     """
 
     told_elsewhere = False
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        field: str | None = None,
+        value: Any = NO_VALUE,
+        expected: str = "",
+        remedy: str = "",
+    ) -> None:
+        super().__init__(problem)
+        self.problem, self.field, self.value = problem, field, value
+        self.expected, self.remedy = expected, remedy
+
+    def __str__(self) -> str:
+        return self.text(python_name)
+
+    def text(self, name: Callable[[str, str | None], str]) -> str:
+        """The error in one or two sentences.
+
+        Args:
+            name: writes a setting, given its field and, or None, a value to pass.
+        """
+        said = self.problem
+        if not said and self.field is not None:
+            said = f"`{self.field}` is {show_value(self.value)}"
+        if self.expected:
+            said = f"{said}; expected {self.expected}"
+        if (self.expected or self.remedy) and not said.endswith((".", "!", "?", ":")):
+            said += "."
+        if self.remedy:
+            said = f"{said} {self.remedy}"
+        return _SETTING.sub(lambda found: name(found[1], found[2]), said)
+
+    def to_data(self) -> dict[str, Any]:
+        """The error as what JSON can hold; values of other types become text."""
+        data: dict[str, Any] = {"kind": type(self).__name__, "problem": self.problem}
+        data |= {"field": self.field, "expected": self.expected, "remedy": self.remedy}
+        if self.value is not NO_VALUE:
+            plain = self.value is None or isinstance(self.value, bool | int | float | str)
+            data["value"] = self.value if plain else str(self.value)
+        return data
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> SeganError:
+        """The error that ``to_data`` described; a SeganError where the kind is unknown."""
+        kinds: list[type[SeganError]] = [SeganError]
+        for kind in kinds:
+            kinds += kind.__subclasses__()
+        found = {kind.__name__: kind for kind in kinds}.get(data.get("kind", ""), SeganError)
+        return found(
+            data.get("problem", ""),
+            field=data.get("field"),
+            value=data.get("value", NO_VALUE),
+            expected=data.get("expected", ""),
+            remedy=data.get("remedy", ""),
+        )
+
+
+def show_value(value: object) -> str:
+    """A value within a sentence: text in quotes, everything else as it prints."""
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 class ConfigError(SeganError, ValueError):

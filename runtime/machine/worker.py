@@ -8,10 +8,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from segan.runtime import errors
 from segan.runtime.errors import SeganError
 
-#: Exit status of a process whose last line on stderr is [name of a SeganError, its message].
+#: Exit status of a process whose last line on stderr is a SeganError as data, in JSON.
 _TOLD = 3
 
 
@@ -62,8 +61,7 @@ def run_module(
         lines = messages.read().decode(errors="replace").strip().splitlines()
     last = lines[-1] if lines else "it said nothing"
     if status == _TOLD:
-        kind, message = json.loads(last)
-        raise getattr(errors, kind)(message)
+        raise SeganError.from_data(json.loads(last))
     if status:
         what = f"with exit status {status}"
         if status < 0:
@@ -76,5 +74,5 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     try:
         main(sys.argv[1:])
     except SeganError as error:
-        print(json.dumps([type(error).__name__, str(error)]), file=sys.stderr)
+        print(json.dumps(error.to_data()), file=sys.stderr)
         raise SystemExit(_TOLD) from None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+from pathlib import Path
 
 from segan.runtime import errors
 
@@ -32,3 +34,34 @@ def test_the_drawn_tree_shows_every_class_at_its_depth() -> None:
     for kind in _classes():
         depth = len([base for base in kind.__mro__ if base in tree])
         assert tree[kind] == 4 * depth
+
+
+def test_an_error_says_its_data_in_pythons_names() -> None:
+    error = errors.ConfigError(
+        field="psi", value=1.8, expected="0 to 1", remedy="Pass `psi 0.7`, or leave `psi` out."
+    )
+    assert str(error) == "psi is 1.8; expected 0 to 1. Pass psi=0.7, or leave psi out."
+    assert (error.field, error.value, error.expected) == ("psi", 1.8, "0 to 1")
+
+
+def test_a_problem_in_words_stands_in_place_of_field_and_value() -> None:
+    error = errors.DataError("there are no images", field="data", value="a.zip", remedy="Add some.")
+    assert str(error) == "there are no images. Add some."
+    assert str(errors.DataError("left as it is")) == "left as it is"
+
+
+def test_text_is_quoted_and_no_value_is_not_none() -> None:
+    assert str(errors.ConfigError(field="noise", value="x")) == "noise is 'x'"
+    assert str(errors.ConfigError(field="noise", value=None)) == "noise is None"
+    assert errors.ConfigError("x").value is errors.NO_VALUE
+
+
+def test_data_round_trips_through_json() -> None:
+    for kind in _classes():
+        assert issubclass(kind, errors.SeganError)
+        error = kind("a problem", field="x", value=Path("a"), expected="b", remedy="c")
+        back = errors.SeganError.from_data(json.loads(json.dumps(error.to_data())))
+        assert type(back) is kind
+        assert str(back) == str(error)
+        assert (back.field, back.value, back.expected, back.remedy) == ("x", "a", "b", "c")
+    assert errors.SeganError.from_data({"kind": "Unknown"}).value is errors.NO_VALUE

@@ -580,7 +580,7 @@ def test_what_is_missing_is_said(
     tensorrt_api.find_library.cache_clear()
     try:
         with pytest.raises(BackendError, match=message):
-            raise BackendError(tensorrt.why_not())
+            raise BackendError(str(tensorrt.why_not()))
     finally:
         tensorrt_api.find_library.cache_clear()
 

@@ -1,0 +1,58 @@
+"""Errors in the command line's words: the settings that they name as the options of a command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import click
+
+from segan.runtime.errors import SeganError
+
+#: Setting of Python, where the option of a command has another name → the option's parameter.
+_PARAMETERS: dict[str, str] = {}
+
+
+def error_text(error: SeganError, root: click.Group, args: Sequence[str]) -> str:
+    """What an error says to who typed ``args``: its settings are options of that command.
+
+    Args:
+        error: what was raised.
+        root: the group that ``args`` were given to.
+        args: what was typed, without the program's name.
+    """
+    names = _option_names(_typed_command(root, args))
+
+    def name(field: str, value: str | None) -> str:
+        option = names.get(_PARAMETERS.get(field, field))
+        if option is None:
+            return field if value is None else f"{field} {value}"
+        return option if value is None else f"{option} {shlex.quote(value)}"
+
+    return error.text(name)
+
+
+def _typed_command(root: click.Group, args: Sequence[str]) -> click.Command:
+    """The command that was typed: each word that names a sub-command leads on."""
+    command: click.Command = root
+    context = click.Context(root)
+    for word in args:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(context, word)
+        if found is None and not word.startswith("-"):
+            break
+        command = found or command
+    return command
+
+
+def _option_names(command: click.Command) -> dict[str, str]:
+    """How the user writes each parameter: its longest option, or an argument's place holder."""
+    names: dict[str, str] = {}
+    for parameter in command.params:
+        if parameter.name is not None:
+            is_option = isinstance(parameter, click.Option)
+            names[parameter.name] = (
+                max(parameter.opts, key=len) if is_option else parameter.human_readable_name
+            )
+    return names
