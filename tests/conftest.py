@@ -8,11 +8,15 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+from segan.runtime.errors import SeganError
 
 DATA = Path(__file__).parent / "data"
 
@@ -24,6 +28,30 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+RaisesError = Callable[..., AbstractContextManager["pytest.ExceptionInfo[Any]"]]
+
+
+@pytest.fixture(scope="session")
+def raises_error() -> RaisesError:
+    """raises_error(kind, field=…, value=…, expected=…, problem=…, remedy=…): of this data.
+
+    Only the given data are compared: ``problem`` and ``remedy`` must appear in the error's.
+    """
+
+    @contextmanager
+    def check(kind: type[SeganError], **data: Any) -> Iterator[pytest.ExceptionInfo[Any]]:
+        with pytest.raises(kind) as caught:
+            yield caught
+        for name, wanted in data.items():
+            found = getattr(caught.value, name)
+            if name in ("problem", "remedy"):
+                assert wanted in found
+            else:  # by their text, since NaN differs from itself
+                assert (type(found), str(found)) == (type(wanted), str(wanted)), name
+
+    return check
 
 
 @pytest.fixture

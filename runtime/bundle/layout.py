@@ -87,10 +87,8 @@ class Slider(NamedTuple):
 def check_resolution(resolution: int) -> None:
     """Raises ConfigError unless ``resolution`` is a power of two from 8 to 1024."""
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION or resolution & (resolution - 1):
-        raise ConfigError(
-            f"resolution is {resolution}; expected a power of two from {MIN_RESOLUTION} to "
-            f"{MAX_RESOLUTION}, such as 64."
-        )
+        expected = f"a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}, such as 64"
+        raise ConfigError(field="resolution", value=resolution, expected=expected)
 
 
 def build_sites(resolution: int, architecture: Architecture = "skip") -> tuple[Site, ...]:

@@ -211,7 +211,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --augment ada --augment-kimg 0", "segan: --augment-kimg is 0.0; expected more"),
         ("train --augment ada --augment-target 1", "segan: --augment-target is 1.0; expected betw"),
         ("train --augment ada --augment-p 2", "segan: --augment-p is 2.0; expected 0 to 1.\n"),
-        ("train --augment fixed", "segan: --augment-p is 0 with fixed augmentation; give 0.2, for"),
+        ("train --augment fixed", "segan: --augment-p is 0.0; expected more than 0 with fixed"),
         ("train --jacobian-weight -1", "segan: --jacobian-weight is -1.0; expected 0 or more.\n"),
         ("train --data x.zip --faces 32", "--faces is how many built-in faces to draw"),
     ],

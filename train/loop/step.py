@@ -38,7 +38,7 @@ from segan.train.loop.regularisers import (
     share_coords,
 )
 from segan.train.loop.streams import STEP, WEIGHTS, torch_random
-from segan.train.networks.family import build_networks
+from segan.train.networks.family import build
 from segan.train.networks.stylegan2.discriminator import Judgement
 from segan.train.networks.stylegan2.precision import allow_tf32, set_precision
 from segan.train.networks.stylegan2.subspace import orthonormality_penalty
@@ -144,7 +144,7 @@ class TrainingState:
             torch.manual_seed(
                 torch_random(config.seed, WEIGHTS, 0, torch.device("cpu")).initial_seed()
             )
-            generator, discriminator = build_networks(config)
+            generator, discriminator = build(config.network, config.subspace)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ import torch
 
 from segan.runtime.errors import CheckpointError, ConfigError
 from segan.train.loop.step import TrainingState
-from segan.train.networks.family import build_networks
+from segan.train.networks.family import build
 from segan.train.networks.stylegan2.discriminator import Discriminator
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.runs.checkpoint import GENERATOR, TRAINING, Meta, check_file, read_meta
@@ -78,7 +78,7 @@ def open_source(checkpoint: Path) -> Source:
     path = check_file(checkpoint, meta, TRAINING)
     training = read_tensors(path)
     with torch.random.fork_rng(devices=[]):
-        networks = build_networks(meta.config)
+        networks = build(meta.config.network, meta.config.subspace)
     expected = [network.state_dict() for network in networks]
     parts = [_part(training, "generator."), _part(training, "discriminator.")]
     matching_state(average, expected[0], str(checkpoint / GENERATOR))

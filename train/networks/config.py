@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Literal, get_args, get_origin
 
 import msgspec
@@ -23,32 +25,62 @@ UNIFORM_END = math.sqrt(3.0)
 NORMAL_END, DIAGONAL_END = 3.0, 3.0
 
 
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)
+class SettingsRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the records of settings: a field of the wrong type is a ConfigError.
 
-
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Common behaviour of the records: a field of the wrong type is a ConfigError.
-
-    msgspec checks types when it decodes, not when a record is constructed.
+    msgspec checks types when it decodes a record, but not when one is constructed.
     """
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
             if get_origin(field.type) is Literal:
                 choices = ", ".join(str(choice) for choice in get_args(field.type))
                 expected = f"one of {choices}"
             else:
                 expected = f"type {field.type.__name__}"
+            value = getattr(self, field.name)
             try:
                 msgspec.convert(value, field.type)
             except msgspec.ValidationError:
-                raise ConfigError(f"{field.name} is {value!r}; expected {expected}.") from None
+                raise ConfigError(field=field.name, value=value, expected=expected) from None
+
+    def require(
+        self, holds: bool, field: str, expected: str, *, problem: str = "", remedy: str = ""
+    ) -> None:
+        """Raise ConfigError about ``field``, with its value, unless ``holds``."""
+        if not holds:
+            value = getattr(self, field)
+            raise ConfigError(problem, field=field, value=value, expected=expected, remedy=remedy)
+
+    def require_at_least(self, least: int, *fields: str) -> None:
+        """Raise ConfigError for the first field that is not finite or less than ``least``."""
+        for field in fields:
+            value = getattr(self, field)
+            self.require(math.isfinite(value) and value >= least, field, f"{least} or more")
+
+    def require_positive(self, *fields: str) -> None:
+        """Raise ConfigError for the first field that is not finite or not more than 0."""
+        for field in fields:
+            value = getattr(self, field)
+            self.require(math.isfinite(value) and value > 0, field, "more than 0")
 
 
-class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@contextlib.contextmanager
+def errors_placed(place: str) -> Iterator[None]:
+    """Name the field of a ConfigError by its place: ``dims`` becomes ``subspace.dims``.
+
+    Args:
+        place: the field that holds the record whose settings are checked inside.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if error.field is not None:
+            error.field = f"{place}.{error.field}"
+        raise
+
+
+class NetworkConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shapes of the generator and the discriminator.
 
     Attributes:
@@ -81,19 +113,15 @@ class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         super().__post_init__()
         build_sites(self.resolution, self.architecture)
-        _require(
-            1 <= self.img_channels <= 4,
-            f"img_channels is {self.img_channels}; expected 1 to 4.",
-        )
-        for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}; expected 1 or more.")
-        _require(self.c_dim >= 0, f"c_dim is {self.c_dim}; expected 0 or more.")
-        _require(
-            math.isfinite(self.conv_clamp) and self.conv_clamp >= 0,
-            f"conv_clamp is {self.conv_clamp}; expected 0 or more.",
-        )
-        _require(self.mbstd_group >= 1, f"mbstd_group is {self.mbstd_group}; expected 1 or more.")
+        self.require(1 <= self.img_channels <= 4, "img_channels", "1 to 4")
+        self.require_at_least(1, "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max")
+        self.require_at_least(0, "c_dim", "conv_clamp")
+        self.require_at_least(1, "mbstd_group")
+
+    @property
+    def family(self) -> str:
+        """Name of the family of networks; see ``segan.train.networks.family``."""
+        return "stylegan2"
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -105,13 +133,13 @@ class NetworkConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return max(1, min(self.channel_base // resolution, self.channel_max))
 
 
-class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and how the linear subspaces act.
+class SubspaceConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the linear subspaces act, and how.
 
     Attributes:
         mode: 0 nowhere, 1 on feature maps, 2 on w, 3 on w by importance only.
-        kind: ``eigen`` (coordinates added along a basis) or ``diagonal`` (as published: a factor
-            for each dimension of w, at every site).
+        kind: ``eigen`` adds coordinates along a basis; ``diagonal``, as published, multiplies each
+            dimension of w by a factor, at every site.
         dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim.
         placement: ``first`` convolution of each layer, or ``all`` sites; diagonal is always all.
         prior: distribution of an eigen coordinate: ``uniform`` on [-√3, √3] or ``normal``.
@@ -121,9 +149,9 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
         information_weight: weight of the information term, for each coordinate.
         shared_coords: probability that a group of the minibatch standard deviation shares its
-            coordinates, so that D sees what z alone makes vary.
-        jacobian_weight: weight of the penalty that keeps what different coordinates do to the
-            image orthogonal, pixel by pixel; 0 = none.
+            coordinates, so that D compares images that differ by z alone.
+        jacobian_weight: weight of the penalty that keeps the changes which different coordinates
+            make to the image orthogonal, pixel by pixel; 0 = none.
         jacobian_interval: steps between applications of that penalty.
         jacobian_coords: coordinates that are compared in one application, drawn for every image.
     """
@@ -143,19 +171,12 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("dims", 1), ("jacobian_interval", 1), ("jacobian_coords", 2)):
-            value = getattr(self, name)
-            _require(value >= least, f"{name} is {value}; expected {least} or more.")
-        for name in (
-            "importance_init",
-            "orthonormality_weight",
-            "information_weight",
-            "jacobian_weight",
-        ):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
-        shared = self.shared_coords
-        _require(0 <= shared <= 1, f"shared_coords is {shared}; expected 0 to 1.")
+        self.require_at_least(1, "dims", "jacobian_interval")
+        self.require_at_least(2, "jacobian_coords")
+        self.require_at_least(
+            0, "importance_init", "orthonormality_weight", "information_weight", "jacobian_weight"
+        )
+        self.require(0 <= self.shared_coords <= 1, "shared_coords", "0 to 1")
 
     @property
     def sampled(self) -> bool:
@@ -164,14 +185,14 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def has_basis(self) -> bool:
-        """Whether a subspace has ``dims`` coordinates; elsewhere it has w_dim, or is none."""
+        """Whether each subspace has ``dims`` coordinates, and not w_dim or none."""
         return self.mode in (1, 2) and self.kind == "eigen"
 
     def table(self, network: NetworkConfig) -> tuple[Subspace, ...]:
         """The subspaces in site order: the rows of ``coords``.
 
         Raises:
-            ConfigError: when an eigen basis would have more coordinates than dimensions.
+            ConfigError: an eigen basis would have more coordinates than w has dimensions.
         """
         if self.mode == 0:
             return ()
@@ -186,10 +207,7 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
             index = count.get(site.layer, 0)
             count[site.layer] = index + 1
             if self.has_basis and self.mode == 2:
-                _require(
-                    dims <= network.w_dim,
-                    f"dims is {dims}; expected at most w_dim, {network.w_dim}.",
-                )
+                self.require(dims <= network.w_dim, "dims", f"at most w_dim, {network.w_dim}")
             rows.append(
                 Subspace(
                     site=number,
@@ -204,15 +222,15 @@ class SubspaceConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=T
         return tuple(rows)
 
 
-class ComputeConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the arithmetic is done; the equations are the same whatever stands here.
+class ComputeConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the arithmetic is done. The equations are the same for all values.
 
     Attributes:
         precision: number format of the blocks from ``reduced_from`` up.
         reduced_from: lowest resolution that computes in ``precision``; the rest is fp32.
         tf32: whether CUDA may round the factors of fp32 products.
         compile: whether torch.compile builds the phases without second derivatives.
-        micro_batch: most images that one process computes at once; 0 = all of its share.
+        micro_batch: most images that one process computes at once; 0 = its share of the batch.
     """
 
     precision: Precision = "fp32"
@@ -223,7 +241,5 @@ class ComputeConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            self.reduced_from >= 8, f"reduced_from is {self.reduced_from}; expected 8 or more."
-        )
-        _require(self.micro_batch >= 0, f"micro_batch is {self.micro_batch}; expected 0 or more.")
+        self.require_at_least(8, "reduced_from")
+        self.require_at_least(0, "micro_batch")

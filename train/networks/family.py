@@ -1,18 +1,45 @@
-"""Both networks of a configuration, as they are drawn."""
+"""Families of networks by name, and the two networks of given settings.
+
+A new family is a folder beside ``stylegan2`` whose generator and discriminator have the methods of
+these, and an entry in ``FAMILIES``.
+"""
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
 from segan.train.networks.stylegan2.discriminator import Discriminator
 from segan.train.networks.stylegan2.generator import Generator
-from segan.train.runs.config import TrainConfig
 
 
-def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
+class Family(NamedTuple):
+    """The two networks of a family.
+
+    Attributes:
+        generator: makes G from shapes and subspaces.
+        discriminator: makes D from shapes and the number of coordinates that D predicts.
+    """
+
+    generator: type[Generator]
+    discriminator: type[Discriminator]
+
+
+FAMILIES: Final = {"stylegan2": Family(Generator, Discriminator)}
+
+
+def build_generator(network: NetworkConfig, subspace: SubspaceConfig) -> Generator:
+    """G with weights from torch's global stream, on its default device."""
+    return FAMILIES[network.family].generator(network, subspace)
+
+
+def build(network: NetworkConfig, subspace: SubspaceConfig) -> tuple[Generator, Discriminator]:
     """G and D with weights from torch's global stream, on its default device.
 
-    D gets a head for the coordinates where training draws them and has an information term.
+    D predicts the coordinates where training draws them and has an information term.
     """
-    generator = Generator(config.network, config.subspace)
+    generator = build_generator(network, subspace)
     rows, dims = generator.coords_shape
-    informed = config.subspace.sampled and config.subspace.information_weight > 0
-    return generator, Discriminator(config.network, rows * dims if informed else 0)
+    informed = subspace.sampled and subspace.information_weight > 0
+    discriminator = FAMILIES[network.family].discriminator
+    return generator, discriminator(network, rows * dims if informed else 0)

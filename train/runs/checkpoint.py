@@ -244,12 +244,12 @@ def load_generator(checkpoint: Path) -> LoadedGenerator:
     Raises:
         CheckpointError: missing, altered, cut short, a pickle, or of another network.
     """
-    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.networks.family import build_generator
     from segan.train.runs.tensors import matching_state, read_tensors
 
     meta = read_meta(checkpoint)
     path = check_file(checkpoint, meta, GENERATOR)
-    generator = Generator(meta.config.network, meta.config.subspace)
+    generator = build_generator(meta.config.network, meta.config.subspace)
     state = matching_state(read_tensors(path), generator.state_dict(), str(path))
     generator.load_state_dict(state)
     return LoadedGenerator(generator.eval().requires_grad_(False), meta.config, meta)

@@ -6,26 +6,25 @@ checkpoint carries the same record, so that nothing about it has to be guessed.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import msgspec
 
-from segan.runtime.errors import ConfigError
+from segan.runtime.errors import ConfigError, show_value
 from segan.runtime.files.json_record import encode_record
 from segan.train.networks.config import (
     ComputeConfig,
     NetworkConfig,
+    SettingsRecord,
     SubspaceConfig,
-    _Record,
-    _require,
+    errors_placed,
 )
 
 #: Most numbers in mode 1's bases: 4 GB of weights, four times that with Adam and gradients.
 MAX_FEATURE_BASES = 10**9
 
 
-class AugmentConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AugmentConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Augmentation of what the discriminator sees, real and generated (Karras et al. 2020a).
 
     Attributes:
@@ -51,27 +50,34 @@ class AugmentConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         super().__post_init__()
         p = self.probability
-        _require(0 <= p <= 1, f"probability is {p}; expected 0 to 1.")
-        _require(-1 < self.target < 1, f"target is {self.target}; expected between -1 and 1.")
-        speed = self.speed_kimg
-        _require(
-            math.isfinite(speed) and speed > 0, f"speed_kimg is {speed}; expected more than 0."
-        )
-        _require(self.interval >= 1, f"interval is {self.interval}; expected 1 or more.")
+        self.require(0 <= p <= 1, "probability", "0 to 1")
+        self.require(-1 < self.target < 1, "target", "between -1 and 1")
+        self.require_positive("speed_kimg")
+        self.require_at_least(1, "interval")
         if self.mode == "off":
-            _require(p == 0, f"probability is {p} with augmentation off; give mode fixed or ada.")
+            self.require(
+                p == 0,
+                "probability",
+                "0 with augmentation off",
+                remedy="Leave it out, or give `augment.mode fixed` or `augment.mode ada`.",
+            )
             return
         if self.mode == "fixed":
-            _require(
-                p > 0, "probability is 0 with fixed augmentation; give 0.2, for example, or ada."
+            self.require(
+                p > 0,
+                "probability",
+                "more than 0 with fixed augmentation",
+                remedy="Give `augment.probability 0.2`, for example, or `augment.mode ada`.",
             )
-        _require(
+        self.require(
             self.pixel or self.geometric or self.color,
-            f"mode is {self.mode} without pixel, geometric or color; give one, or mode off.",
+            "mode",
+            "off without pixel, geometric and color",
+            remedy="Give one of the three, or mode off.",
         )
 
 
-class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrainConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that the result of a run depends on, but the data itself.
 
     Attributes:
@@ -137,40 +143,35 @@ class TrainConfig(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.seed < 2**32, f"seed is {self.seed}; expected 0 to {2**32 - 1}.")
-        for name in ("batch_size", "r1_interval", "pl_batch_shrink"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}; expected 1 or more.")
-        for name in ("total_kimg", "learning_rate", "ema_kimg", "kimg_per_tick", "snapshot_kimg"):
-            value = getattr(self, name)
-            _require(
-                math.isfinite(value) and value > 0, f"{name} is {value}; expected more than 0."
-            )
-        _require(
+        self.require(0 <= self.seed < 2**32, "seed", f"0 to {2**32 - 1}")
+        self.require_at_least(1, "batch_size", "r1_interval", "pl_batch_shrink")
+        self.require_positive(
+            "total_kimg", "learning_rate", "ema_kimg", "kimg_per_tick", "snapshot_kimg"
+        )
+        self.require(
             self.total_kimg * 1000 >= self.batch_size,
-            f"total_kimg is {self.total_kimg}; expected at least one batch, "
-            f"{self.batch_size / 1000}.",
+            "total_kimg",
+            f"at least one batch, {self.batch_size / 1000}",
         )
-        for name in ("r1_gamma", "pl_weight", "pl_interval", "ema_rampup", "keep_checkpoints"):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, f"{name} is {value}; expected 0 or more.")
+        self.require_at_least(
+            0, "r1_gamma", "pl_weight", "pl_interval", "ema_rampup", "keep_checkpoints"
+        )
+        self.require_at_least(0, "metric_images")
         for name in ("beta1", "beta2", "w_avg_beta"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"{name} is {value}; expected 0 to less than 1.")
-        _require(
-            0 <= self.style_mixing <= 1, f"style_mixing is {self.style_mixing}; expected 0 to 1."
-        )
-        _require(0 < self.pl_decay <= 1, f"pl_decay is {self.pl_decay}; expected 0 to 1, not 0.")
-        size = feature_basis_size(self.network, self.subspace)
-        _require(
-            size <= MAX_FEATURE_BASES,
-            f"mode 1 ({self.subspace.kind}) at {self.network.resolution}² needs {size:.2g} numbers "
-            f"in its feature bases; expected at most {MAX_FEATURE_BASES:.0g}. Use mode 2, the "
-            "eigen kind, fewer dims, or a lower resolution.",
-        )
-        _require(
-            self.metric_images >= 0, f"metric_images is {self.metric_images}; expected 0 or more."
-        )
+            self.require(0 <= getattr(self, name) < 1, name, "0 to less than 1")
+        self.require(0 <= self.style_mixing <= 1, "style_mixing", "0 to 1")
+        self.require(0 < self.pl_decay <= 1, "pl_decay", "0 to 1, not 0")
+        with errors_placed("subspace"):
+            size = feature_basis_size(self.network, self.subspace)
+            kind, resolution = self.subspace.kind, self.network.resolution
+            self.subspace.require(
+                size <= MAX_FEATURE_BASES,
+                "mode",
+                f"at most {MAX_FEATURE_BASES:.0g}",
+                problem=f"mode 1 ({kind}) at {resolution}² needs {size:.2g} numbers in its feature "
+                "bases",
+                remedy="Use mode 2, the eigen kind, fewer dims, or a lower resolution.",
+            )
 
 
 def compares_coordinates(config: TrainConfig) -> bool:
@@ -205,8 +206,16 @@ def decode_config(data: bytes) -> TrainConfig:
     try:
         return msgspec.json.decode(data, type=TrainConfig)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = str(error).rstrip(".")
-        raise ConfigError(f"the training configuration cannot be read: {reason}.") from None
+        problem, cause = "the training configuration cannot be read", error.__cause__
+        if not isinstance(cause, ConfigError):
+            raise ConfigError(f"{problem}: {error}") from error
+        raise ConfigError(
+            f"{problem}: {cause.problem or f'{cause.field} is {show_value(cause.value)}'}",
+            field=cause.field,
+            value=cause.value,
+            expected=cause.expected,
+            remedy=cause.remedy,
+        ) from error
 
 
 def flat_settings(config: TrainConfig) -> dict[str, Any]:

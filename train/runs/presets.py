@@ -17,13 +17,18 @@ def preset(
 ) -> TrainConfig:
     """The configuration of a preset for data of the given shape.
 
-    ``tiny``: a laptop's two cores learn something visible within minutes at 32².
-    ``paper``: the published SEGAN's setting: 64 latent dimensions, at most 128 channels, batch 16.
-    ``auto``: scales with the resolution as StyleGAN2-ADA's "auto" does (Karras et al. 2020a,
-    train.py), for one device.
+    Args:
+        name: ``tiny`` learns something visible within minutes at 32² on two cores of a laptop.
+            ``paper`` is the published SEGAN's setting: 64 latent dimensions, at most 128 channels,
+            batches of 16. ``auto`` scales with the resolution as "auto" of StyleGAN2-ADA does for
+            one GPU (Karras et al. 2020a, train.py).
+        resolution: height and width, a power of two from 8 to 1024.
+        img_channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+        c_dim: number of classes, 0 for none.
+        mode: where the subspaces act, 0 to 3.
 
     Raises:
-        ConfigError: unknown name, or a resolution outside 8 to 1024.
+        ConfigError: unknown name, or a value out of its range.
     """
     subspace = SubspaceConfig(mode=mode)
     shape: dict[str, Any] = {
@@ -39,11 +44,11 @@ def preset(
             network=NetworkConfig(**shape, mapping_layers=4, channel_base=1024, channel_max=64),
             subspace=subspace,
             total_kimg=50.0,
-            # Of the same minutes, small batches learn more: twice the steps, a fifth fewer images.
+            # In the same time, small batches learn more: twice the steps, a fifth fewer images.
             batch_size=8,
             learning_rate=0.004,
             r1_gamma=2.0,
-            # In minutes, noise only stands in for detail that is not learned yet.
+            # Within minutes, noise only imitates detail that is not learned yet.
             noise=False,
             ema_kimg=5.0,
             kimg_per_tick=1.0,
@@ -69,4 +74,4 @@ def preset(
             r1_gamma=0.0002 * resolution**2 / batch_size,
             ema_kimg=batch_size * 10 / 32,
         )
-    raise ConfigError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}.")
+    raise ConfigError(field="preset", value=name, expected=f"one of {', '.join(PRESETS)}")
