@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segan.cli.progress import progress
 from segan.runtime.atlas.proposals import Proposal, accept
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError, SeganError
+from segan.runtime.generate.probe import Probe, classes_in_turn
 
 if TYPE_CHECKING:
     from segan.runtime.generate.generator import Generator
@@ -125,20 +127,21 @@ def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
     from segan.train.measure.control.scores import control_scores
     from segan.train.measure.control.slider_effects import measure_slider
 
-    images = _SeedImages(generator, _SEEDS)
+    classes = classes_in_turn(generator.manifest, len(_SEEDS))
+    first = None if classes is None else classes[0]
+    settings = generator.settings(class_index=first, batch_size=len(_SEEDS))
+    probe = Probe(generator, _SEEDS, settings, classes=classes)
     effects = {}
     ranges = {
-        Slider(subspace.layer, subspace.index, dim): (row, subspace.low, subspace.high)
-        for row, subspace in enumerate(generator.manifest.subspaces)
+        Slider(subspace.layer, subspace.index, dim): (subspace.low, subspace.high)
+        for subspace in generator.manifest.subspaces
         for dim in range(subspace.dims)
     }
     with progress(len(ranges), "sliders", "reading attributes") as bar:
-        for slider, (row, low, high) in ranges.items():
+        for slider, (low, high) in ranges.items():
 
-            def render(
-                _seeds: Sequence[int], value: float, row: int = row, dim: int = slider.dim
-            ) -> Any:
-                return images.at(row, dim, value)
+            def render(_seeds: Sequence[int], value: float, slider: Slider = slider) -> Any:
+                return _readable(probe.images({slider: value}))
 
             values = [float(value) for value in np.linspace(low, high, _STEPS)]
             effects[str(slider)] = measure_slider(render, network, _SEEDS, values)
@@ -157,31 +160,10 @@ def _read(generator: Generator, network: Any) -> dict[Slider, Proposal]:
     return proposals
 
 
-class _SeedImages:
-    """The seeds' images with a slider at a value, the classes in turn as the atlas shows them."""
+def _readable(images: NDArray[np.uint8]) -> Any:
+    """Images [N, 3, R, R] float32 in [-1, 1], no larger than the network reads."""
+    import torch
 
-    def __init__(self, generator: Generator, seeds: Sequence[int]) -> None:
-        self._generator = generator
-        classes = generator.manifest.c_dim
-        # (the seeds' places, their settings, w, coordinates), for each class.
-        self._parts = []
-        for label in range(max(1, min(classes, len(seeds)))):
-            places = range(label, len(seeds), max(1, classes))
-            own = [seeds[place] for place in places]
-            settings = generator.settings(class_index=label if classes else None)
-            w, coords = generator.map_seeds(own, settings), settings.coords_of(own)
-            self._parts.append((places, own, settings, w, coords))
-
-    def at(self, row: int, dim: int, value: float) -> Any:
-        """Images [N, 3, R, R] float32 in [-1, 1], no larger than the network reads."""
-        import torch
-
-        count = sum(len(places) for places, *_ in self._parts)
-        images = np.empty((count, *self._generator.image_shape), np.uint8)
-        for places, own, settings, w, coords in self._parts:
-            moved = coords.copy()
-            moved[:, row, dim] = value
-            images[places] = self._generator.render(w, moved, own, settings)
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        factor = pixels.shape[-1] // _LARGEST
-        return torch.nn.functional.avg_pool2d(pixels, factor) if factor > 1 else pixels
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    factor = pixels.shape[-1] // _LARGEST
+    return torch.nn.functional.avg_pool2d(pixels, factor) if factor > 1 else pixels

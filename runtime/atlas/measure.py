@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from segan.runtime.bundle.attributes import Attribute, read_attributes
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import ConfigError
-from segan.runtime.latents.options import Settings
-
-if TYPE_CHECKING:
-    from segan.runtime.generate.generator import Generator
+from segan.runtime.generate.generator import Generator
+from segan.runtime.generate.probe import Probe, classes_in_turn
 
 Images = NDArray[np.uint8]
 
@@ -32,7 +30,6 @@ class _Place(NamedTuple):
     """A slider before it is measured."""
 
     slider: Slider
-    row: int
     attribute: Attribute | None
     low: float
     high: float
@@ -66,17 +63,17 @@ def measure_atlas(
     manifest = generator.manifest
     config.check(manifest)
     places, hidden = _places(generator, config)
-    render = _Renderer(generator, config, on_images)
+    samples = _Samples(generator, config, on_images)
     quick = 2 * min(_QUICK_SEEDS, len(config.seeds)) if len(places) > config.max_sliders else 0
     kept = min(len(places), config.max_sliders)
-    on_total(len(places) * quick + kept * len(config.seeds) * config.steps + render.count)
-    samples = render.samples()
+    on_total(len(places) * quick + kept * len(config.seeds) * config.steps + samples.count)
+    unchanged = samples.unchanged()
     if quick:
-        places = _most_effective(places, render, config.max_sliders)
+        places = _most_effective(places, samples, config.max_sliders)
     found = []
     for place in places:
         values = np.linspace(place.low, place.high, config.steps)
-        images = render.moved(place, values, len(config.seeds))
+        images = samples.swept(place, values, len(config.seeds))
         shown = images[: config.shown].copy()
         found.append((place, tuple(float(v) for v in values), measure(images), shown))
     return Atlas(
@@ -85,8 +82,8 @@ def measure_atlas(
         sliders=_ranked(found),
         total=sum(subspace.dims for subspace in manifest.subspaces),
         hidden=hidden,
-        samples=samples,
-        labels=render.labels,
+        samples=unchanged,
+        labels=samples.labels,
     )
 
 
@@ -96,7 +93,7 @@ def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], in
     for attribute in read_attributes(generator.bundle):
         named.setdefault(attribute.slider, attribute)
     found, hidden = [], 0
-    for row, subspace in enumerate(generator.manifest.subspaces):
+    for subspace in generator.manifest.subspaces:
         for dim in range(subspace.dims):
             slider = Slider(subspace.layer, subspace.index, dim)
             entry = named.get(slider)
@@ -104,7 +101,7 @@ def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], in
                 hidden += 1
                 continue
             low, high = (subspace.low, subspace.high) if entry is None else entry.range
-            found.append(_Place(slider, row, entry, low, high))
+            found.append(_Place(slider, entry, low, high))
     if not found:
         raise ConfigError(
             f"all {hidden} sliders of this bundle are hidden; expected one that is shown. "
@@ -113,60 +110,41 @@ def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], in
     return found, hidden
 
 
-class _Renderer:
-    """Images of the atlas's seeds with one slider moved."""
+class _Samples:
+    """Images of the atlas's seeds with one slider set, reduced to the side that is measured."""
 
     def __init__(
         self, generator: Generator, config: AtlasConfig, on_images: Callable[[int], None]
     ) -> None:
-        self._generator, self._config, self._on_images = generator, config, on_images
-        self._seeds = [int(seed) for seed in config.seeds]
-        manifest = generator.manifest
-        classes: list[int | str | None] = [config.class_index] * len(self._seeds)
-        if manifest.c_dim and config.class_index is None:
-            classes = [number % manifest.c_dim for number in range(len(self._seeds))]
-        self._settings: Settings | None = None
-        self._w = np.empty((len(self._seeds), manifest.w_dim), np.float32)
-        self.labels = tuple(_class_text(manifest, label) for label in classes if label is not None)
-        for label in dict.fromkeys(classes):
-            own = [place for place, other in enumerate(classes) if other == label]
-            settings = generator.settings(
-                psi=config.psi, class_index=label, batch_size=config.batch_size
-            )
-            self._settings = settings
-            self._w[own] = generator.map_seeds([self._seeds[place] for place in own], settings)
-        assert self._settings is not None
-        self._coords = self._settings.coords_of(self._seeds)
+        manifest, count = generator.manifest, len(config.seeds)
+        given = config.class_index
+        classes: Sequence[int | str] | None = classes_in_turn(manifest, count)
+        if given is not None:
+            classes = [given] * count
+        settings = generator.settings(
+            psi=config.psi,
+            class_index=None if classes is None else classes[0],
+            batch_size=config.batch_size,
+        )
+        self._probe = Probe(generator, config.seeds, settings, classes=classes, on_images=on_images)
+        self.labels = tuple(_class_text(manifest, label) for label in classes or ())
 
     @property
     def count(self) -> int:
-        """How many samples there are."""
-        return len(self._seeds)
+        """The number of seeds."""
+        return len(self._probe.seeds)
 
-    def samples(self) -> Images:
-        """Nothing moved, uint8 [S, H, W, C]."""
-        return self._render(np.arange(len(self._seeds)), self._coords)
+    def unchanged(self) -> Images:
+        """The seeds with no slider set, uint8 [S, H, W, C]."""
+        return np.concatenate([_reduced(images) for images in self._probe.batches()])
 
-    def moved(self, place: _Place, values: NDArray[np.float64], seeds: int) -> Images:
+    def swept(self, place: _Place, values: NDArray[np.float64], seeds: int) -> Images:
         """The first seeds with a slider at each value, uint8 [seeds, values, H, W, C]."""
         rows = np.repeat(np.arange(seeds), len(values))
-        coords = self._coords[rows]
-        coords[:, place.row, place.slider.dim] = np.tile(place.sign * values, seeds)
-        images = self._render(rows, coords)
+        sliders = {place.slider: np.tile(place.sign * values, seeds)}
+        batches = self._probe.batches(sliders, rows.tolist())
+        images = np.concatenate([_reduced(batch) for batch in batches])
         return images.reshape(seeds, len(values), *images.shape[1:])
-
-    def _render(self, rows: NDArray[np.intp], coords: NDArray[np.float32]) -> Images:
-        assert self._settings is not None
-        parts = []
-        for start in range(0, len(rows), self._config.batch_size):
-            part = slice(start, start + self._config.batch_size)
-            noise_seeds = [self._seeds[row] for row in rows[part]]
-            images = self._generator.render(
-                self._w[rows[part]], coords[part], noise_seeds, self._settings
-            )
-            parts.append(_reduced(images))
-            self._on_images(len(images))
-        return np.concatenate(parts)
 
 
 def _reduced(images: Images) -> Images:
@@ -181,12 +159,12 @@ def _class_text(manifest: Manifest, label: int | str) -> str:
     return names[label] if isinstance(label, int) and label < len(names) else str(label)
 
 
-def _most_effective(places: list[_Place], render: _Renderer, kept: int) -> list[_Place]:
+def _most_effective(places: list[_Place], samples: _Samples, kept: int) -> list[_Place]:
     """Those that change the first seeds most from end to end, in the tables' order."""
     strength = []
     for place in places:
         ends = np.array([place.low, place.high])
-        found = measure(render.moved(place, ends, min(_QUICK_SEEDS, render.count)))
+        found = measure(samples.swept(place, ends, min(_QUICK_SEEDS, samples.count)))
         strength.append(found.figures.effect)
     best = sorted(range(len(places)), key=lambda number: strength[number], reverse=True)[:kept]
     return [places[number] for number in sorted(best)]

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import collections
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from segan.runtime.backends.graphs import open_graphs
-from segan.runtime.backends.pixels import to_uint8
+from segan.runtime.backends.graphs import BundleGraphs, open_graphs
 from segan.runtime.backends.session import SessionConfig
 from segan.runtime.bundle.attributes import resolve_names
 from segan.runtime.bundle.layout import Slider
-from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.bundle.reader import Bundle, open_bundle
 from segan.runtime.bundle.shipped import newest_or_shipped
 from segan.runtime.bundle.sliders import Sliders
-from segan.runtime.generate.renderer import LoadedBundle
-from segan.runtime.latents.draws import sample_z
-from segan.runtime.latents.inputs import GraphInputs
+from segan.runtime.generate.mix import mix
+from segan.runtime.generate.renderer import Images, Renderer
+from segan.runtime.generate.sweep import named_or_placed, sweep, sweep_grid, swept_slider
+from segan.runtime.generate.walk import interpolate, with_first_class
 from segan.runtime.latents.options import (
     Coords,
     MixedLayers,
@@ -30,17 +27,11 @@ from segan.runtime.latents.options import (
     Options,
     PsiLayers,
     Settings,
-    resolve_settings,
 )
 from segan.runtime.latents.seeds import check_seeds, in_chunks
 
 if TYPE_CHECKING:
     from segan.runtime.latents.files import Latents
-
-__all__ = ["Generator", "load", "to_uint8"]
-
-Array = NDArray[np.float32]
-Images = NDArray[np.uint8]
 
 
 def load(
@@ -83,14 +74,25 @@ def load(
     return Generator(bundle, open_graphs(bundle, backend, precision, config))
 
 
-class Generator(LoadedBundle):
-    """Images of seeds from a bundle. Usable as a context manager; safe to share by threads.
+class Generator(Renderer):
+    """Images of seeds from a bundle. Usable as a context manager; safe to share between threads.
 
     Attributes:
         bundle: the open bundle.
     """
 
-    # Seeds to images.
+    def __init__(self, bundle: Bundle, graphs: BundleGraphs) -> None:
+        super().__init__(graphs)
+        self.bundle = bundle
+
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """The options of ``generate``, checked against the bundle, with slider names resolved.
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
+        return super().settings(**options)
 
     def generate(
         self,
@@ -149,7 +151,7 @@ class Generator(LoadedBundle):
         wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
         images = np.empty((len(wanted), *self.image_shape), np.uint8)
         start = 0
-        for chunk, part in self._batches(in_chunks(wanted, settings.batch_size), settings):
+        for chunk, part in self.batches(in_chunks(wanted, settings.batch_size), settings):
             images[start : start + len(chunk)] = part
             start += len(chunk)
         return images
@@ -173,7 +175,7 @@ class Generator(LoadedBundle):
         """
         settings = self.settings(**options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
-        return self._batches(in_chunks(wanted, settings.batch_size), settings)
+        return self.batches(in_chunks(wanted, settings.batch_size), settings)
 
     def generate_chunks(
         self, chunks: Iterable[Sequence[int]], **options: Unpack[Options]
@@ -194,67 +196,7 @@ class Generator(LoadedBundle):
             BackendError: the backend failed.
         """
         settings = self.settings(**options)
-        return (images for _, images in self._batches(map(check_seeds, chunks), settings))
-
-    def _batches(
-        self, chunks: Iterable[list[int]], settings: Settings
-    ) -> Iterator[tuple[list[int], Images]]:
-        """(seeds, images) of each chunk; the backend may look at a chunk ahead of its turn."""
-        begun: collections.deque[list[int]] = collections.deque()
-
-        def inputs() -> Iterator[GraphInputs]:
-            for chunk in chunks:
-                begun.append(chunk)
-                found = settings.inputs_of(chunk, self._graphs.noise)
-                if settings.mixed:
-                    w = self.map_seeds(chunk, settings)
-                    found = replace(found, z=None, labels=None, w=w)
-                yield found
-
-        for images in self._graphs.stream(inputs()):
-            yield begun.popleft(), images
-
-    def settings(self, **options: Unpack[Options]) -> Settings:
-        """The options of ``generate``, checked against the bundle, with names of sliders resolved.
-
-        Raises:
-            ConfigError: an argument is out of its range, which the message names.
-        """
-        options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
-        return resolve_settings(self.manifest, **options)
-
-    def map_seeds(self, seeds: Sequence[int], settings: Settings) -> Array:
-        """The seeds' w, [N, w_dim], or that of latents or mixed, [N, num_sites, w_dim]; float32."""
-        from segan.runtime.generate.renderer import mix_in
-
-        if settings.latents is not None:
-            return mix_in(self, settings, settings.latents.w[settings.latents.rows(seeds)])
-        z = sample_z(seeds, self.manifest.z_dim)
-        return mix_in(self, settings, self.map(z, settings.labels_of(len(z))))
-
-    def render(
-        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
-    ) -> Images:
-        """Images of latents.
-
-        Args:
-            w: [N, w_dim] or [N, num_sites, w_dim].
-            coords: [N, num_subspaces, coords_dim], what ``offsets.onnx`` is given.
-            noise_seeds: N seeds, or one for all, that random noise is drawn from.
-            settings: psi and noise are used.
-
-        Returns:
-            [N, H, W, C] uint8.
-        """
-        inputs = GraphInputs(
-            w=w,
-            psi=settings.psi,
-            coords=coords,
-            noise=settings.noise_of(noise_seeds, self._graphs.noise),
-        )
-        return self._graphs.images(inputs)
-
-    # Editing; what each does is in segan.runtime.generate.sweep.
+        return (images for _, images in self.batches(map(check_seeds, chunks), settings))
 
     def sweep(
         self,
@@ -290,8 +232,6 @@ class Generator(LoadedBundle):
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        from segan.runtime.generate.sweep import sweep, swept_slider
-
         chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
         return sweep(self, self.settings(**options), seed, chosen, values, steps)
 
@@ -329,8 +269,6 @@ class Generator(LoadedBundle):
                 are the same.
             BackendError: the backend failed.
         """
-        from segan.runtime.generate.sweep import named_or_placed, sweep_grid
-
         others, settings = options.get("sliders"), self.settings(**options)
         across = named_or_placed(self.bundle, cols, others)
         down = named_or_placed(self.bundle, rows, others)
@@ -364,10 +302,8 @@ class Generator(LoadedBundle):
             ConfigError: an argument is out of its range, which the message names.
             BackendError: the backend failed.
         """
-        from segan.runtime.generate import mix as mixing
-
         settings = self.settings(**options)
-        return mixing.mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
+        return mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
     def interpolate(
         self,
@@ -400,7 +336,5 @@ class Generator(LoadedBundle):
             ConfigError: an argument is out of its range, which the message names; at once.
             BackendError: the backend failed.
         """
-        from segan.runtime.generate.walk import interpolate, with_first_class
-
         settings = self.settings(**with_first_class(options, classes))
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop, classes)

@@ -5,24 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segan.runtime.bundle.sliders import check_layers
 from segan.runtime.errors import ConfigError
-from segan.runtime.generate.renderer import by_site
+from segan.runtime.generate.renderer import Images, Renderer, by_site
 from segan.runtime.latents.options import Settings
-
-if TYPE_CHECKING:
-    from segan.runtime.generate.generator import Generator
-
-Images = NDArray[np.uint8]
 
 
 def mix(
-    generator: Generator,
+    renderer: Renderer,
     settings: Settings,
     rows: list[int],
     cols: list[int],
@@ -33,26 +27,26 @@ def mix(
 
     Style mixing as in Karras et al. 2019, Sec. 3.1, whole layers at a time.
     """
-    manifest = generator.manifest
-    taken = check_layers(manifest, layers)
+    manifest = renderer.manifest
+    crossed = check_layers(manifest, layers)
     if cols_from not in ("seeds", "latents"):
-        raise ConfigError(f"cols_from is {cols_from!r}; expected seeds or latents.")
-    crossed = settings if cols_from == "latents" else replace(settings, latents=None)
-    from_cols = np.array([site.layer in taken for site in manifest.sites])
-    coords_from_cols = np.array([s.layer in taken for s in manifest.subspaces], bool)
-    images = np.empty((len(rows), len(cols), *generator.image_shape), np.uint8)
+        raise ConfigError(field="cols_from", value=cols_from, expected="seeds or latents")
+    of_cols = settings if cols_from == "latents" else replace(settings, latents=None)
+    from_cols = np.array([site.layer in crossed for site in manifest.sites])
+    coords_from_cols = np.array([s.layer in crossed for s in manifest.subspaces], bool)
+    images = np.empty((len(rows), len(cols), *renderer.image_shape), np.uint8)
     pairs = itertools.product(range(len(rows)), range(len(cols)))
     while batch := list(itertools.islice(pairs, settings.batch_size)):
         row_seeds, col_seeds = [rows[r] for r, _ in batch], [cols[c] for _, c in batch]
-        w_rows = by_site(generator.map_seeds(row_seeds, settings))
-        w_cols = by_site(generator.map_seeds(col_seeds, crossed))
+        w_rows = by_site(renderer.map_seeds(row_seeds, settings))
+        w_cols = by_site(renderer.map_seeds(col_seeds, of_cols))
         w = np.where(from_cols[:, None], w_cols, w_rows)  # [n, num_sites, w_dim]
         coords = np.where(
             coords_from_cols[:, None],
-            crossed.coords_of(col_seeds),
+            of_cols.coords_of(col_seeds),
             settings.coords_of(row_seeds),
         )
-        found = generator.render(w, coords, row_seeds, settings)
-        for (r, c), image in zip(batch, found, strict=True):
+        rendered = renderer.render(w, coords, row_seeds, settings)
+        for (r, c), image in zip(batch, rendered, strict=True):
             images[r, c] = image
     return images

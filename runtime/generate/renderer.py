@@ -1,10 +1,12 @@
-"""A bundle whose three graphs are loaded, and can be run one by one."""
+"""Images from latents: the three graphs, one by one or in turn, and layers of mixed styles."""
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,31 +14,30 @@ from numpy.typing import ArrayLike, NDArray
 from segan.runtime.backends.graphs import BundleGraphs
 from segan.runtime.bundle.layout import Subspace
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.bundle.reader import Bundle
 from segan.runtime.bundle.sliders import find_slider
-from segan.runtime.latents.options import Settings
-
-if TYPE_CHECKING:
-    from segan.runtime.generate.generator import Generator
+from segan.runtime.latents.draws import sample_z
+from segan.runtime.latents.inputs import GraphInputs
+from segan.runtime.latents.options import Options, Settings, resolve_settings
 
 Array = NDArray[np.float32]
 
+Images = NDArray[np.uint8]
 
-class LoadedBundle:
-    """Mapping, offsets and synthesis of a bundle. Usable as a context manager.
 
-    Attributes:
-        bundle: the open bundle.
+class Renderer:
+    """Images of seeds and latents from three loaded graphs. Usable as a context manager.
+
+    Args:
+        graphs: mapping, offsets and synthesis, and the manifest that describes them.
     """
 
-    def __init__(self, bundle: Bundle, graphs: BundleGraphs) -> None:
-        self.bundle = bundle
+    def __init__(self, graphs: BundleGraphs) -> None:
         self._graphs = graphs
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle holds."""
-        return self.bundle.manifest
+        """The sizes and tables of the generator."""
+        return self._graphs.manifest
 
     @property
     def backend(self) -> str:
@@ -60,7 +61,7 @@ class LoadedBundle:
         return resolution, resolution, self.manifest.img_channels
 
     def close(self) -> None:
-        """Gives the backend's memory back; nothing can be generated from then on."""
+        """Free the backend's memory. No image can be generated afterwards."""
         self._graphs.close()
 
     def __enter__(self) -> Self:
@@ -75,10 +76,10 @@ class LoadedBundle:
         self.close()
 
     def slider(self, layer: int, dim: int, index: int = 0) -> tuple[int, Subspace]:
-        """The row of ``coords`` and the subspace that hold a slider.
+        """The row of ``coords`` and the subspace of a slider.
 
         Raises:
-            ConfigError: there is no such layer, index or dim; the message names the range.
+            ConfigError: there is no such layer, index or dim.
         """
         return find_slider(self.manifest, layer, dim, index)
 
@@ -139,32 +140,103 @@ class LoadedBundle:
         """
         return self._graphs.synthesize(ws, shifts, noise)
 
+    # Seeds and latents to images.
 
-def mix_in(generator: Generator, settings: Settings, w: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The styles with the layers of ``settings.mixed`` replaced by those of their seeds.
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """The options of ``Generator.generate``, checked against the manifest.
 
-    Args:
-        generator: maps the seeds.
-        settings: without mixed layers, w is returned as it is.
-        w: [N, w_dim] or [N, num_sites, w_dim].
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        return resolve_settings(self.manifest, **options)
 
-    Returns:
-        [N, num_sites, w_dim] float32 where layers are mixed.
-    """
-    if not settings.mixed:
-        return w
-    manifest = generator.manifest
-    shape = (len(w), manifest.num_sites, manifest.w_dim)
-    styles = np.array(np.broadcast_to(by_site(w), shape))
-    own = replace(settings, latents=None, mixed={})
-    seeds = sorted(set(settings.mixed.values()))
-    taken = dict(zip(seeds, generator.map_seeds(seeds, own), strict=True))
-    for number, site in enumerate(manifest.sites):
-        if site.layer in settings.mixed:
-            styles[:, number] = taken[settings.mixed[site.layer]]
-    return styles
+    def map_seeds(
+        self, seeds: Sequence[int], settings: Settings, labels: Array | None = None
+    ) -> Array:
+        """The w of seeds, or of positions in the settings' latents.
+
+        Args:
+            seeds: integers from 0 to 4294967295.
+            settings: latents, class and mixed layers are used.
+            labels: [N, c_dim] one-hot, the class of each seed; None takes that of the settings.
+
+        Returns:
+            [N, w_dim] float32, or [N, num_sites, w_dim] for latents and mixed layers.
+        """
+        if settings.latents is not None:
+            return self.mix_layers(settings.latents.w[settings.latents.rows(seeds)], settings)
+        labels = settings.labels_of(len(seeds)) if labels is None else labels
+        return self.mix_layers(self.map(sample_z(seeds, self.manifest.z_dim), labels), settings)
+
+    def mix_layers(self, w: Array, settings: Settings) -> Array:
+        """Replace the styles of the layers in ``settings.mixed`` by those of their seeds.
+
+        Args:
+            w: [N, w_dim] or [N, num_sites, w_dim].
+            settings: without mixed layers, w is returned unchanged.
+
+        Returns:
+            [N, num_sites, w_dim] float32 where layers are mixed.
+        """
+        if not settings.mixed:
+            return w
+        manifest = self.manifest
+        styles = np.array(np.broadcast_to(by_site(w), (len(w), manifest.num_sites, manifest.w_dim)))
+        unmixed = replace(settings, latents=None, mixed={})
+        seeds = sorted(set(settings.mixed.values()))
+        style_of = dict(zip(seeds, self.map_seeds(seeds, unmixed), strict=True))
+        for number, site in enumerate(manifest.sites):
+            if site.layer in settings.mixed:
+                styles[:, number] = style_of[settings.mixed[site.layer]]
+        return styles
+
+    def render(
+        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
+    ) -> Images:
+        """Images of latents.
+
+        Args:
+            w: [N, w_dim] or [N, num_sites, w_dim].
+            coords: [N, num_subspaces, coords_dim], the input of the offsets graph.
+            noise_seeds: N seeds, or one for all images, that random noise is drawn from.
+            settings: psi and noise are used.
+
+        Returns:
+            [N, H, W, C] uint8.
+        """
+        noise = settings.noise_of(noise_seeds, self._graphs.noise)
+        return self._graphs.images(GraphInputs(w=w, psi=settings.psi, coords=coords, noise=noise))
+
+    def render_float(
+        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
+    ) -> Array:
+        """As ``render``, before the images are rounded to 8 bits.
+
+        Returns:
+            [N, C, H, W] float32, nominally in [-1, 1].
+        """
+        ws, shifts = self.style(w, settings.psi, coords)
+        return self.synthesize(ws, shifts, settings.noise_of(noise_seeds, self._graphs.noise))
+
+    def batches(
+        self, chunks: Iterable[list[int]], settings: Settings
+    ) -> Iterator[tuple[list[int], Images]]:
+        """The seeds and images of each chunk; the backend may take a chunk ahead of its turn."""
+        begun: collections.deque[list[int]] = collections.deque()
+
+        def inputs() -> Iterator[GraphInputs]:
+            for chunk in chunks:
+                begun.append(chunk)
+                drawn = settings.inputs_of(chunk, self._graphs.noise)
+                if settings.mixed:
+                    w = self.map_seeds(chunk, settings)
+                    drawn = replace(drawn, z=None, labels=None, w=w)
+                yield drawn
+
+        for images in self._graphs.stream(inputs()):
+            yield begun.popleft(), images
 
 
-def by_site(w: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[n, w_dim] → [n, 1, w_dim]; one vector for each site stays as it is."""
+def by_site(w: Array) -> Array:
+    """[N, w_dim] → [N, 1, w_dim]; one vector for each site stays as it is."""
     return w[:, None] if w.ndim == 2 else w

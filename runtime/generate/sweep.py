@@ -1,41 +1,35 @@
-"""Attribute sweeps: one slider, or two, moved over their values."""
+"""Attribute sweeps: one slider, or two, set to each of their values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segan.runtime.bundle.attributes import find_attribute, read_attributes, resolve_names
 from segan.runtime.bundle.layout import Slider, Subspace
 from segan.runtime.bundle.reader import Bundle
 from segan.runtime.bundle.sliders import Sliders, as_slider, check_coordinate, find_slider
 from segan.runtime.errors import ConfigError
+from segan.runtime.generate.probe import Probe
+from segan.runtime.generate.renderer import Images, Renderer
 from segan.runtime.latents.options import Settings, check_count
 from segan.runtime.latents.seeds import check_seed
 
-if TYPE_CHECKING:
-    from segan.runtime.generate.generator import Generator
-
-Images = NDArray[np.uint8]
-
 
 class SweptSlider(NamedTuple):
-    """What a sweep moves.
+    """A slider and the range of its values.
 
     Attributes:
         slider: the coordinate.
-        row: the row of ``coords`` that it is in.
-        low: lowest value of its range.
-        high: highest value.
-        sign: 1 or -1, of a name whose values run against the coordinate.
-        name: what it was called by; None for layer, index and dim.
+        low: lowest value of the range.
+        high: highest value of the range.
+        sign: 1, or -1 for a name whose values are the negative of the coordinate.
+        name: the name that the slider was found by; None for layer, index and dim.
     """
 
     slider: Slider
-    row: int
     low: float
     high: float
     sign: int = 1
@@ -60,15 +54,15 @@ def swept_slider(
     attr: str | None = None,
     others: Sliders | None = None,
 ) -> SweptSlider:
-    """The slider that is given by its place or by its name.
+    """The slider at a layer, index and dim, or of a name.
 
     Args:
         bundle: the bundle.
-        layer: its layer; None with ``attr``.
-        dim: its dim; None with ``attr``.
+        layer: the slider's layer; None with ``attr``.
+        dim: the slider's dim; None with ``attr``.
         index: the subspace within the layer; 0 with ``attr``.
-        attr: its name, in place of the three.
-        others: sliders that are set beside it; it may not be one of them.
+        attr: the slider's name, in place of layer, index and dim.
+        others: sliders that are added to; the swept slider may not be one of them.
 
     Raises:
         ConfigError: both or neither are given, there is no such slider, or it is one of the others.
@@ -76,19 +70,27 @@ def swept_slider(
     """
     if attr is not None:
         if layer is not None or dim is not None or index != 0:
-            raise ConfigError("attr and layer, dim, index exclude each other; expected one.")
+            raise ConfigError(
+                "`attr` and `layer`, `dim`, `index` exclude each other",
+                field="attr",
+                value=attr,
+                expected="one of them",
+            )
         attribute = find_attribute(read_attributes(bundle), attr)
-        slider = attribute.slider
-        row, _ = find_slider(bundle.manifest, slider.layer, slider.dim, slider.index)
-        found = SweptSlider(slider, row, *attribute.range, attribute.sign, attribute.name)
+        found = SweptSlider(attribute.slider, *attribute.range, attribute.sign, attribute.name)
     elif layer is None or dim is None:
-        raise ConfigError("no slider is given; expected layer=3, dim=5, or attr='smile'.")
+        raise ConfigError(
+            "no slider is given", field="layer", expected="`layer 3` and `dim 5`, or `attr smile`"
+        )
     else:
-        row, subspace = find_slider(bundle.manifest, layer, dim, index)
-        found = SweptSlider(Slider(layer, index, dim), row, subspace.low, subspace.high)
+        _, subspace = find_slider(bundle.manifest, layer, dim, index)
+        found = SweptSlider(Slider(layer, index, dim), subspace.low, subspace.high)
     if found.slider in resolve_names(bundle, others):
         raise ConfigError(
-            f"slider {found.slider} is swept and also given in sliders; leave it out there."
+            f"slider {found.slider} is swept and also given in `sliders`",
+            field="sliders",
+            value=found.slider,
+            remedy="Leave it out of `sliders`.",
         )
     return found
 
@@ -96,7 +98,7 @@ def swept_slider(
 def named_or_placed(
     bundle: Bundle, key: Slider | str, others: Sliders | None = None
 ) -> SweptSlider:
-    """The slider that a name, its notation (``L3N0D5``) or its three numbers give.
+    """The slider of a name, of a notation such as ``L3N0D5``, or of layer, index and dim.
 
     Raises:
         ConfigError: there is no such slider, or it is one of the others.
@@ -112,12 +114,12 @@ def named_or_placed(
 
 
 def as_key(swept: SweptSlider) -> Slider | str:
-    """What ``named_or_placed`` finds it by, sign and range included."""
+    """The key by which ``named_or_placed`` finds the slider, its sign and its range."""
     return swept.slider if swept.name is None else swept.name
 
 
 def sweep(
-    generator: Generator,
+    renderer: Renderer,
     settings: Settings,
     seed: int,
     chosen: SweptSlider,
@@ -126,11 +128,12 @@ def sweep(
 ) -> Images:
     """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
     points = _points(chosen, values, steps)
-    return _moved(generator, settings, seed, [chosen], [(point,) for point in points])
+    probe = Probe(renderer, check_seed(seed), settings)
+    return probe.images(_coordinates(chosen, points), [0] * len(points))
 
 
 def sweep_grid(
-    generator: Generator,
+    renderer: Renderer,
     settings: Settings,
     seed: int,
     cols: SweptSlider,
@@ -143,41 +146,28 @@ def sweep_grid(
     """Two sliders, each value of one with each of the other; see ``Generator.sweep_grid``."""
     if cols.slider == rows.slider:
         raise ConfigError(
-            f"slider {cols.slider} is given for the columns and the rows; expected two sliders."
+            f"slider {cols.slider} is given for the columns and the rows",
+            field="rows",
+            value=rows.slider,
+            expected="two different sliders",
         )
     across, down = _points(cols, col_values, steps), _points(rows, row_values, row_steps)
-    points = [(x, y) for y in down for x in across]
-    images = _moved(generator, settings, seed, [cols, rows], points)
-    return images.reshape(len(down), len(across), *generator.image_shape)
+    probe = Probe(renderer, check_seed(seed), settings)
+    sliders = {
+        **_coordinates(cols, across * len(down)),
+        **_coordinates(rows, [value for value in down for _ in across]),
+    }
+    images = probe.images(sliders, [0] * (len(across) * len(down)))
+    return images.reshape(len(down), len(across), *renderer.image_shape)
 
 
 def _points(chosen: SweptSlider, values: Iterable[float] | None, steps: int) -> list[float]:
     if values is None:
         return sweep_values(chosen, steps)
     if not isinstance(values, Iterable):
-        raise ConfigError(f"values is {values!r}; expected numbers, such as [-1.7, 0, 1.7].")
+        raise ConfigError(field="values", value=values, expected="numbers, such as [-1.7, 0, 1.7]")
     return [check_coordinate(value, f"a value of slider {chosen.slider}") for value in values]
 
 
-def _moved(
-    generator: Generator,
-    settings: Settings,
-    seed: int,
-    sliders: list[SweptSlider],
-    points: Sequence[tuple[float, ...]],
-) -> Images:
-    """The seed's image with the sliders at each of the points, uint8 [points, H, W, C]."""
-    seeds = [check_seed(seed)]
-    w = generator.map_seeds(seeds, settings)
-    coords = settings.coords_of(seeds)
-    images = np.empty((len(points), *generator.image_shape), np.uint8)
-    for start in range(0, len(points), settings.batch_size):
-        part = points[start : start + settings.batch_size]
-        moved = np.repeat(coords, len(part), axis=0)
-        for number, chosen in enumerate(sliders):
-            column = [chosen.sign * point[number] for point in part]
-            moved[:, chosen.row, chosen.slider.dim] = column
-        images[start : start + len(part)] = generator.render(
-            np.repeat(w, len(part), axis=0), moved, seeds, settings
-        )
-    return images
+def _coordinates(chosen: SweptSlider, values: list[float]) -> dict[Slider, list[float]]:
+    return {chosen.slider: [chosen.sign * value for value in values]}

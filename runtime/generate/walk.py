@@ -1,26 +1,21 @@
-"""Latent walks: frames between seeds, through classes where asked."""
+"""Latent walks: frames between seeds, and between classes where they are given."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segan.runtime.errors import ConfigError
-from segan.runtime.generate.renderer import mix_in
-from segan.runtime.generate.sweep import Images
+from segan.runtime.generate.renderer import Array, Images, Renderer
 from segan.runtime.latents.draws import lerp, sample_z, slerp
 from segan.runtime.latents.options import Options, Settings, check_count, one_hot_rows
 
-if TYPE_CHECKING:
-    from segan.runtime.generate.generator import Generator
-
 
 def interpolate(
-    generator: Generator,
+    renderer: Renderer,
     settings: Settings,
     seeds: list[int],
     frames: int,
@@ -31,89 +26,93 @@ def interpolate(
     """A walk from seed to seed; see ``Generator.interpolate``."""
     frames = check_count("frames", frames)
     if space not in ("w", "z"):
-        raise ConfigError(f"space is {space!r}; expected w or z.")
+        raise ConfigError(field="space", value=space, expected="w or z")
     if space == "z" and settings.latents is not None:
-        raise ConfigError("space is 'z', but latents are given past z; expected w.")
+        raise ConfigError(
+            "`space z` walks between seeds' z, which `latents` do not have",
+            field="space",
+            value=space,
+            expected="`space w`",
+        )
     if classes and seeds:
         seeds, classes = in_turn(seeds, classes)
     if len(seeds) < 2:
-        raise ConfigError(f"there are {len(seeds)} seeds; expected 2 or more to walk between.")
-    labels = None if classes is None else one_hot_rows(generator.manifest, classes)
+        raise ConfigError(
+            f"`seeds` holds {len(seeds)}", field="seeds", value=seeds, expected="2 or more"
+        )
+    labels = None if classes is None else one_hot_rows(renderer.manifest, classes)
     stops = range(len(seeds))
-    ends = list(itertools.pairwise([*stops, 0] if loop else stops))
-    # (first stop, second stop, how far from one to the other)
-    steps = [(one, two, k / frames) for one, two in ends for k in range(frames)]
+    legs = list(itertools.pairwise([*stops, 0] if loop else stops))
+    # (start, end, position between them from 0 to 1)
+    steps = [(start, end, k / frames) for start, end in legs for k in range(frames)]
     if not loop:
-        steps.append((*ends[-1], 1.0))
-    return _walk(generator, settings, seeds, labels, steps, space)
+        steps.append((*legs[-1], 1.0))
+    return _walk(renderer, settings, seeds, labels, steps, space)
 
 
 def with_first_class(options: Options, classes: Sequence[int | str] | None) -> Options:
-    """The options of a walk through classes, which starts in the first of them.
+    """The options of a walk through classes, with ``class_index`` set to the first of them.
 
     Raises:
-        ConfigError: there are no classes, or the options leave no room for them.
+        ConfigError: there are no classes, or class_index or latents are given beside them.
     """
     if classes is None:
         return options
     if not len(classes):
-        raise ConfigError("classes is empty; expected one or more, or None.")
+        raise ConfigError("`classes` is empty", field="classes", expected="1 or more, or None")
     if options.get("class_index") is not None:
-        raise ConfigError("class_index and classes exclude each other; expected one of them.")
+        raise ConfigError("`class_index` and `classes` exclude each other", field="classes")
     if options.get("latents") is not None:
-        raise ConfigError("latents are past the classes; expected seeds to walk through classes.")
+        raise ConfigError(
+            "`latents` have no class to walk from",
+            field="classes",
+            remedy="Leave `latents` or `classes` out.",
+        )
     return {**options, "class_index": classes[0]}
 
 
-_One = TypeVar("_One")
+_A = TypeVar("_A")
 
-_Other = TypeVar("_Other")
+_B = TypeVar("_B")
 
 
-def in_turn(ones: Sequence[_One], others: Sequence[_Other]) -> tuple[list[_One], list[_Other]]:
-    """Both lists as long as the longer one; the shorter begins anew. Neither may be empty."""
-    count = max(len(ones), len(others))
+def in_turn(first: Sequence[_A], second: Sequence[_B]) -> tuple[list[_A], list[_B]]:
+    """Repeat the shorter sequence until both have the longer one's length. Neither may be empty."""
+    count = max(len(first), len(second))
     return (
-        [ones[i % len(ones)] for i in range(count)],
-        [others[i % len(others)] for i in range(count)],
+        [first[i % len(first)] for i in range(count)],
+        [second[i % len(second)] for i in range(count)],
     )
 
 
 def _walk(
-    generator: Generator,
+    renderer: Renderer,
     settings: Settings,
     seeds: list[int],
-    labels: NDArray[np.float32] | None,
+    labels: Array | None,
     steps: list[tuple[int, int, float]],
     space: Literal["w", "z"],
 ) -> Iterator[Images]:
-    """The frames; labels are those of the stops, [len(seeds), c_dim], or None for settings'."""
-    z_dim = generator.manifest.z_dim
-    for start in range(0, len(steps), settings.batch_size):
-        part = steps[start : start + settings.batch_size]
-        stops = [step[0] for step in part], [step[1] for step in part]
-        ones, twos = ([seeds[stop] for stop in own] for own in stops)
+    """The frames. ``labels``: [len(seeds), c_dim], or None for the settings' class."""
+    z_dim = renderer.manifest.z_dim
+    for first in range(0, len(steps), settings.batch_size):
+        part = steps[first : first + settings.batch_size]
+        starts, ends = [step[0] for step in part], [step[1] for step in part]
+        start_seeds, end_seeds = ([seeds[stop] for stop in stops] for stops in (starts, ends))
         t = np.array([step[2] for step in part])
         if space == "z":
-            z = slerp(sample_z(ones, z_dim), sample_z(twos, z_dim), t)
+            z = slerp(sample_z(start_seeds, z_dim), sample_z(end_seeds, z_dim), t)
             between = (
                 settings.labels_of(len(part))
                 if labels is None
-                else lerp(labels[stops[0]], labels[stops[1]], t)
+                else lerp(labels[starts], labels[ends], t)
             )
-            w = mix_in(generator, settings, generator.map(z, between))
+            w = renderer.mix_layers(renderer.map(z, between), settings)
         else:
-            if labels is None:
-                starts, ends = (generator.map_seeds(own, settings) for own in (ones, twos))
-            else:
-                starts, ends = (
-                    mix_in(
-                        generator,
-                        settings,
-                        generator.map(sample_z(own, z_dim), labels[own_stops]),
-                    )
-                    for own, own_stops in zip((ones, twos), stops, strict=True)
-                )
-            w = lerp(starts, ends, t if starts.ndim == 2 else t[:, None])
-        coords = lerp(settings.coords_of(ones), settings.coords_of(twos), t[:, None])
-        yield from generator.render(w, coords, seeds[:1], settings)
+            w_start, w_end = (
+                renderer.map_seeds(own, settings, None if labels is None else labels[stops])
+                for own, stops in ((start_seeds, starts), (end_seeds, ends))
+            )
+            w = lerp(w_start, w_end, t if w_start.ndim == 2 else t[:, None])
+        coords = lerp(settings.coords_of(start_seeds), settings.coords_of(end_seeds), t[:, None])
+        yield from renderer.render(w, coords, seeds[:1], settings)

@@ -18,6 +18,7 @@ from segan.runtime.generate.generator import Generator, load
 from segan.runtime.latents.files import Latents, is_tensor_file, join_latents, read_latents
 
 if TYPE_CHECKING:
+    from tests.conftest import RaisesError
     from tests.runtime.conftest import Oracle
 
 SITES = 8  # of the toy, 16²: b4.conv1, b4.to_rgb, b8.conv0, b8.conv1, b8.to_rgb, ...
@@ -134,7 +135,7 @@ def test_a_batch_of_latents_is_another_batch(toy: Generator, tmp_path: Path) -> 
             generate_batch(toy, BatchRequest(seeds=range(2), latents=other), tmp_path / "out")
 
 
-def test_wrong_use(toy: Generator) -> None:
+def test_wrong_use(toy: Generator, raises_error: RaisesError) -> None:
     latents = Latents(random(2, SITES, 8))
     with pytest.raises(ConfigError, match=r"seed is 2, but with latents.*expected 0 to 1"):
         toy.generate([2], latents=latents)
@@ -142,7 +143,7 @@ def test_wrong_use(toy: Generator) -> None:
         toy.generate([0], latents=Latents(random(1, 7, 8)))
     with pytest.raises(ConfigError, match="N from 1 up"):
         Latents(random(0, 8, 8))
-    with pytest.raises(ConfigError, match="given past z"):
+    with raises_error(ConfigError, field="space", value="z", expected="`space w`"):
         toy.interpolate([0, 1], 2, space="z", latents=latents)
 
 

@@ -1,0 +1,125 @@
+"""Images of the same seeds again and again, with sliders set to values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.bundle.sliders import find_slider
+from segan.runtime.generate.renderer import Array, Images, Renderer
+from segan.runtime.latents.options import Settings, one_hot_rows
+from segan.runtime.latents.seeds import check_seeds
+
+_Batch = TypeVar("_Batch", Images, Array)
+
+#: Value of each slider: one for all images, or one for each.
+SliderValues = Mapping[Slider, ArrayLike]
+
+
+class Probe:
+    """Seeds whose w and coordinates are computed once, to be rendered with sliders set to values.
+
+    A slider's value replaces the seed's own coordinate. Sliders that ``settings`` adds to stay
+    added to the coordinates that are not replaced. Noise and class are those of each seed.
+
+    Args:
+        renderer: what computes.
+        seeds: integers from 0 to 4294967295, or positions in the settings' latents.
+        settings: psi, noise, added sliders and batch size, among others.
+        classes: the class of each seed, by name or number; None takes that of the settings.
+        on_images: called with the number of images of each batch, once it is computed.
+
+    Attributes:
+        seeds: S integers.
+        w: [S, w_dim] or [S, num_sites, w_dim] float32.
+        coords: [S, num_subspaces, coords_dim] float32, with no slider set.
+
+    Raises:
+        ConfigError: a seed, position or class is out of its range.
+        BackendError: the backend failed.
+    """
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        seeds: int | Iterable[int],
+        settings: Settings,
+        *,
+        classes: Sequence[int | str] | None = None,
+        on_images: Callable[[int], None] = lambda images: None,
+    ) -> None:
+        self._renderer, self._settings, self._on_images = renderer, settings, on_images
+        self.seeds = check_seeds(seeds)
+        labels = None if classes is None else one_hot_rows(renderer.manifest, classes)
+        self.w = renderer.map_seeds(self.seeds, settings, labels)
+        self.coords = settings.coords_of(self.seeds)
+
+    def images(
+        self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
+    ) -> Images:
+        """The images of ``batches`` in one array, [N, H, W, C] uint8."""
+        count = len(self.seeds) if rows is None else len(rows)
+        images = np.empty((count, *self._renderer.image_shape), np.uint8)
+        start = 0
+        for batch in self.batches(sliders, rows):
+            images[start : start + len(batch)] = batch
+            start += len(batch)
+        return images
+
+    def batches(
+        self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
+    ) -> Iterator[Images]:
+        """Render the seeds, batch by batch, with some sliders set.
+
+        Args:
+            sliders: the value of each slider that is set: one number, or one for each image.
+            rows: the positions in ``seeds`` to render, one image each; None renders each seed once.
+
+        Returns:
+            An iterator over [n, H, W, C] uint8.
+
+        Raises:
+            ConfigError: there is no such slider.
+            BackendError: the backend failed.
+        """
+        return self._batches(self._renderer.render, sliders, rows)
+
+    def float_batches(
+        self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
+    ) -> Iterator[Array]:
+        """As ``batches``, not rounded to 8 bits: [n, C, H, W] float32, nominally in [-1, 1]."""
+        return self._batches(self._renderer.render_float, sliders, rows)
+
+    def _batches(
+        self,
+        render: Callable[[ArrayLike, Array, Sequence[int], Settings], _Batch],
+        sliders: SliderValues | None,
+        rows: Sequence[int] | None,
+    ) -> Iterator[_Batch]:
+        where = np.arange(len(self.seeds)) if rows is None else np.asarray(rows, np.intp)
+        columns: list[tuple[int, int, NDArray[np.float32]]] = []
+        for slider, value in (sliders or {}).items():
+            row, _ = find_slider(self._renderer.manifest, slider.layer, slider.dim, slider.index)
+            values = np.broadcast_to(np.asarray(value, np.float32), where.shape)
+            columns.append((row, slider.dim, values))
+        for start in range(0, len(where), self._settings.batch_size):
+            part = slice(start, start + self._settings.batch_size)
+            chosen = where[part]
+            coords = self.coords[chosen]
+            for row, dim, values in columns:
+                coords[:, row, dim] = values[part]
+            # The noise of a single seed is drawn once for the whole batch.
+            seeds = self.seeds if len(self.seeds) == 1 else [self.seeds[at] for at in chosen]
+            batch = render(self.w[chosen], coords, seeds, self._settings)
+            self._on_images(len(batch))
+            yield batch
+
+
+def classes_in_turn(manifest: Manifest, count: int) -> list[int] | None:
+    """Class numbers 0, 1, … and from 0 again for ``count`` seeds; None without classes."""
+    return [number % manifest.c_dim for number in range(count)] if manifest.c_dim else None
