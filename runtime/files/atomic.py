@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves a torn one, and naming what went wrong."""
+"""Writing files so that a crash never leaves a torn one, and errors that name the path."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from typing import BinaryIO
 
 from segan.runtime.errors import OutputError
 
+#: errno → (what is wrong, what to do next).
 _REASONS = {
-    errno.ENOSPC: "the disk is full. Free some space, or choose another folder.",
-    errno.EDQUOT: "the disk quota is used up. Free some space, or choose another folder.",
-    errno.EFBIG: "the file is larger than this system allows. Choose another folder.",
-    errno.EACCES: "permission was denied. Choose a folder that you may write to.",
-    errno.EPERM: "permission was denied. Choose a folder that you may write to.",
-    errno.EROFS: "the file system is read-only. Choose another folder.",
-    errno.ENOTDIR: "a file stands where a folder is expected. Choose another path.",
-    errno.EEXIST: "a file stands where a folder is expected. Choose another path.",
-    errno.EISDIR: "a folder stands where a file is expected. Choose another path.",
-    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
+    errno.ENOSPC: ("the disk is full", "Free some space, or choose another folder."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, or choose another folder."),
+    errno.EFBIG: ("the file is larger than this system allows", "Choose another folder."),
+    errno.EACCES: ("permission was denied", "Choose a folder that you may write to."),
+    errno.EPERM: ("permission was denied", "Choose a folder that you may write to."),
+    errno.EROFS: ("the file system is read-only", "Choose another folder."),
+    errno.ENOTDIR: ("a file stands where a folder is expected", "Choose another path."),
+    errno.EEXIST: ("a file stands where a folder is expected", "Choose another path."),
+    errno.EISDIR: ("a folder stands where a file is expected", "Choose another path."),
+    errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one."),
 }
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
-    """Says in words why ``path`` could not be written."""
-    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}.")
-    return OutputError(f"cannot write {os.fspath(path)}: {reason}")
+    """Return the error that says why ``path`` could not be written; its ``value`` is the path."""
+    reason, remedy = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+    path = Path(path)
+    return OutputError(f"cannot write {path}: {reason}", field="path", value=path, remedy=remedy)
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
-    """Opens a file that appears under ``path`` whole, or not at all.
+    """Open a file that appears under ``path`` whole, or not at all.
 
     The bytes go to a hidden temporary file in the same folder, which is renamed when the block
     ends, and removed when the block raises. Missing parent folders are made.
 
     Args:
-        path: where the file shall appear; a file that stands there is replaced.
-        sync: wait until the bytes are on the disk, so that even a power cut tears nothing.
+        path: where the file appears; an older file there is replaced.
+        sync: wait until the bytes are on the disk, so that a power cut leaves no torn file either.
 
     Raises:
         OutputError: when the folder or the file cannot be written, or the disk is full.
@@ -65,13 +67,13 @@ def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
-    """Writes ``data`` to ``path``, whole or not at all. Raises: OutputError."""
+    """Write ``data`` to ``path``, whole or not at all. Raises: OutputError."""
     with atomic_file(path, sync=sync) as file:
         file.write(data)
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Makes a folder, with its parents. Raises: OutputError."""
+    """Make a folder and its parents, and return its path. Raises: OutputError."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Makes renames inside ``path`` durable, where the system knows how to."""
+    """Make renames inside ``path`` durable, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -91,6 +93,6 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """The file's SHA-256 as 64 hexadecimal digits; memory stays flat in its size."""
+    """Return a file's SHA-256 as 64 hexadecimal digits; the file is read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,32 +1,29 @@
-"""The user's cache folder: compiled models and engines, which only this user may have written."""
+"""The user's cache folder: engines, decoded data sets and detectors."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 from pathlib import Path
+
+import platformdirs
 
 from segan.runtime.errors import OutputError
 from segan.runtime.files.atomic import output_error
 
 
 def cache_root() -> Path:
-    """``$SEGAN_CACHE``, else the system's place for caches (``~/.cache/segan`` on Linux)."""
+    """Return ``$SEGAN_CACHE``, else the system's place for caches (``~/.cache/segan`` on Linux)."""
     named = os.environ.get("SEGAN_CACHE")
     if named:
         return Path(named).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "segan"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "segan"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segan"
+    return platformdirs.user_cache_path("segan", appauthor=False, opinion=False)
 
 
 def cache_folder(name: str) -> Path:
-    """A folder of the cache, made when it is missing.
+    """Return a folder of the cache, which is made when it is missing.
 
-    What lies in it may be loaded as code, so it must be this user's alone.
+    Files in it may be loaded as code, so no other user may be able to write to it.
 
     Args:
         name: of the folder within ``cache_root``.
@@ -36,7 +33,7 @@ def cache_folder(name: str) -> Path:
     """
     folder = cache_root() / name
     try:
-        # Each by itself: with parents=True only the last one gets the mode.
+        # One at a time: with parents=True only the last folder gets the mode.
         for path in (cache_root(), folder):
             path.mkdir(parents=path != folder, exist_ok=True, mode=0o700)
         found = folder.stat()
@@ -46,7 +43,9 @@ def cache_folder(name: str) -> Path:
         found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     ):
         raise OutputError(
-            f"{folder} belongs to or can be written by other users, so what lies in it is not "
-            "loaded. Run: chmod go-w on it, or name another folder in SEGAN_CACHE."
+            f"{folder} belongs to or can be written by other users, so no file in it is loaded",
+            field="path",
+            value=folder,
+            remedy="Run: chmod go-w on it, or name another folder in SEGAN_CACHE.",
         )
     return folder

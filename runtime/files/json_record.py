@@ -1,4 +1,4 @@
-"""JSON records that carry their format's name: manifests, checkpoints, batches."""
+"""JSON records that state their format's name: manifests, checkpoints, batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
-    """The record as indented JSON, ending in a newline."""
+    """Return the record as indented JSON that ends in a newline."""
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
@@ -25,30 +25,34 @@ def decode_record(
     error: type[SeganError],
     remedy: str,
 ) -> Record:
-    """Reads what ``encode_record`` wrote, and says which way it is wrong if it is.
+    """Read what ``encode_record`` wrote.
 
     Args:
         data: the file's bytes.
         kind: the record's type.
         name: of the file, for messages.
-        format: what its ``format`` field must be.
-        error: what to raise.
+        format: what the record's ``format`` must be.
+        error: the type of error to raise.
         remedy: the next step, a sentence.
 
     Raises:
         error: not JSON, another format version, or a missing, unknown or mistyped field.
     """
+    place: dict[str, str] = {"field": "path", "value": name, "remedy": remedy}
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise error(f"{name} is cut short or not JSON ({problem}). {remedy}") from None
+        raise error(f"{name} is cut short or not JSON ({problem})", **place) from None
     stated = found.get("format") if isinstance(found, dict) else None
     if stated != format:
         raise error(
-            f"{name}: format is {stated!r}; this segan reads {format!r}. {remedy} "
-            "Or install the segan that wrote it."
+            f"{name} has the format {stated!r}",
+            field="format",
+            value=stated,
+            expected=repr(format),
+            remedy=f"{remedy} Or install the segan that wrote it.",
         )
     try:
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as problem:
-        raise error(f"{name}: {problem}. {remedy}") from None
+        raise error(f"{name}: {problem}", **place) from None

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: batches and training runs."""
+"""One process at a time in a folder or file: batches, training runs and caches."""
 
 from __future__ import annotations
 
@@ -13,46 +13,48 @@ from segan.runtime.files.atomic import output_error
 
 @contextlib.contextmanager
 def locked(
-    folder: Path,
+    path: Path,
     held: str = "another batch is being written to",
     *,
     on_wait: Callable[[], None] | None = None,
 ) -> Iterator[None]:
-    """Keeps a second process out of the folder while this one runs.
+    """Keep other processes out of a folder or file while the block runs.
 
-    The lock ends with the process, however that ends. Systems without flock go unguarded.
+    The operating system holds the lock on ``path`` itself, so no lock file is left, and the lock
+    ends with the process. Windows cannot lock a folder, and some network file systems lock
+    nothing; the block then runs without a lock.
 
     Args:
-        folder: exists already.
-        held: how the message about the other process begins.
-        on_wait: wait for the other process instead of failing; called before waiting.
+        path: a folder or file, which exists.
+        held: how the error message about the other process begins.
+        on_wait: called before waiting for the other process; None raises instead of waiting.
 
     Raises:
-        ConfigError: another process is writing there, and ``on_wait`` is None.
-        OutputError: the folder cannot be opened.
+        ConfigError: another process holds the lock, and ``on_wait`` is None.
+        OutputError: ``path`` cannot be opened.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if os.name == "nt" and path.is_dir():
         yield
         return
+    from filelock import lock_descriptor  # 25 ms that most commands do not need
+
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise output_error(folder, error) from error
+        raise output_error(path, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is None:
-                raise ConfigError(
-                    f"{held} {folder} right now. Wait for it, or choose another folder."
-                ) from None
-            on_wait()
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            # Some network file systems know no locks.
-            pass
+        # An OSError: the file system knows no locks.
+        with contextlib.suppress(OSError):
+            if not lock_descriptor(handle, blocking=False):
+                if on_wait is None:
+                    raise ConfigError(
+                        f"{held} {path} right now",
+                        field="folder",
+                        value=path,
+                        remedy="Wait for it, or choose another folder.",
+                    )
+                on_wait()
+                lock_descriptor(handle)
         yield
     finally:
         os.close(handle)
