@@ -26,7 +26,7 @@ from segan.export.precisions.names import REDUCED, ReducedPrecision
 from segan.export.reference import Reference, fresh_seeds, make_reference
 from segan.runtime.bundle.manifest import FORMAT, Graphs, Manifest
 from segan.runtime.bundle.reader import ATTRIBUTES
-from segan.runtime.bundle.writer import BundleDraft, DraftFolder, check_target
+from segan.runtime.bundle.writer import BundleDraft, BundleFiles, check_target
 from segan.runtime.errors import ConfigError
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
@@ -157,7 +157,7 @@ def export_bundle(
 
 def draft_bundle(
     source: Generator | LoadedGenerator,
-    draft: DraftFolder,
+    draft: BundleFiles,
     scratch: Path,
     config: ExportConfig,
     name: str,

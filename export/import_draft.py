@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
     from segan.export.exporter import ExportConfig, draft_bundle
     from segan.export.foreign.load import load_foreign
     from segan.export.memory import frugal_memory
-    from segan.runtime.bundle.writer import DraftFolder
+    from segan.runtime.bundle.writer import BundleFiles
 
     lowering: Lowering | None = request.lowering  # type: ignore[assignment]  # it is checked
     config = ExportConfig(lowering=lowering, tolerance=request.tolerance)
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> None:
     with frugal_memory():
         manifest, reference = draft_bundle(
             generator,
-            DraftFolder(Path(request.folder)),
+            BundleFiles(Path(request.folder)),
             Path(request.scratch),
             config,
             request.name,

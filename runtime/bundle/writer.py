@@ -1,8 +1,4 @@
-"""Writing a bundle so that it appears whole and verified, or not at all.
-
-Files go to ``NAME.segan.tmp-…`` beside the place where the bundle shall stand. Only ``commit``
-renames that folder; until then an older bundle of the same name stays as it is.
-"""
+"""Writing a bundle so that it appears whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -21,7 +16,8 @@ from typing import Self
 from segan.runtime.bundle.manifest import Manifest, encode_manifest
 from segan.runtime.bundle.reader import MANIFEST
 from segan.runtime.errors import ConfigError, OutputError
-from segan.runtime.files.atomic import atomic_file, output_error, sync_folder, write_atomic
+from segan.runtime.files.atomic import atomic_file, output_error, write_atomic
+from segan.runtime.files.whole_folder import WholeFolder, recover
 
 SUFFIX = ".segan"
 
@@ -29,6 +25,9 @@ SUFFIX = ".segan"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 _MARK = b'"segan.bundle/'
+
+#: Temporary names of older versions; see ``recover``.
+_FORMER_NAME = r"(?P<name>{name})\.(?:tmp|(?P<old>old))-(?P<process>\d+)-[0-9a-f]{{8}}"
 
 
 def check_target(out: Path) -> None:
@@ -77,7 +76,7 @@ def _check_replaceable(path: Path) -> None:
     )
 
 
-class DraftFolder:
+class BundleFiles:
     """The files of a bundle in the making.
 
     Args:
@@ -93,12 +92,12 @@ class DraftFolder:
         self.files: dict[str, str] = {}
 
     def add(self, name: str, data: bytes) -> None:
-        """Writes one file. Raises: OutputError."""
+        """Write one file. Raises: OutputError."""
         write_atomic(self.path / name, data)
         self.files[name] = hashlib.sha256(data).hexdigest()
 
     def remove(self, name: str) -> None:
-        """Takes one file out again. Raises: OutputError."""
+        """Remove one file. Raises: OutputError."""
         try:
             (self.path / name).unlink()
         except OSError as error:
@@ -106,16 +105,19 @@ class DraftFolder:
         del self.files[name]
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Writes or replaces manifest.json. Raises: OutputError."""
+        """Write or replace manifest.json. Raises: OutputError."""
         manifest.check()
         write_atomic(self.path / MANIFEST, encode_manifest(manifest))
 
 
-class BundleDraft(DraftFolder):
+class BundleDraft(BundleFiles):
     """A bundle in the making. Use as a context manager; without ``commit`` nothing remains.
 
+    What killed exports to the same place left is put right first. An older bundle stays as it is
+    until ``commit``.
+
     Args:
-        out: where the bundle shall stand.
+        out: where the bundle appears. A link is followed: the bundle that it points to is replaced.
 
     Attributes:
         path: the temporary folder.
@@ -128,21 +130,18 @@ class BundleDraft(DraftFolder):
 
     def __init__(self, out: Path) -> None:
         check_target(out)
-        # A link is followed, so that the bundle that it points to is replaced, not the link.
         self._out = Path(os.path.realpath(out))
-        self._told = out
-        super().__init__(self._beside("tmp"))
-
-    def _beside(self, kind: str) -> Path:
-        return self._out.with_name(f"{self._out.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
+        self._shown = out
+        self._folder = WholeFolder(self._out, out)
+        super().__init__(self._folder.path)
 
     def __enter__(self) -> Self:
         try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self._tidy()
-            self.path.mkdir()
+            name = re.escape(self._out.name)
+            recover(self._out.parent, name, former_names=[_FORMER_NAME])
         except OSError as error:
-            raise output_error(self._told, error) from error
+            raise output_error(self._shown, error) from error
+        self._folder.__enter__()
         return self
 
     def __exit__(
@@ -151,25 +150,11 @@ class BundleDraft(DraftFolder):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-
-    def _tidy(self) -> None:
-        """Undoes what killed exports to the same place left: drafts, and a bundle moved aside."""
-        name = re.escape(self._out.name)
-        for path in list(self._out.parent.iterdir()):
-            match = re.fullmatch(rf"{name}\.(tmp|old)-(\d+)-[0-9a-f]{{8}}", path.name)
-            if match is None or _alive(int(match[2])):
-                continue
-            if match[1] == "old" and not self._out.exists():
-                os.rename(path, self._out)
-            elif path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        self._folder.__exit__(kind, error, trace)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for files that the bundle shall not have; gone with the block, or the draft.
+        """Yield a folder for files that are not part of the bundle; it is removed with the block.
 
         Raises:
             OutputError: it cannot be made.
@@ -178,12 +163,12 @@ class BundleDraft(DraftFolder):
         try:
             folder.mkdir()
         except OSError as error:
-            raise output_error(self._told, error) from error
+            raise output_error(folder, error) from error
         yield folder
         shutil.rmtree(folder)
 
     def check_zip(self) -> None:
-        """Raises OutputError when something that is not a bundle stands in the zip's place."""
+        """Raise OutputError when something that is not a bundle is in the zip's place."""
         target = zip_path(self._out)
         try:
             _check_replaceable(target)
@@ -191,7 +176,7 @@ class BundleDraft(DraftFolder):
             raise output_error(target, error) from error
 
     def write_zip(self) -> None:
-        """Writes the committed bundle as one zip with stored entries, beside the folder.
+        """Write the committed bundle as one zip with stored entries, beside the folder.
 
         Raises:
             OutputError: it cannot be written.
@@ -204,34 +189,5 @@ class BundleDraft(DraftFolder):
                 archive.writestr(entry, (self._out / name).read_bytes())
 
     def commit(self) -> None:
-        """Puts the bundle in its place; an older one is replaced. Raises: OutputError."""
-        sync_folder(self.path)
-        old = self._beside("old")
-        try:
-            replaces = self._out.exists()
-            if replaces:
-                os.rename(self._out, old)
-            try:
-                os.rename(self.path, self._out)
-            except OSError:
-                if replaces:
-                    os.rename(old, self._out)
-                raise
-        except OSError as error:
-            raise output_error(self._told, error) from error
-        sync_folder(self._out.parent)
-        if old.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process of this number runs; in doubt, yes."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        """Give the bundle its name; an older one is replaced. Raises: OutputError."""
+        self._folder.commit()

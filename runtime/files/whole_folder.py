@@ -1,7 +1,9 @@
-"""Folders of results: they appear whole, and replace nothing but what segan itself wrote.
+"""Folders that appear whole: bundles, checkpoints, and results that list their own files.
 
-A record in the folder, a JSON file, states its format and lists its files. What is not listed is
-somebody else's, and a folder that holds such a file is not replaced.
+A folder is written under a hidden temporary name beside its final place, ``.NAME.PID-TOKEN.tmp``,
+and renamed when it is complete. A folder that it replaces is called ``.NAME.PID-TOKEN.old.tmp``
+between two renames. ``recover`` removes what a killed process left of the first kind, and gives a
+folder of the second kind its name back.
 """
 
 from __future__ import annotations
@@ -12,23 +14,177 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from segan.runtime.errors import OutputError
 from segan.runtime.files.atomic import output_error, sync_folder
 
-#: Of a longer name only so much comes into the names of what lies beside it.
+#: Longest part of a folder's name, in characters, that its temporary names repeat.
 _NAME_LENGTH = 100
+
+_TEMPORARY = r"\.(?P<name>{name})\.(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<old>old\.)?tmp"
+
+
+class WholeFolder:
+    """A folder in the making. Use as a context manager; without ``commit`` nothing remains.
+
+    An OSError or OutputError about a file in the temporary folder leaves the block as an
+    OutputError that names the file's place in the final folder.
+
+    Args:
+        final: where the folder appears; what is there is replaced.
+        shown: how error messages name ``final``; None for ``final`` itself.
+
+    Attributes:
+        path: the temporary folder to write into.
+
+    Raises:
+        OutputError: the temporary folder cannot be made.
+    """
+
+    def __init__(self, final: Path, shown: Path | None = None) -> None:
+        self._final, self._shown = final, shown or final
+        self.path = _temporary(final, ".tmp")
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(parents=True)
+        except OSError as error:
+            raise output_error(self._shown, error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if isinstance(error, OutputError):
+            place, cause = error.value, error.__cause__
+        elif isinstance(error, OSError):
+            place, cause = error.filename, error
+        else:
+            return
+        if isinstance(cause, OSError) and isinstance(place, str | Path):
+            with contextlib.suppress(ValueError):  # It is no file of this folder.
+                place = self._shown / Path(place).relative_to(self.path)
+                raise output_error(place, cause) from cause
+
+    def commit(self) -> None:
+        """Renames the folder to its final name; what it replaces is put back if that fails.
+
+        Raises:
+            OutputError: the folder cannot be renamed.
+        """
+        sync_folder(self.path)
+        aside = _temporary(self._final, ".old.tmp")
+        replaces = os.path.lexists(self._final)
+        try:
+            try:
+                if replaces:
+                    os.rename(self._final, aside)
+                os.rename(self.path, self._final)
+            except BaseException:
+                if replaces:
+                    with contextlib.suppress(OSError):
+                        os.rename(aside, self._final)
+                raise
+        except OSError as error:
+            raise output_error(self._shown, error) from error
+        sync_folder(self._final.parent)
+        _remove(aside)
+
+
+def _temporary(final: Path, ending: str) -> Path:
+    token = f"{os.getpid()}-{secrets.token_hex(4)}"
+    return final.with_name(f".{final.name[:_NAME_LENGTH]}.{token}{ending}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_whole(folder: Path) -> None:
+    """Removes a folder so that a kill in between leaves none that looks whole.
+
+    A folder that cannot be renamed stays as it is.
+    """
+    hidden = _temporary(folder, ".tmp")
+    with contextlib.suppress(OSError):
+        os.rename(folder, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def recover(
+    parent: Path,
+    name: str,
+    *,
+    locked: bool = False,
+    may_remove: Callable[[Path], bool] = lambda _: True,
+    former_names: Sequence[str] = (),
+) -> None:
+    """Puts right what killed processes left: drafts, and folders that were being replaced.
+
+    Args:
+        parent: the folder that holds the final folders; it may be missing.
+        name: regular expression of the final folders' names.
+        locked: the caller holds a lock, so that no other process writes here; otherwise what
+            belongs to a running process is left alone.
+        may_remove: whether a replaced folder may be removed, where its successor is in place.
+        former_names: temporary names that older versions wrote, as regular expressions with the
+            groups ``name``, ``process`` and ``old``; ``{name}`` stands for ``name``.
+
+    Raises:
+        OSError: ``parent`` cannot be read, or a folder cannot be renamed.
+    """
+    if not parent.is_dir():
+        return
+    patterns = [re.compile(form.format(name=name)) for form in (_TEMPORARY, *former_names)]
+    for path in sorted(parent.iterdir()):
+        found = next(filter(None, (pattern.fullmatch(path.name) for pattern in patterns)), None)
+        if found is None or path.is_symlink():
+            continue
+        if not locked and _is_running(int(found["process"])):
+            continue
+        final = parent / found["name"]
+        if found["old"] and not os.path.lexists(final):
+            os.rename(path, final)
+        elif not found["old"] or may_remove(path):
+            _remove(path)
+
+
+def _is_running(process: int) -> bool:
+    """Whether a process of this number runs; True where the system does not say.
+
+    On Windows the answer is always True, since ``os.kill`` ends the process there.
+    """
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 class FolderKind(NamedTuple):
-    """A kind of folder.
+    """A kind of result: a folder with a record, a JSON file that lists the folder's files.
+
+    Files that the record does not list belong to the user, and a folder that holds one is not
+    replaced.
 
     Attributes:
-        what: as it is called in errors: ``an atlas``.
-        record: the name of its record.
+        what: the kind in error messages, with its article: ``an atlas``.
+        record: name of the record.
         format: what the record states as ``format``.
     """
 
@@ -37,7 +193,7 @@ class FolderKind(NamedTuple):
     format: str
 
     def listed_files(self, folder: Path) -> set[str] | None:
-        """The files that the record lists, as paths from the folder; None where it is no such."""
+        """Return the files that the record lists, as relative paths; None without a record."""
         try:
             stated = json.loads((folder / self.record).read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -47,9 +203,14 @@ class FolderKind(NamedTuple):
         files = stated.get("files")
         return {str(name) for name in files} if isinstance(files, list) else None
 
+    def lists_all(self, folder: Path) -> bool:
+        """Return whether the folder is of this kind and holds nothing else."""
+        listed = self.listed_files(folder)
+        return listed is not None and files_in(folder) <= listed
+
 
 def files_in(folder: Path) -> set[str]:
-    """All files and links below a folder, as paths from it."""
+    """Return all files and links below a folder, as paths relative to it."""
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -58,12 +219,17 @@ def files_in(folder: Path) -> set[str]:
 
 
 def check_folder(out: Path, kind: FolderKind) -> None:
-    """Raises OutputError if results at ``out`` would destroy anything but older ones of the kind.
+    """Make sure that results at ``out`` replace nothing but older results of the same kind.
 
-    What a run that was killed left beside ``out`` is put back or removed first.
+    What a killed process left beside ``out`` is put right first.
+
+    Raises:
+        OutputError: ``out`` is something else, holds other files, or is the current folder.
     """
     try:
-        _recover(Path(os.path.abspath(out)), kind)
+        place = Path(os.path.abspath(out))
+        if len(place.name) <= _NAME_LENGTH:
+            recover(place.parent, re.escape(place.name), may_remove=kind.lists_all)
         _check_current(out)
         if not os.path.lexists(out):
             return
@@ -74,8 +240,10 @@ def check_folder(out: Path, kind: FolderKind) -> None:
             files = kind.listed_files(out)
         if files is None:
             raise OutputError(
-                f"{out} exists and is not {kind.what}, so it is not replaced. Choose another "
-                "folder with -o, or remove it."
+                f"{out} exists and is not {kind.what}, so it is not replaced",
+                field="out",
+                value=out,
+                remedy="Pass another `out`, or remove it.",
             )
         foreign = sorted(files_in(out) - files)
     except OSError as error:
@@ -83,88 +251,40 @@ def check_folder(out: Path, kind: FolderKind) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise OutputError(
-            f"{out} holds {foreign[0]}{more}, not written by {kind.what}, so it is not replaced. "
-            "Move that away, or choose another folder with -o."
+            f"{out} holds {foreign[0]}{more}, which {kind.what} does not list, so it is not "
+            "replaced",
+            field="out",
+            value=out,
+            remedy="Move that file away, or pass another `out`.",
         )
 
 
 @contextlib.contextmanager
 def folder_draft(out: Path, kind: FolderKind) -> Iterator[Path]:
-    """A folder beside ``out`` to write into, which takes that name when the block ends.
+    """Yield a folder to write results into, which takes the name ``out`` when the block ends.
 
     The block writes the record, too. An older folder of the kind is replaced; it stays as it is
     when the block raises.
 
     Raises:
-        OutputError: something else stands there, or it cannot be written.
+        OutputError: something else is at ``out``, or it cannot be written.
     """
     check_folder(out, kind)
-    out = Path(os.path.abspath(out))
-    tag = f".{out.name[:_NAME_LENGTH]}.{os.getpid()}-{secrets.token_hex(4)}"
-    draft, aside = out.with_name(f"{tag}.tmp"), out.with_name(f"{tag}.old.tmp")
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        check_folder(out, kind)  # Somebody may have put a file there in the meantime.
-        _put(draft, out, aside)
-        sync_folder(out.parent)
+        with WholeFolder(Path(os.path.abspath(out)), out) as draft:
+            yield draft.path
+            check_folder(out, kind)  # A file may have been put there in the meantime.
+            draft.commit()
     except OSError as error:
         raise output_error(out, error) from error
-    except OutputError as error:  # The draft is gone when the user looks.
-        raise OutputError(str(error).replace(str(draft), str(out))) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _put(draft: Path, out: Path, aside: Path) -> None:
-    """Renames the draft to where it shall be; what stands there is put back if that fails."""
-    replaces = os.path.lexists(out)
-    if replaces:
-        os.rename(out, aside)
-    try:
-        os.rename(draft, out)
-    except BaseException:
-        if replaces:
-            with contextlib.suppress(OSError):
-                os.rename(aside, out)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_current(out: Path) -> None:
-    """Raises OutputError for the current folder and those above it: a shell stands in them."""
+    """Raise OutputError for the current folder and those above it: a shell works there."""
     if Path.cwd().is_relative_to(out.resolve()):
         raise OutputError(
-            f"{out} is the current folder, or one above it, which cannot be replaced while a shell "
-            "stands in it. Choose a folder below with -o, or call the command from elsewhere."
+            f"{out} is the current folder, or one above it, which cannot be replaced",
+            field="out",
+            value=out,
+            remedy="Pass an `out` below it, or work in another folder.",
         )
-
-
-def _recover(out: Path, kind: FolderKind) -> None:
-    """Puts an older folder back that a killed run had renamed, and removes that run's drafts."""
-    if len(out.name) > _NAME_LENGTH or not out.parent.is_dir():
-        return
-    pattern = re.compile(rf"\.{re.escape(out.name)}\.(\d+)-[0-9a-f]{{8}}\.(old\.)?tmp")
-    for path in sorted(out.parent.iterdir()):
-        found = pattern.fullmatch(path.name)
-        if found is None or path.is_symlink() or _runs(int(found[1])):
-            continue
-        if found[2] is None:
-            shutil.rmtree(path, ignore_errors=True)
-        elif not os.path.lexists(out):
-            os.rename(path, out)
-        elif (files := kind.listed_files(path)) is not None and files_in(path) <= files:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    """Whether a process of this number runs; on Windows, where asking is harmful, always."""
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True

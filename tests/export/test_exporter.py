@@ -296,7 +296,7 @@ def test_failing_rename_puts_the_old_bundle_back(
     before, rename = contents(out), os.rename
 
     def fail(source: Path, target: Path) -> None:
-        if ".tmp-" in Path(source).name:
+        if Path(source).name.endswith(".tmp") and ".old." not in Path(source).name:
             raise OSError(errno.EIO, "Input/output error")
         rename(source, target)
 

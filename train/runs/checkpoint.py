@@ -15,21 +15,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from segan.runtime.errors import CheckpointError, OutputError
+from segan.runtime.errors import CheckpointError
 from segan.runtime.files.atomic import (
     make_folder,
     output_error,
     sha256_file,
-    sync_folder,
     write_atomic,
 )
 from segan.runtime.files.json_record import decode_record, encode_record
+from segan.runtime.files.whole_folder import WholeFolder, recover, remove_whole
 from segan.train.runs.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -42,7 +41,9 @@ GENERATOR, TRAINING, RECORD = "generator.safetensors", "training.safetensors", "
 ASIDE = "set-aside"
 #: The score by which checkpoints are compared; less is better.
 SCORE = "swd"
-_NAME = re.compile(r"nimg(\d{8,})")
+_NAME = re.compile(r"nimg\d{8,}")
+#: Temporary names of older versions; see ``recover``.
+_FORMER_NAME = r"\.(?P<name>{name})\.(?P<process>\d+)\.(?P<old>old\.)?tmp"
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -280,61 +281,21 @@ def save_checkpoint(
     """
     from segan.train.runs.tensors import write_tensors
 
-    folder = make_folder(run / "checkpoints")
-    final = folder / checkpoint_name(meta["cur_nimg"])
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    aside = folder / f".{final.name}.{os.getpid()}.old.tmp"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        write_tensors(temporary / GENERATOR, generator)
-        write_tensors(temporary / TRAINING, training)
-        files = {name: sha256_file(temporary / name) for name in (GENERATOR, TRAINING)}
+    final = make_folder(run / "checkpoints") / checkpoint_name(meta["cur_nimg"])
+    # The same progress again, after a resume from an older checkpoint, replaces the first one.
+    with WholeFolder(final) as draft:
+        write_tensors(draft.path / GENERATOR, generator)
+        write_tensors(draft.path / TRAINING, training)
+        files = {name: sha256_file(draft.path / name) for name in (GENERATOR, TRAINING)}
         record = Meta(files=files, **meta)
-        write_atomic(temporary / RECORD, encode_record(record))
-        sync_folder(temporary)
-        _put_in_place(temporary, final, aside)
-        sync_folder(folder)
-    except OSError as error:
-        raise output_error(final, error) from error
-    except OutputError as error:  # the temporary folder is gone when the user looks
-        raise OutputError(str(error).replace(str(temporary), str(final))) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_atomic(draft.path / RECORD, encode_record(record))
+        draft.commit()
     if keep:
         stay = (best_checkpoint(run), final)
         for old in list_checkpoints(run)[:-keep]:
             if old not in stay:
-                _remove(old)
+                remove_whole(old)
     return final
-
-
-def _put_in_place(temporary: Path, final: Path, aside: Path) -> None:
-    """Gives a whole checkpoint its name.
-
-    The same progress again, after a resume from an older checkpoint, replaces it: moved aside
-    first, so that no half-removed folder ever bears a checkpoint's name.
-    """
-    if not final.exists():
-        os.rename(temporary, final)
-        return
-    os.rename(final, aside)
-    try:
-        os.rename(temporary, final)
-    except OSError:
-        os.rename(aside, final)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _remove(checkpoint: Path) -> None:
-    """Removes a checkpoint so that a kill in between leaves none that looks whole."""
-    hidden = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.tmp")
-    try:
-        os.rename(checkpoint, hidden)
-    except OSError:  # it stays, whole
-        return
-    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def set_newer_aside(run: Path, cur_nimg: int) -> list[Path]:
@@ -366,17 +327,18 @@ def set_newer_aside(run: Path, cur_nimg: int) -> list[Path]:
 
 
 def remove_leftovers(run: Path) -> None:
-    """Removes what a killed process left half written; call it while holding the run's lock.
+    """Remove what a killed process left half written; call it while holding the run's lock.
 
     A whole checkpoint that was just being replaced gets its name back.
+
+    Raises:
+        OutputError: a checkpoint cannot be renamed.
     """
-    for aside in (run / "checkpoints").glob(".nimg*.old.tmp"):
-        final = aside.with_name(aside.name.split(".")[1])
-        if not final.exists():
-            with contextlib.suppress(OSError):
-                os.rename(aside, final)
-    for path in (run / "checkpoints").glob(".nimg*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+    folder = run / "checkpoints"
+    try:
+        recover(folder, _NAME.pattern, locked=True, former_names=[_FORMER_NAME])
+    except OSError as error:
+        raise output_error(folder, error) from error
 
 
 def describe(path: Path) -> dict[str, Any]:

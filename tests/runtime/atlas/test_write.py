@@ -90,7 +90,7 @@ def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     before = contents(tmp_path)
     for name in ("mine", "other", "file", "link"):
-        with pytest.raises(OutputError, match="exists and is not an atlas"):
+        with pytest.raises(OutputError, match="not an atlas"):
             write_atlas(atlas, tmp_path / name, COMMANDS)
     assert contents(tmp_path) == before
     check_atlas_folder(tmp_path / "nothing")
@@ -101,15 +101,15 @@ def test_an_atlas_with_somebodys_notes_is_left_alone(atlas: Atlas, tmp_path: Pat
     write_atlas(atlas, out, COMMANDS)
     (out / "strips" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match=r"holds strips/notes\.txt, not written by an atlas"):
+    with pytest.raises(OutputError, match=r"strips/notes\.txt"):
         check_atlas_folder(out)
-    with pytest.raises(OutputError, match=r"holds strips/notes\.txt"):
+    with pytest.raises(OutputError, match=r"strips/notes\.txt"):
         write_atlas(atlas, out, COMMANDS)
     assert contents(tmp_path) == before
     # An atlas that does not say what belongs to it could hold anything.
     (out / "strips" / "notes.txt").unlink()
     (out / "atlas.json").write_text(json.dumps(atlas.to_json()))
-    with pytest.raises(OutputError, match="exists and is not an atlas"):
+    with pytest.raises(OutputError, match="not an atlas"):
         write_atlas(atlas, out, COMMANDS)
 
 

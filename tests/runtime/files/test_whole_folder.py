@@ -1,4 +1,4 @@
-"""What the commands that write folders share; their own tests are beside them."""
+"""Tests of folders that appear whole; bundles and checkpoints have further ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from segan.runtime.errors import OutputError
-from segan.runtime.files.whole_folder import FolderKind, check_folder, folder_draft
+from segan.runtime.files.atomic import write_atomic
+from segan.runtime.files.whole_folder import (
+    FolderKind,
+    check_folder,
+    folder_draft,
+    recover,
+    remove_whole,
+)
 
 KIND = FolderKind("a result", "record.json", "segan.result/1")
 
@@ -39,8 +46,9 @@ def test_the_folder_that_a_shell_stands_in_is_refused(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    with pytest.raises(OutputError, match=r"is the current folder, or one above it.*-o"):
+    with pytest.raises(OutputError, match="current folder") as error:
         write(Path(out), "one")
+    assert (error.value.field, error.value.value) == ("out", Path(out))
     assert list(tmp_path.rglob("*")) == [here]
     assert Path.cwd() == here
     write(Path("below"), "one")
@@ -50,8 +58,9 @@ def test_the_folder_that_a_shell_stands_in_is_refused(
 def test_a_link_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "real", "one")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(OutputError, match="link exists and is not a result"):
+    with pytest.raises(OutputError, match=KIND.what) as error:
         write(tmp_path / "link", "two")
+    assert (error.value.field, error.value.value) == ("out", tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
 
 
@@ -64,7 +73,7 @@ def test_a_file_that_comes_while_the_draft_is_written_stays(tmp_path: Path) -> N
             (draft / "page.html").write_text("two")
             (out / "notes.txt").write_text("mine")
 
-    with pytest.raises(OutputError, match=r"holds notes\.txt"):
+    with pytest.raises(OutputError, match=r"notes\.txt"):
         meanwhile()
     assert (out / "notes.txt").read_text() == "mine"
     assert list(tmp_path.iterdir()) == [out]
@@ -103,6 +112,48 @@ def test_what_may_be_somebodys_is_not_removed(tmp_path: Path, gone: int) -> None
         (tmp_path / name / "notes.txt").write_text("mine")
     write(out, "two")
     assert {path.name for path in tmp_path.iterdir()} == {"out", *names}
+
+
+def test_an_error_names_the_final_place_of_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def write_into(place: str) -> None:
+        with folder_draft(out, KIND) as draft:
+            (draft / "file").write_text("")
+            write_atomic(draft / place, b"data")
+
+    with pytest.raises(OutputError) as error:
+        write_into("file/below")
+    assert error.value.value == out / "file" / "below"
+    with pytest.raises(OutputError) as error, folder_draft(out, KIND) as draft:
+        (draft / "missing").read_bytes()
+    assert error.value.value == out / "missing"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_holder_of_a_lock_clears_everything(tmp_path: Path) -> None:
+    """Also of a process that runs, and names of an older form."""
+    former = r"(?P<name>{name})-(?P<process>\d+)(?P<old>-old)?"
+    for name in (f".a1.{os.getpid()}-0123abcd.tmp", f"a2-{os.getpid()}-old", "a3-7", "b1-7", "a9"):
+        (tmp_path / name).mkdir()
+    recover(tmp_path, r"a\d", locked=True, former_names=[former])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a2", "a9", "b1-7"]
+    recover(tmp_path / "missing", r"a\d")
+
+
+def test_a_folder_that_cannot_be_renamed_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    (tmp_path / "out").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse)
+        remove_whole(tmp_path / "out")
+    assert (tmp_path / "out").is_dir()
+    remove_whole(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_between_the_renames_leaves_the_older(
