@@ -1,7 +1,7 @@
-"""A bundle's images of given inputs, on files, so that a process of its own can compute them.
+"""A bundle's images of given inputs, in files, so that a process of its own can compute them.
 
-Such a process has neither PyTorch nor the generator in its memory, which a model of 1024² needs
-for itself: ``python -m segan.export.bundle_images FOLDER BUNDLE BACKEND PRECISION``.
+Such a process holds neither PyTorch nor the generator in its memory, which a model of 1024² needs
+for itself.
 """
 
 from __future__ import annotations
@@ -10,18 +10,28 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from segan.export.memory import frugal_memory
 from segan.runtime.errors import BackendError
 from segan.runtime.generate.generator import Generator, load
-from segan.runtime.machine.worker import run_main, run_module
+from segan.runtime.machine.worker import Step, Worker, serve
 
 Array = NDArray[np.float32]
 
 #: What the names of the files end in; before it stands the batch's name.
 INPUTS, FOUND = ".inputs.npz", ".found.npy"
+
+
+class ImagesRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to compute; see ``compute_images``."""
+
+    folder: str
+    bundle: str
+    backend: str
+    precision: str
 
 
 def compute_images(
@@ -51,12 +61,12 @@ def compute_images(
         BackendError: the backend failed, or its process did.
     """
     if own_process:
-        run_module(
-            __name__,
-            [str(folder), str(bundle), backend, precision],
-            task="computed the bundle's images",
-            failure=BackendError,
+        request = ImagesRequest(
+            folder=str(folder), bundle=str(bundle), backend=backend, precision=precision
         )
+        task = "computed the bundle's images"
+        with Worker(__name__, task=task, failure=BackendError) as worker:
+            worker.ask(request, type(None))
         yield from names
         return
     with load(bundle, backend, precision=precision) as generator:
@@ -74,19 +84,21 @@ def _compute(generator: Generator, folder: Path, name: str) -> None:
     np.save(folder / f"{name}{FOUND}", images, allow_pickle=False)
 
 
-def main(arguments: list[str]) -> None:
-    """Computes the images of all batches in a folder; see ``compute_images``."""
-    folder, bundle, (backend, precision) = Path(arguments[0]), Path(arguments[1]), arguments[2:4]
+def _compute_all(request: ImagesRequest, step: Step) -> None:
+    """Compute the images of all batches in a folder; the work of the process."""
+    folder = Path(request.folder)
     names = sorted(
         entry.name.removesuffix(INPUTS) for entry in os.scandir(folder) if INPUTS in entry.name
     )
     with (
         frugal_memory(),
-        load(bundle, backend, precision=precision, low_memory=True) as generator,
+        load(
+            request.bundle, request.backend, precision=request.precision, low_memory=True
+        ) as generator,
     ):
         for name in names:
             _compute(generator, folder, name)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    serve(ImagesRequest, _compute_all)

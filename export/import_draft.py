@@ -2,12 +2,11 @@
 
 PyTorch, the generator and what its export leaves behind take half a gigabyte, which verification
 of large images needs too; so the process that reads the file and writes the graphs has ended when
-the one that runs them begins. Its interface are files, and a line of stdout for each step.
+the one that runs them begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +16,10 @@ import msgspec
 from segan.export.reference import Reference
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import ExportError
-from segan.runtime.machine.worker import run_main, run_module
+from segan.runtime.machine.worker import Step, Worker, serve
 
 if TYPE_CHECKING:
     from segan.export.graphs.stylegan2.lowering import Lowering
-
-_ANSWER = "answer.json"
 
 #: Batches that verification runs: large images need much memory each.
 _BATCHES = {1024: (1, 2), 512: (1, 2), 256: (1, 3)}
@@ -71,7 +68,7 @@ class DraftedImport:
     reference: Reference
 
 
-def draft_import(request: DraftRequest, step: Callable[[str], None]) -> DraftedImport:
+def draft_import(request: DraftRequest, step: Step) -> DraftedImport:
     """Reads a foreign file, and writes the bundle's files and reference images.
 
     Args:
@@ -83,21 +80,13 @@ def draft_import(request: DraftRequest, step: Callable[[str], None]) -> DraftedI
         ConfigError, VerifyError, OutputError: see ``draft_bundle``.
         ExportError: the same, or the process was ended, as for lack of memory.
     """
-    run_module(
-        __name__,
-        [msgspec.json.encode(request).decode()],
-        task="read the file and wrote the graphs",
-        failure=ExportError,
-        on_line=step,
-    )
-    answer = (Path(request.scratch) / _ANSWER).read_bytes()
-    return msgspec.json.decode(answer, type=DraftedImport, dec_hook=lambda kind, value: kind(value))
+    task = "read the file and wrote the graphs"
+    with Worker(__name__, task=task, failure=ExportError) as worker:
+        return worker.ask(request, DraftedImport, on_step=step)
 
 
-def main(arguments: list[str]) -> None:
-    """Answers one request; see ``draft_import``."""
-    request = msgspec.json.decode(arguments[0], type=DraftRequest)
-
+def _draft(request: DraftRequest, step: Step) -> DraftedImport:
+    """The work of the process; see ``draft_import``."""
     from segan.export.exporter import ExportConfig, draft_bundle
     from segan.export.foreign.load import load_foreign
     from segan.export.memory import frugal_memory
@@ -119,9 +108,9 @@ def main(arguments: list[str]) -> None:
             Path(request.scratch),
             config,
             request.name,
-            _tell,
+            step,
         )
-    answer = DraftedImport(
+    return DraftedImport(
         layout=imported.layout,
         container=imported.container,
         parameters=sum(value.numel() for value in generator.parameters()),
@@ -129,12 +118,7 @@ def main(arguments: list[str]) -> None:
         manifest=manifest,
         reference=reference,
     )
-    (Path(request.scratch) / _ANSWER).write_bytes(msgspec.json.encode(answer, enc_hook=str))
-
-
-def _tell(step: str) -> None:
-    print(step, flush=True)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    serve(DraftRequest, _draft)

@@ -1,1 +1,7 @@
-"""What computes the graphs: ONNX Runtime, OpenVINO, CUDA and TensorRT."""
+"""Inference backends behind one interface; each is imported only when it is asked for."""
+
+import os
+
+# From 1.31 on, ONNX Runtime's official builds report to Microsoft unless this is set before the
+# import. Behind a firewall that drops packets a process then waits two minutes for the network.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

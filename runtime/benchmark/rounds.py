@@ -26,18 +26,23 @@ from segan.runtime.benchmark.plan import (
     RowResult,
     plan,
 )
-from segan.runtime.benchmark.process import BenchmarkProcess
-from segan.runtime.benchmark.worker import Task
+from segan.runtime.benchmark.worker import Finish, FinishedRow, LoadedRow, Round, RowRound, Task
 from segan.runtime.bundle.reader import open_bundle
-from segan.runtime.errors import BackendError
+from segan.runtime.errors import BackendError, SeganError
 from segan.runtime.machine.hardware import describe_memory
 from segan.runtime.machine.memory import used_device_memory
+from segan.runtime.machine.worker import Worker
 
 #: Share of the main memory that is left to others.
 _MEMORY_KEPT = 0.1
 
 #: Share of a row's round that a ceiling's takes.
 _CEILING_SHARE = 0.5
+
+
+def start_worker() -> Worker:
+    """A process that measures one row or ceiling."""
+    return Worker("segan.runtime.benchmark.worker", task="measured it", failure=BackendError)
 
 
 def run_benchmark(
@@ -97,7 +102,8 @@ class _Contestant:
 
     choice: Choice
     batch: int
-    process: BenchmarkProcess
+    worker: Worker
+    loaded: LoadedRow
     device_bytes: int | None
     rates: list[float]
     latencies_s: list[float]
@@ -166,17 +172,16 @@ class _Run:
 
     def _start_ceiling(
         self, choice: Choice, stack: contextlib.ExitStack
-    ) -> tuple[CeilingResult, BenchmarkProcess | None]:
+    ) -> tuple[CeilingResult, Worker]:
         ceiling = CeilingResult(choice=choice, rates=[])
         self._result.ceilings.append(ceiling)
-        process = None
+        worker = stack.enter_context(start_worker())
         try:
-            process = stack.enter_context(BenchmarkProcess(self._task("ceiling", choice)))
-            ceiling.shape = process.loaded["shape"]
-        except BackendError as error:
+            ceiling.shape = worker.ask(self._task("ceiling", choice), str)
+        except SeganError as error:
             ceiling.problem = str(error)
         self._on_step()
-        return ceiling, process
+        return ceiling, worker
 
     def _write_reference(self) -> None:
         task = Task(
@@ -188,9 +193,9 @@ class _Run:
             reference=str(self._reference),
         )
         try:
-            with BenchmarkProcess(task):
-                pass
-        except BackendError as error:
+            with start_worker() as worker:
+                worker.ask(task, type(None))
+        except SeganError as error:
             self._result.reference_problem = str(error)
 
     def _start_rows(
@@ -220,9 +225,11 @@ class _Run:
                 throughput=self._config.throughput,
                 reference=reference,
             )
+            worker = stack.enter_context(start_worker())
             try:
-                process = stack.enter_context(BenchmarkProcess(task))
-            except BackendError as error:
+                loaded = worker.ask(task, LoadedRow)
+            except SeganError as error:
+                worker.close()
                 if on_gpu and running:
                     alone.append((choice, batch))
                 else:
@@ -230,12 +237,13 @@ class _Run:
                 continue
             after = used_device_memory() if on_gpu else None
             used = None if before is None or after is None else max(0, after - before)
-            self._peaks[batch] = max(self._peaks.get(batch, 0), process.loaded["peak_bytes"] or 0)
+            self._peaks[batch] = max(self._peaks.get(batch, 0), loaded.peak_bytes or 0)
             running.append(
                 _Contestant(
                     choice=choice,
                     batch=batch,
-                    process=process,
+                    worker=worker,
+                    loaded=loaded,
                     device_bytes=used,
                     rates=[],
                     latencies_s=[],
@@ -255,58 +263,57 @@ class _Run:
     def _run_rounds(
         self,
         rows: list[_Contestant],
-        ceilings: dict[int, tuple[CeilingResult, BenchmarkProcess | None]],
+        ceilings: dict[int, tuple[CeilingResult, Worker]],
     ) -> None:
         """Every round: each ceiling of these rows and each row, in an order that turns."""
         for number in range(self._config.rounds):
-            for ceiling, process in ceilings.values():
+            for ceiling, worker in ceilings.values():
                 used = any(row.choice is ceiling.choice for row in rows)
-                if process is not None and ceiling.problem is None and used:
-                    self._run_ceiling(ceiling, process)
+                if ceiling.problem is None and used:
+                    self._run_ceiling(ceiling, worker)
             turn = number % max(1, len(rows))
             for row in rows[turn:] + rows[:turn]:
                 try:
-                    found = row.process.round(self._config.seconds)
-                except BackendError as error:
+                    found = row.worker.ask(Round(self._config.seconds), RowRound)
+                except SeganError as error:
                     self._give_up(row.choice, row.batch, str(error))
                     rows.remove(row)
                     continue
-                row.rates.append(found["images_per_s"])
-                row.latencies_s += found["latencies_s"]
+                row.rates.append(found.images_per_s)
+                row.latencies_s += found.latencies_s
                 self._on_step()
 
-    def _run_ceiling(self, ceiling: CeilingResult, process: BenchmarkProcess) -> None:
+    def _run_ceiling(self, ceiling: CeilingResult, worker: Worker) -> None:
         try:
-            found = process.round(self._config.seconds * _CEILING_SHARE)
-        except BackendError as error:
+            rate = worker.ask(Round(self._config.seconds * _CEILING_SHARE), float)
+        except SeganError as error:
             ceiling.problem, ceiling.rates = str(error), []
             return
-        ceiling.rates.append(found["flop_per_s"])
+        ceiling.rates.append(rate)
         self._on_step()
 
     def _finish(self, rows: list[_Contestant], sizes: dict[str, int]) -> None:
         for row in rows:
-            loaded = row.process.loaded
             try:
-                found = row.process.finish()
-            except BackendError as error:
+                found = row.worker.ask(Finish(), FinishedRow)
+            except SeganError as error:
                 self._give_up(row.choice, row.batch, str(error))
                 continue
             self._result.rows.append(
                 RowResult(
                     choice=row.choice,
                     batch=row.batch,
-                    callers=loaded["callers"],
-                    load_s=loaded["load_s"],
-                    first_batch_s=loaded["first_batch_s"],
+                    callers=row.loaded.callers,
+                    load_s=row.loaded.load_s,
+                    first_batch_s=row.loaded.first_batch_s,
                     rates=row.rates,
                     latencies_s=row.latencies_s,
-                    peak_bytes=found["peak_bytes"],
+                    peak_bytes=found.peak_bytes,
                     device_bytes=row.device_bytes,
                     file_bytes=sizes[row.choice.graph],
-                    max_error=found.get("max_error"),
-                    psnr_db=found.get("psnr_db"),
-                    max_error_uint8=found.get("max_error_uint8"),
+                    max_error=found.max_error,
+                    psnr_db=found.psnr_db,
+                    max_error_uint8=found.max_error_uint8,
                     ceiling=None,
                     macs=self._result.macs,
                 )

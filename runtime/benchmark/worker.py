@@ -1,22 +1,17 @@
-"""A process of ``segan benchmark``: one row's graphs, or one ceiling, timed a round at a time.
+"""A worker of ``segan benchmark``: one row's graphs, or one ceiling, timed a round at a time.
 
-It reads a task, then commands, as JSON lines on stdin, and answers each with a JSON line on stdout:
-``{"ok": …}``, or ``{"problem": "why"}`` for what the backend refuses. A process of its own makes
-peak memory a row's own, and keeps the others going when a library takes its process down.
+It is asked with a ``Task``, then with a ``Round`` for each round, and at the end of a row with
+``Finish``. A worker of its own gives each row a peak memory of its own.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -24,13 +19,15 @@ import numpy as np
 from segan.runtime.backends.graphs import BundleGraphs, open_graphs
 from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.backends.session import Precision, SessionConfig
+from segan.runtime.benchmark.ceiling import ConvolutionCeiling
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.reader import open_bundle
-from segan.runtime.errors import SeganError
+from segan.runtime.errors import BackendError, SeganError
 from segan.runtime.latents.draws import sample_coords, sample_z
 from segan.runtime.latents.inputs import GraphInputs
 from segan.runtime.machine.cores import usable_cores
 from segan.runtime.machine.memory import peak_memory
+from segan.runtime.machine.worker import Step, serve
 
 #: The images that errors are measured on; whole numbers from 0.
 COMPARED_SEEDS = tuple(range(8))
@@ -39,8 +36,8 @@ COMPARED_SEEDS = tuple(range(8))
 _SMALLEST_MSE = 4e-20
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a process measures.
+class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """What a worker measures.
 
     Attributes:
         kind: a bundle's ``row``, a ``ceiling``, or the ``reference`` images.
@@ -70,6 +67,48 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return SessionConfig(
             precision=self.precision, threads=self.threads, throughput=self.throughput
         )
+
+
+class Round(msgspec.Struct, frozen=True, tag=True):
+    """Measure for this many seconds."""
+
+    seconds: float
+
+
+class Finish(msgspec.Struct, frozen=True, tag=True):
+    """Compare a row's images with the reference."""
+
+
+class LoadedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that is ready to be timed.
+
+    Attributes:
+        load_s: seconds to open the bundle and load its graphs.
+        first_batch_s: seconds of the first batch.
+        callers: threads that call at once.
+        peak_bytes: most main memory so far; None where the system does not report it.
+    """
+
+    load_s: float
+    first_batch_s: float
+    callers: int
+    peak_bytes: int | None
+
+
+class RowRound(msgspec.Struct, frozen=True, kw_only=True):
+    """A round of a row: its rate, and the seconds of single batches."""
+
+    images_per_s: float
+    latencies_s: list[float]
+
+
+class FinishedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Peak memory and distance from the reference; see ``RowResult`` for the fields."""
+
+    peak_bytes: int | None
+    max_error: float | None = None
+    psnr_db: float | None = None
+    max_error_uint8: int | None = None
 
 
 def graph_inputs(manifest: Manifest, seeds: Sequence[int]) -> GraphInputs:
@@ -115,16 +154,16 @@ class Row:
         self._first_s = time.perf_counter() - start
         self._graphs.images(self._inputs)
 
-    def ready(self) -> dict[str, Any]:
+    def loaded(self) -> LoadedRow:
         """How long loading and the first batch took, and the memory that they needed."""
-        return {
-            "load_s": self._load_s,
-            "first_batch_s": self._first_s,
-            "callers": self._callers,
-            "peak_bytes": peak_memory(),
-        }
+        return LoadedRow(
+            load_s=self._load_s,
+            first_batch_s=self._first_s,
+            callers=self._callers,
+            peak_bytes=peak_memory(),
+        )
 
-    def round(self, seconds: float) -> dict[str, Any]:
+    def round(self, seconds: float) -> RowRound:
         """The rate of a stream of batches, then the times of single batches."""
         if self._callers > 1:
             return self._round_of_callers(seconds)
@@ -133,7 +172,7 @@ class Row:
         for batch in self._graphs.stream(self._until(start + seconds)):
             images += len(batch)
         rate = images / (time.perf_counter() - start)
-        return {"images_per_s": rate, "latencies_s": self._time_batches(seconds / 2)}
+        return RowRound(images_per_s=rate, latencies_s=self._time_batches(seconds / 2))
 
     def _until(self, end: float) -> Iterator[GraphInputs]:
         """The same batch until the time is over, at least once."""
@@ -149,7 +188,7 @@ class Row:
             times.append(time.perf_counter() - start)
         return times
 
-    def _round_of_callers(self, seconds: float) -> dict[str, Any]:
+    def _round_of_callers(self, seconds: float) -> RowRound:
         """The rate of several threads that call side by side, and the times of their batches."""
         times: list[float] = []
         problems: list[SeganError] = []
@@ -169,14 +208,14 @@ class Row:
         if problems:
             raise problems[0]
         elapsed = time.perf_counter() - start
-        return {"images_per_s": len(times) * self._task.batch / elapsed, "latencies_s": times}
+        return RowRound(images_per_s=len(times) * self._task.batch / elapsed, latencies_s=times)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> FinishedRow:
         """Peak memory, and how far the images are from the reference's."""
         # Before the comparison, which holds more than a row needs.
-        found: dict[str, Any] = {"peak_bytes": peak_memory()}
+        peak = peak_memory()
         if not self._task.reference:
-            return found
+            return FinishedRow(peak_bytes=peak)
         with open(self._task.reference, "rb") as file:
             expected = np.load(file, allow_pickle=False)
         difference = float_images(self._graphs, self._task.batch).astype(np.float64) - expected
@@ -184,33 +223,12 @@ class Row:
         timed = self._images[: len(expected)].astype(int)
         apart = np.abs(timed - to_uint8(expected)[: len(timed)])
         finite = math.isfinite(mse)
-        return found | {
-            "max_error": float(np.abs(difference).max()) if finite else None,
-            "psnr_db": 10 * math.log10(4 / mse) if finite else None,
-            "max_error_uint8": int(apart.max()),
-        }
-
-
-class Ceiling:
-    """A large convolution on one backend, in one precision."""
-
-    def __init__(self, task: Task) -> None:
-        """Loads and tries the shapes; raises BackendError."""
-        from segan.runtime.benchmark.ceiling import ConvolutionCeiling
-
-        self._ceiling = ConvolutionCeiling(task.backend, task.graph, task.config)
-
-    def ready(self) -> dict[str, Any]:
-        """The shape that was fastest."""
-        return {"shape": str(self._ceiling.shape), "peak_bytes": peak_memory()}
-
-    def round(self, seconds: float) -> dict[str, Any]:
-        """Its rate."""
-        return {"flop_per_s": self._ceiling.measure(seconds)}
-
-    def finish(self) -> dict[str, Any]:
-        """Nothing more."""
-        return {}
+        return FinishedRow(
+            peak_bytes=peak,
+            max_error=float(np.abs(difference).max()) if finite else None,
+            psnr_db=10 * math.log10(4 / mse) if finite else None,
+            max_error_uint8=int(apart.max()),
+        )
 
 
 def write_reference(task: Task) -> None:
@@ -221,45 +239,49 @@ def write_reference(task: Task) -> None:
         np.save(file, images, allow_pickle=False)
 
 
-def main() -> None:
-    """Answers the lines on stdin until they end."""
-    # What a library prints goes to stderr, so that it cannot come between the answers.
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    lines = iter(sys.stdin.buffer)
-    task = msgspec.json.decode(next(lines), type=Task)
-    contestant: Row | Ceiling | None = None
+class Measurement:
+    """What one worker measures; called with each request."""
 
-    def start() -> dict[str, Any]:
-        nonlocal contestant
+    def __init__(self) -> None:
+        self._row: Row | None = None
+        self._ceiling: ConvolutionCeiling | None = None
+
+    def __call__(self, request: Task | Round | Finish, step: Step) -> Any:
+        """Compute the answer to a request.
+
+        Returns:
+            ``LoadedRow``, ``RowRound`` and ``FinishedRow`` of a row; of a ceiling the convolution
+            that was fastest, as text, and FLOP/s; None of the reference.
+
+        Raises:
+            SeganError: the backend does not compute it, or memory ran out.
+        """
+        try:
+            return self._answer(request)
+        except MemoryError:
+            raise BackendError("memory ran out", remedy="Use a smaller batch size.") from None
+
+    def _answer(self, request: Task | Round | Finish) -> Any:
+        if isinstance(request, Task):
+            return self._load(request)
+        if self._ceiling is not None:
+            assert isinstance(request, Round), "a ceiling has nothing to finish"
+            return self._ceiling.measure(request.seconds)
+        assert self._row is not None, "the reference is only asked for once"
+        return (
+            self._row.round(request.seconds) if isinstance(request, Round) else self._row.finish()
+        )
+
+    def _load(self, task: Task) -> LoadedRow | str | None:
         if task.kind == "reference":
             write_reference(task)
-            return {}
-        contestant = Row(task) if task.kind == "row" else Ceiling(task)
-        return contestant.ready()
-
-    if not _answer(out, start):
-        return
-    for line in lines:
-        assert contestant is not None, "the reference takes no commands"
-        seconds = json.loads(line)["seconds"]
-        measure = partial(contestant.round, seconds) if seconds else contestant.finish
-        if not _answer(out, measure):
-            return
-
-
-def _answer(out: BinaryIO, compute: Callable[[], dict[str, Any]]) -> bool:
-    """Writes the result or what went wrong; whether it went well."""
-    found: dict[str, Any]
-    try:
-        found = {"ok": compute()}
-    except SeganError as error:
-        found = {"problem": str(error)}
-    except MemoryError:
-        found = {"problem": "memory ran out. Use a smaller batch size."}
-    out.write(json.dumps(found).encode() + b"\n")
-    return "ok" in found
+            return None
+        if task.kind == "ceiling":
+            self._ceiling = ConvolutionCeiling(task.backend, task.graph, task.config)
+            return str(self._ceiling.shape)
+        self._row = Row(task)
+        return self._row.loaded()
 
 
 if __name__ == "__main__":
-    main()
+    serve(Task | Round | Finish, Measurement())

@@ -1,78 +1,164 @@
-"""Work in a process of its own, whose memory the system has back when it ends."""
+"""A worker process: records in, lines of progress, and a record or a SeganError out.
+
+A process of its own returns its memory to the system when it ends, has a peak memory of its own,
+and does not take its parent down when a library crashes. The parent writes each request to the
+worker's stdin as one line of JSON. The worker answers on stdout with lines of JSON, one object
+with one key each: any number of ``step``, then ``answer`` or ``error``.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import PurePath
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar, cast
+
+import msgspec
 
 from segan.runtime.errors import SeganError
 
-#: Exit status of a process whose last line on stderr is a SeganError as data, in JSON.
-_TOLD = 3
+Answer = TypeVar("Answer")
+
+#: Called with a few words before each step of the work.
+Step = Callable[[str], None]
+
+#: Seconds that a worker has to end after its last request.
+_PATIENCE_S = 5.0
 
 
-def run_module(
-    module: str,
-    arguments: Sequence[str],
-    *,
-    task: str,
-    failure: type[SeganError],
-    on_line: Callable[[str], None] | None = None,
-) -> None:
-    """Runs ``python -m module arguments`` to its end.
+class Worker:
+    """A worker process, seen from its parent. A context manager, which ends the process.
 
     Args:
-        module: ends in ``run_main(main)``.
-        arguments: of its ``main``.
-        task: what it does, for messages: ``computed the images``.
-        failure: raised when it ends in another way than by a SeganError.
-        on_line: called with each line of its stdout, as soon as it is there.
-
-    Raises:
-        SeganError: the very one that ended the process; ``failure`` for anything else, such as a
-            lack of memory.
+        module: run with ``python -m``; calls ``serve`` and nothing else.
+        task: what the worker does, in the past tense, for messages: "computed the images".
+        failure: raised when the process ends without an answer.
     """
-    # -P: no module is taken from the folder that the user happens to stand in.
-    command = [sys.executable, "-X", "utf8", "-P", "-m", module, *arguments]
-    with (
-        tempfile.TemporaryFile() as messages,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+
+    def __init__(self, module: str, *, task: str, failure: type[SeganError]) -> None:
+        self._task, self._failure = task, failure
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
+        # -P: no module is taken from the current folder.
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "utf8", "-P", "-m", module],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=messages,
-            encoding="utf-8",
-            errors="replace",
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if on_line is not None:
-                    on_line(line.rstrip("\n"))
-            status = process.wait()
-        except BaseException:
-            process.kill()
-            raise
-        messages.seek(0)
-        lines = messages.read().decode(errors="replace").strip().splitlines()
-    last = lines[-1] if lines else "it said nothing"
-    if status == _TOLD:
-        raise SeganError.from_data(json.loads(last))
-    if status:
-        what = f"with exit status {status}"
+            stderr=self._messages,
+        )
+
+    def ask(
+        self, request: msgspec.Struct, answer: type[Answer], on_step: Step | None = None
+    ) -> Answer:
+        """Send one request and wait for its answer.
+
+        Args:
+            request: a record of a type that the worker's module serves.
+            answer: type of the answer.
+            on_step: called with each line of progress.
+
+        Raises:
+            SeganError: raised by the worker, with its type and data; or ``failure``, where the
+                process ended, such as for lack of memory.
+        """
+        stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(_encode(request))
+            stdin.flush()
+        while (line := stdout.readline()).endswith(b"\n"):
+            ((kind, content),) = msgspec.json.decode(line, type=dict[str, msgspec.Raw]).items()
+            if kind == "answer":
+                return msgspec.json.decode(content, type=answer, dec_hook=_read_path)
+            if kind == "error":
+                raise SeganError.from_data(msgspec.json.decode(content))
+            if on_step is not None:
+                on_step(msgspec.json.decode(content, type=str))
+        raise self._failure(self._last_words())
+
+    def _last_words(self) -> str:
+        """How the process ended, with the last line that it wrote to stderr."""
+        status = self._process.wait()
+        how = f"with exit status {status}"
         if status < 0:
-            what = f"on signal {-status}, perhaps for lack of memory"
-        raise failure(f"the process that {task} ended {what}: {last}")
+            name = signal.Signals(-status).name
+            how = f"on signal {name}"
+            if name == "SIGKILL":
+                how += ", perhaps for lack of memory"
+        self._messages.seek(0)
+        lines = self._messages.read()[-4000:].decode(errors="replace").strip().splitlines()
+        last = f": {lines[-1].strip()[:300]}" if lines else ""
+        return f"the process that {self._task} ended {how}{last}"
+
+    def close(self) -> None:
+        """End the process: it is asked to end, and killed when it takes too long."""
+        stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        stdout.close()
+        self._messages.close()
+
+    def kill(self) -> None:
+        """Kill the process and wait for its end."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.kill()
+        self.close()
 
 
-def run_main(main: Callable[[list[str]], None]) -> None:
-    """Runs ``main`` on the command line's arguments; what it raises, ``run_module`` raises too."""
-    try:
-        main(sys.argv[1:])
-    except SeganError as error:
-        print(json.dumps(error.to_data()), file=sys.stderr)
-        raise SystemExit(_TOLD) from None
+def serve(request: Any, compute: Callable[[Any, Step], Any]) -> None:
+    """Answer the requests on stdin until they end, or until one fails.
+
+    Args:
+        request: type of a request; a union of tagged records for several kinds.
+        compute: computes the answer; called with the request and with what reports a step. A
+            SeganError that it raises is raised in the parent, too.
+    """
+    out = os.fdopen(os.dup(1), "wb")
+    # What a library prints goes to stderr, so that it cannot come between the answers.
+    os.dup2(2, 1)
+
+    def tell(kind: str, content: Any) -> None:
+        out.write(_encode({kind: content}))
+        out.flush()
+
+    for line in sys.stdin.buffer:
+        try:
+            found = compute(msgspec.json.decode(line, type=request), lambda s: tell("step", s))
+        except SeganError as error:
+            tell("error", error.to_data())
+            return
+        tell("answer", found)
+
+
+def _encode(content: Any) -> bytes:
+    return msgspec.json.encode(content, enc_hook=_write_path) + b"\n"
+
+
+def _write_path(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"a record for or from a worker cannot hold {type(value).__name__}")
+
+
+def _read_path(kind: type, value: Any) -> Any:
+    return kind(value)

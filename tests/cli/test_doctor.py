@@ -66,14 +66,14 @@ def test_a_backend_that_does_not_work_is_said(
 
 
 def test_a_gpu_and_what_it_needs(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
-    import segan.runtime.doctor as machine
+    from segan.runtime.machine import hardware
     from segan.runtime.machine.gpus import CudaDevice
 
     device = CudaDevice(
         index=0, name="Card X", capability=(9, 0), memory=80 * 2**30, driver=(13, 0)
     )
-    monkeypatch.setattr(machine, "cuda_devices", lambda: [device])
-    monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: [device])
+    monkeypatch.setattr(hardware, "why_no_gpu", lambda: None)
     done = segan_here("doctor")
     assert "Card X, 80.0 GiB, compute capability 9.0, driver for CUDA 13.0" in done.stdout
     found = json.loads(segan_here("doctor", "--json").stdout)
@@ -83,10 +83,10 @@ def test_a_gpu_and_what_it_needs(segan_here: Segan, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_a_gpu_it_says_why(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
-    import segan.runtime.doctor as machine
+    from segan.runtime.machine import hardware
 
-    monkeypatch.setattr(machine, "cuda_devices", list)
-    monkeypatch.setattr(machine, "why_no_gpu", lambda: "no NVIDIA driver is installed here")
+    monkeypatch.setattr(hardware, "cuda_devices", list)
+    monkeypatch.setattr(hardware, "why_no_gpu", lambda: "no NVIDIA driver is installed here")
     assert "none: no NVIDIA driver is installed here" in segan_here("doctor").stdout
 
 

@@ -11,16 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
-from segan.export import bundle_images, verify  # noqa: E402
+from segan.export import verify  # noqa: E402
 from segan.export.bundle_images import compute_images  # noqa: E402
 from segan.export.directions.write import DirectionsConfig, write_directions  # noqa: E402
 from segan.export.exporter import ExportConfig, export_bundle  # noqa: E402
 from segan.export.reference import make_reference  # noqa: E402
 from segan.export.verify import verify_bundle  # noqa: E402
 from segan.runtime.bundle.reader import open_bundle  # noqa: E402
-from segan.runtime.errors import BackendError, BundleError, VerifyError  # noqa: E402
+from segan.runtime.errors import BundleError, VerifyError  # noqa: E402
 from segan.runtime.generate.generator import load  # noqa: E402
-from segan.runtime.machine.worker import run_module  # noqa: E402
 
 if TYPE_CHECKING:
     from segan.train.networks.stylegan2.generator import Generator
@@ -74,27 +73,6 @@ def test_the_own_process_tells_why_it_failed(tmp_path: Path) -> None:
     missing = tmp_path / "none.segan"
     with pytest.raises(BundleError, match=r"none\.segan"):
         list(compute_images(tmp_path, ["a"], missing, "cpu", "fp32", own_process=True))
-
-
-def test_a_process_that_breaks_is_told() -> None:
-    with pytest.raises(BackendError, match=r"computed the bundle's images ended with exit .* 1: "):
-        run_module(
-            bundle_images.__name__, [], task="computed the bundle's images", failure=BackendError
-        )
-
-
-def test_a_process_ends_with_the_one_that_reads_its_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "endless.py").write_text("while True:\n    print('on', flush=True)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-
-    def stop(line: str) -> None:
-        assert line == "on"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_module("endless", [], task="printed", failure=BackendError, on_line=stop)
 
 
 def test_a_bundle_with_directions_is_not_what_was_exported(

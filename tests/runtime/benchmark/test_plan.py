@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +15,13 @@ from segan.runtime.backends.session import SessionConfig
 from segan.runtime.benchmark import ceiling
 from segan.runtime.benchmark import rounds as benchmark_rounds
 from segan.runtime.benchmark.plan import MAX_BATCH, BenchmarkConfig, RowResult, plan
-from segan.runtime.benchmark.process import BenchmarkProcess
 from segan.runtime.benchmark.record import benchmark_record
 from segan.runtime.benchmark.rounds import run_benchmark
-from segan.runtime.benchmark.worker import Task
+from segan.runtime.benchmark.worker import Round, Task
 from segan.runtime.bundle.onnx_wire import has_external_data
 from segan.runtime.errors import BackendError, BundleError, ConfigError
 from segan.runtime.machine.memory import peak_memory, used_device_memory
+from segan.runtime.machine.worker import Worker
 
 #: One thread and the shortest rounds: figures without meaning, but figures.
 QUICK = {"seconds": 0.01, "rounds": 2, "threads": 1}
@@ -301,27 +299,44 @@ def test_several_callers(toy_bundle: Path) -> None:
     assert len(row.latencies_s) >= 2
 
 
-class _Dying(BenchmarkProcess):
-    """A process whose rows end in the middle, as when a library crashes."""
+class _Worker(Worker):
+    """A worker of ``run_benchmark`` that keeps what it was asked to measure."""
 
-    def round(self, seconds: float) -> dict[str, Any]:
-        if self.task.kind == "row" and self.task.batch == 2:
-            self._process.kill()
-            self._process.wait()
-        return super().round(seconds)
+    def __init__(self) -> None:
+        super().__init__("segan.runtime.benchmark.worker", task="measured it", failure=BackendError)
+        self.measured: Task | None = None
+
+    def ask(self, request: Any, answer: type[Any], on_step: Any = None) -> Any:
+        if isinstance(request, Task):
+            self.measured = request
+        return super().ask(request, answer, on_step)
+
+    def measures_row(self) -> bool:
+        return self.measured is not None and self.measured.kind == "row"
+
+
+class _Dying(_Worker):
+    """A worker whose row of batch 2 ends in the middle, as when a library crashes."""
+
+    def ask(self, request: Any, answer: type[Any], on_step: Any = None) -> Any:
+        if isinstance(request, Round) and self.measures_row():
+            assert self.measured is not None
+            if self.measured.batch == 2:
+                self.kill()
+        return super().ask(request, answer, on_step)
 
 
 @pytest.mark.usefixtures("small_ceilings")
 def test_a_process_that_dies_does_not_end_the_table(
     toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_rounds, "BenchmarkProcess", _Dying)
+    monkeypatch.setattr(benchmark_rounds, "start_worker", _Dying)
     config = BenchmarkConfig(backends=("cpu",), batches=(1, 2), **QUICK)  # type: ignore[arg-type]
     result = run_benchmark(toy_bundle, config)
     assert [row.batch for row in result.rows] == [1]
     (dead,) = (entry for entry in result.not_run if entry.precision == "fp32")
     assert dead.batches == (2,)
-    assert "its process was ended" in dead.problem or "exit status" in dead.problem
+    assert "the process that measured it ended" in dead.problem
 
 
 @pytest.mark.usefixtures("small_ceilings")
@@ -330,19 +345,21 @@ def test_rows_that_do_not_fit_side_by_side_run_after_each_other(
 ) -> None:
     running: list[int] = []
 
-    class Counting(BenchmarkProcess):
-        def __init__(self, task: Task) -> None:
-            super().__init__(task)
-            if task.kind == "row":
-                running.append(task.batch)
+    class Counting(_Worker):
+        def ask(self, request: Any, answer: type[Any], on_step: Any = None) -> Any:
+            found = super().ask(request, answer, on_step)
+            if isinstance(request, Task) and request.kind == "row":
+                running.append(request.batch)
                 assert len(running) == 1
+            return found
 
         def close(self) -> None:
             super().close()
-            if self.task.kind == "row":
-                running.remove(self.task.batch)
+            if self.measures_row():
+                assert self.measured is not None
+                running.remove(self.measured.batch)
 
-    monkeypatch.setattr(benchmark_rounds, "BenchmarkProcess", Counting)
+    monkeypatch.setattr(benchmark_rounds, "start_worker", Counting)
     monkeypatch.setattr(
         benchmark_rounds, "describe_memory", lambda: {"total": 1 << 30, "available": 1 << 20}
     )
@@ -355,13 +372,13 @@ def test_rows_that_do_not_fit_side_by_side_run_after_each_other(
 def test_without_a_reference_the_rates_are_still_there(
     toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class NoReference(BenchmarkProcess):
-        def __init__(self, task: Task) -> None:
-            if task.kind == "reference":
+    class NoReference(_Worker):
+        def ask(self, request: Any, answer: type[Any], on_step: Any = None) -> Any:
+            if isinstance(request, Task) and request.kind == "reference":
                 raise BackendError("there is none")
-            super().__init__(task)
+            return super().ask(request, answer, on_step)
 
-    monkeypatch.setattr(benchmark_rounds, "BenchmarkProcess", NoReference)
+    monkeypatch.setattr(benchmark_rounds, "start_worker", NoReference)
     config = BenchmarkConfig(backends=("cpu",), batches=(1,), **QUICK)  # type: ignore[arg-type]
     result = run_benchmark(toy_bundle, config)
     assert result.reference_problem == "there is none"
@@ -377,43 +394,6 @@ def test_a_missing_or_damaged_bundle_is_said(tmp_path: Path, toy_bundle: Path) -
         run_benchmark(toy_bundle, BenchmarkConfig(backends=("cpu",)))
 
 
-def test_a_process_tells_its_last_words(toy_bundle: Path) -> None:
-    with pytest.raises(BackendError, match=r"exit status 1: .*kind"):
-        BenchmarkProcess(Task(kind="other", backend="cpu", precision="fp32"))  # type: ignore[arg-type]
-
-
-def test_what_a_library_prints_does_not_come_between_the_answers(toy_bundle: Path) -> None:
-    task = {"kind": "row", "backend": "cpu", "precision": "fp32", "bundle": str(toy_bundle)}
-    code = (
-        "import os, segan.runtime.benchmark.worker as w\n"
-        "images = w.Row.ready\n"
-        "def ready(self):\n"
-        "    os.write(1, b'chatter\\n'); print('more chatter', flush=True)\n"
-        "    return images(self)\n"
-        "w.Row.ready = ready\n"
-        "w.main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=json.dumps(task).encode() + b"\n",
-        capture_output=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert set(json.loads(line)["ok"]) >= {"load_s", "peak_bytes"}
-    assert b"chatter" in done.stderr
-
-
-def test_no_module_is_taken_from_the_current_folder(
-    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("numpy", "msgspec", "json"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken')")
-    shutil.copy(tmp_path / "json.py", tmp_path / "segan.py")
-    monkeypatch.chdir(tmp_path)
-    task = Task(
-        kind="row", backend="cpu", precision="fp32", bundle=str(toy_bundle.resolve()), threads=1
-    )
-    with BenchmarkProcess(task) as process:
-        assert process.finish()["peak_bytes"] is None or process.finish()["peak_bytes"] > 0
+def test_a_request_of_an_unknown_kind_ends_the_worker() -> None:
+    with pytest.raises(BackendError, match=r"exit status 1: .*kind"), _Worker() as worker:
+        worker.ask(Task(kind="other", backend="cpu", precision="fp32"), str)  # type: ignore[arg-type]
