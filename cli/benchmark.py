@@ -148,7 +148,7 @@ def command(
     )
     if plot is not None:
         # Before minutes of measuring, not after.
-        from segan.cli.benchmark_plot import check_plot
+        from segan.runtime.benchmark.plot import check_plot
 
         check_plot(plot)
     for path in (out, plot):
@@ -157,9 +157,12 @@ def command(
     scores = None
     if metrics:
         # Wrong names and missing files show before minutes of measuring, too.
-        from segan.cli.benchmark_scores import open_scores
+        from segan.cli.metrics import torch_device
+        from segan.train.measure.models.open import Compute
+        from segan.train.measure.quality.engine_scores import add_scores, open_scores
 
-        scores = open_scores(path, metrics, data, detectors, threads)
+        compute = Compute(threads=threads, device=torch_device("auto"))
+        scores = open_scores(path, metrics, data, detectors, compute)
     elif data is not None or detectors:
         raise ConfigError("--data and --detector are for --metric, which is not given.")
     result = _measure(path, config)
@@ -167,9 +170,7 @@ def command(
 
     record = benchmark_record(result, config)
     if scores is not None:
-        from segan.cli.benchmark_scores import add_scores
-
-        add_scores(record["rows"], scores)
+        add_scores(record["rows"], scores, _announce_scores)
     # The figures first: they took minutes, and a full disk shall not lose them.
     if as_json:
         click.echo(json.dumps(record))
@@ -181,7 +182,7 @@ def command(
         write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
         click.echo(f"{out}: written.", err=True)
     if plot is not None and result.rows:
-        from segan.cli.benchmark_plot import write_plot
+        from segan.runtime.benchmark.plot import write_plot
 
         write_plot(plot, record)
         click.echo(f"{plot}: written.", err=True)
@@ -190,6 +191,10 @@ def command(
             "nothing could be measured: no backend that was asked for runs this bundle here. "
             "See: segan doctor"
         )
+
+
+def _announce_scores(backend: str, precision: str) -> None:
+    click.echo(f"scoring {backend} {precision} ...", err=True)
 
 
 def _check_target(path: Path | None) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segan.runtime.errors import SeganError
-from segan.train.data.dataset import ImageDataset
+from segan.train.data.dataset import ImageDataset, open_dataset
 from segan.train.measure.models.model import MakerSettings
 from segan.train.measure.models.open import Compute, open_images
 from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.detector_files import read_detector_options
 from segan.train.measure.quality.detectors import DetectorSet
 from segan.train.measure.quality.evaluate import check_metrics, compare
 from segan.train.measure.quality.features import DetectorKind
 from segan.train.measure.quality.metric import Metric
+from segan.train.measure.quality.registry import check_names, parse_metric
 
 #: What every other backend and precision is compared with.
 REFERENCE = ("cpu", "fp32")
@@ -91,3 +93,53 @@ class EngineScores:
 
     def _context(self, images: Any) -> MetricContext:
         return MetricContext(images, self._detectors, self._data, on_images=self._on_images)
+
+
+def open_scores(
+    bundle: Path,
+    names: Iterable[str],
+    data: Path | None,
+    detectors: Sequence[str],
+    compute: Compute,
+) -> EngineScores:
+    """Check everything that can be checked before anything is measured.
+
+    Args:
+        bundle: its path.
+        names: of metrics, each one or several separated by commas.
+        data: the real images; None for none.
+        detectors: as ``read_detector_options`` takes them.
+        compute: see ``EngineScores``.
+
+    Raises:
+        SeganError: an unknown metric, data or a detector that does not fit.
+    """
+    checked = check_names(name for text in names for name in text.split(","))
+    metrics = [parse_metric(name) for name in checked]
+    kinds = [metric.detector for metric in metrics if metric.detector is not None]
+    return EngineScores(
+        bundle,
+        metrics,
+        None if data is None else open_dataset(data),
+        compute,
+        given=read_detector_options(detectors, kinds),
+    )
+
+
+def add_scores(
+    rows: list[dict[str, Any]], scores: EngineScores, on_engine: Callable[[str, str], None]
+) -> None:
+    """Add ``metrics`` to each row of a benchmark's record.
+
+    Args:
+        rows: of the record; those of one backend and precision share their scores.
+        scores: what takes them.
+        on_engine: called with each backend and precision before it is scored.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["backend"], row["precision"])
+        if key not in found:
+            on_engine(*key)
+            found[key] = scores.measure(*key)
+        row["metrics"] = found[key]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segan.runtime.errors import ConfigError, OutputError
+from segan.runtime.files.atomic import write_atomic
 
 _FORMATS = (".png", ".pdf", ".svg")
 
@@ -34,10 +35,15 @@ def check_plot(path: Path) -> None:
         OutputError: matplotlib is missing.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ConfigError(f"--plot is {path}; expected a name in {', '.join(_FORMATS)}.")
+        raise ConfigError(
+            field="plot", value=path, expected=f"a name that ends in {', '.join(_FORMATS)}"
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise OutputError(
-            "--plot needs matplotlib, which is not installed. Run: pip install matplotlib"
+            "`plot` needs matplotlib, which is not installed",
+            field="plot",
+            value=path,
+            remedy="Run: pip install matplotlib",
         )
 
 
@@ -52,8 +58,6 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
         OutputError: the file cannot be written.
     """
     from matplotlib.figure import Figure
-
-    from segan.runtime.files.atomic import write_atomic
 
     rows = record["rows"]
     batches = sorted({row["batch"] for row in rows})
