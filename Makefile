@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 
 # A Python for the environment: the first of these that is 3.11 or newer.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
@@ -66,10 +67,18 @@ format: $(READY)  ## Rewrite the code in the house's format.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(READY)  ## Write docs/cli.md anew from the commands' own help.
-	@$(BIN)/python docs/make_cli.py
+docs: $(DOCS_READY)  ## Build the documentation as a site: site/index.html.
+	@$(BIN)/python docs/make_commands.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo "wrote site/index.html"
 
-clean:  ## Remove the demo's output, caches and builds. Runs, bundles and .venv stay.
-	@rm -rf out build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+# Only the site needs these, so the first 'make docs' installs them (50 MB).
+$(DOCS_READY): $(READY)
+	@echo "installing segan[docs]"
+	@$(PIP) install -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_READY)
+
+clean:  ## Remove the demo's output, the site, caches and builds. Runs, bundles and .venv stay.
+	@rm -rf out site build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis .coverage
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 MODEL is a run, a checkpoint or a bundle; closed-form and PCA directions are measured as a bundle
 that ``segan directions`` wrote. Every slider is moved over its range for the same seeds, and a
-network that reads the faces' attributes says what changed; docs/control.md defines each figure.
+network that reads the faces' attributes measures the change (docs/evidence/control.md).
 Run from the repository root: ``python benchmarks/control.py MODEL -o control.json``. In place of
 MODEL, ``drawn:32`` measures the drawn faces themselves: what perfect sliders score.
 """

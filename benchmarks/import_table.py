@@ -1,4 +1,4 @@
-"""The table of docs/import.md: random checkpoints of every layout, imported and verified.
+"""The table of docs/guides/import.md: random checkpoints of every layout, imported and verified.
 
     python benchmarks/import_table.py
     python benchmarks/import_table.py --only 64

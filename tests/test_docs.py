@@ -1,9 +1,9 @@
-"""The documentation holds: links lead somewhere, the reference is up to date, examples run.
+"""The documentation is true: links and paths exist, the reference is up to date, examples run.
 
-Every fenced bash and python block of README.md and of the pages in RUN_AFTER_README is run, in
-order, in an empty folder, with nothing changed but what SHORTER states: less data, a shorter run,
-fewer images. Lines that begin with ``make`` or ``pip`` are not run; their targets and extras must
-exist.
+Every fenced bash and python block of README.md and of docs/ is run, page by page in an empty
+folder, with nothing changed but what SHORTER states: less data, a shorter run, fewer images. Lines
+that begin with ``make`` or ``pip`` are not run; their targets and extras must exist. Blocks of
+``text`` are not run: output, file layouts, and commands that need hours, a GPU or other files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,33 @@ import pytest
 from PIL import Image
 
 from segan.cli.main import COMMANDS
+from segan.runtime.bundle.shipped import shipped_bundle
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TITLES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
-#: Pages of docs/ whose blocks take what the README's blocks left.
-RUN_AFTER_README = ("training.md", "generation.md", "atlas.md")
+#: Pages whose blocks need a run; each takes what those before it left.
+TRAIN = ("README.md", "docs/guides/training.md", "docs/guides/several-gpus.md")
+EXPORT = ("docs/guides/export.md", "docs/guides/report.md")
+#: Pages whose blocks need no more than a bundle; here it is the one that ships.
+USE = (
+    "docs/start/install.md",
+    "docs/start/python.md",
+    "docs/guides/generation.md",
+    "docs/guides/atlas.md",
+    "docs/guides/directions.md",
+    "docs/guides/benchmark.md",
+    "docs/guides/tensorrt.md",
+    "docs/guides/data.md",
+)
+#: The page for a folder of photos, by itself.
+PHOTOS = "docs/start/photos-to-sliders.md"
+RUN = {*TRAIN, *EXPORT, *USE, PHOTOS}
 
 #: What is run instead of a line, since training for minutes is no test: the same, shortened.
 SHORTER = {
+    "segan atlas -o atlas": "segan atlas -o atlas --seeds 0-1 --steps 3 --no-propose",
     "segan train --mode 2": "segan train --mode 2 --faces 32 --kimg 0.02",
     "segan train --initial-checkpoint runs/00000-faces-mode2-tiny --shared-coords 0.25 --kimg 50": (
         "segan train --initial-checkpoint runs/00000-faces-mode2-tiny --shared-coords 0.25 "
@@ -48,20 +66,28 @@ SHORTER = {
         "torchrun --standalone --nproc-per-node 2 -m segan.cli train --mode 2 --preset paper "
         "--faces 32 --resolution 8 --kimg 0.016 --metric-images 8"
     ),
+    "segan data render faces.zip --count 20000 --resolution 64 --seed 0": (
+        "segan data render faces.zip --count 8 --resolution 64 --seed 0"
+    ),
     "segan generate faces.segan --seeds 0-999 -o many --psi 0.7 --format tar": (
         "segan generate faces.segan --seeds 0-9 -o many --psi 0.7 --format tar"
     ),
-    "segan generate faces.segan --seeds 0-999 -o tars --format tar": (
-        "segan generate faces.segan --seeds 0-9 -o tars --format tar"
-    ),
-    "segan atlas faces.segan -o atlas": (
-        "segan atlas faces.segan -o atlas --seeds 0-1 --steps 3 --no-propose"
-    ),
+    "segan sweep faces.segan --all -o sweeps": "segan sweep faces.segan --all -o sweeps --steps 3",
     "segan sweep faces.segan --at L2N0D1 --seeds 0-3 -o slider.gif": (
         "segan sweep faces.segan --at L2N0D1 --seeds 0-3 -o slider.gif --steps 3"
     ),
     "segan interpolate faces.segan --seeds 0,5,9 --frames 30 --loop -o walk.gif": (
         "segan interpolate faces.segan --seeds 0,5,9 --frames 2 --loop -o walk.gif"
+    ),
+    "segan atlas faces.segan -o atlas": (
+        "segan atlas faces.segan -o atlas --seeds 0-1 --steps 3 --no-propose"
+    ),
+    "segan benchmark faces.segan --backends cpu --batches 1": (
+        "segan benchmark faces.segan --backends cpu --batches 1 --rounds 1 --seconds 0.1"
+    ),
+    "segan train --data photos.zip --kimg 60": "segan train --data photos.zip --kimg 0.02",
+    "segan atlas photos.segan -o photos-atlas": (
+        "segan atlas photos.segan -o photos-atlas --seeds 0-1 --steps 3"
     ),
 }
 
@@ -94,15 +120,18 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in headings(found), link
 
 
-def test_every_page_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.name == "README.md" or f"({page.name})" in index, page.name
+def test_every_page_is_in_the_index_and_on_the_site() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or f"({name})" in index, name
+        assert f"- {name}\n" in site, name
 
 
 def test_the_command_reference_is_up_to_date() -> None:
-    written = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["render"]()
-    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    written = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["render"]()
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     assert written == page, "run 'make docs'"
     for name in COMMANDS:
         assert f"\n## segan {name}\n" in page
@@ -111,7 +140,7 @@ def test_the_command_reference_is_up_to_date() -> None:
 def test_every_built_in_attribute_is_described() -> None:
     from segan.train.data.faces.attributes import FACE_ATTRIBUTES
 
-    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "data.md").read_text(encoding="utf-8")
     missing = [a.name for a in FACE_ATTRIBUTES if f"`{a.name}`" not in page]
     assert missing == []
 
@@ -119,8 +148,8 @@ def test_every_built_in_attribute_is_described() -> None:
 def test_every_field_of_the_manifest_is_described() -> None:
     from segan.runtime.bundle.manifest import Manifest, Verification
 
-    page = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
-    for record in (Manifest, Verification):
+    for record, name in ((Manifest, "reference/bundle.md"), (Verification, "guides/export.md")):
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
         missing = [name for name in record.__struct_fields__ if f"`{name}`" not in page]
         assert missing == []
 
@@ -128,7 +157,7 @@ def test_every_field_of_the_manifest_is_described() -> None:
 def test_the_table_of_presets_is_right() -> None:
     from segan.train.runs.presets import preset
 
-    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "training.md").read_text(encoding="utf-8")
     rows = {
         cells[0]: cells[1:]
         for line in page.splitlines()
@@ -234,30 +263,63 @@ def run_blocks(page: Path, folder: Path) -> None:
                 run_line(line, folder)
 
 
-@pytest.mark.slow
-def test_the_examples_work_as_typed(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="the README trains; the bare environment cannot")
-    (tmp_path / "photos").mkdir()  # the reader's own
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder with six photos of the reader's."""
+    (tmp_path / "photos").mkdir()
     random = np.random.RandomState(0)
     for number in range(6):
         pixels = random.randint(0, 256, (70, 90, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.jpg")
+    return tmp_path
 
-    run_blocks(ROOT / "README.md", tmp_path)
-    assert len(list((tmp_path / "out").glob("seed*.png"))) == 64
-    assert {path.name for path in tmp_path.glob("*.segan")} == {"faces.segan", "photos.segan"}
-    assert len(list((tmp_path / "sweeps").glob("*.png"))) == 4
-    for name in ("sweep-L3N0D5.png", "slider.gif", "mix.png", "walk.gif", "many/shard-000000.tar"):
-        assert (tmp_path / name).stat().st_size > 0, name
 
-    for name in RUN_AFTER_README:
-        run_blocks(ROOT / "docs" / name, tmp_path)
+def check_files(folder: Path, *names: str) -> None:
+    """Files and folders that a page's commands promise."""
+    for name in names:
+        assert (folder / name).stat().st_size > 0, name
+
+
+@pytest.mark.slow
+def test_training_works_as_typed(folder: Path) -> None:
+    pytest.importorskip("torch", reason="the README trains; the bare environment cannot")
+    run_blocks(ROOT / "README.md", folder)
+    assert len(list((folder / "out").glob("seed*.png"))) == 64
+    assert {path.name for path in folder.glob("*.segan")} == {"faces.segan", "photos.segan"}
+    check_files(folder, "sweep-hair_length.png", "sweep-L3N0D5.png", "atlas/index.html")
+    for name in (*TRAIN[1:], *EXPORT):
+        run_blocks(ROOT / name, folder)
+    check_files(folder, "verified.segan", "report/index.html")
+
+
+@pytest.mark.slow
+def test_using_a_bundle_works_as_typed(folder: Path) -> None:
+    pytest.importorskip("onnx", reason="'segan directions' writes graphs")
+    write_copy(folder / "faces.segan")
+    for name in USE:
+        run_blocks(ROOT / name, folder)
+    assert len(list((folder / "sweeps").glob("*.png"))) == 5
+    check_files(folder, "slider.gif", "mix.png", "walk.gif", "many/shard-000000.tar", "grid.png")
+    check_files(folder, "faces-sefa.segan", "faces-pca.segan", "atlas/index.html")
+
+
+@pytest.mark.slow
+def test_photos_become_sliders_as_typed(folder: Path) -> None:
+    pytest.importorskip("torch", reason="the page trains; the bare environment cannot")
+    run_blocks(ROOT / PHOTOS, folder)
+    check_files(folder, "photos.segan", "photos-atlas/index.html")
+
+
+def write_copy(target: Path) -> None:
+    """Writes the model that ships with segan as a bundle that may be changed."""
+    with zipfile.ZipFile(shipped_bundle()) as archive:
+        archive.extractall(target)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=TITLES)
-def test_other_pages_only_name_what_exists(page: Path) -> None:
-    if page == ROOT / "README.md" or page.name in RUN_AFTER_README:
-        return  # run as a whole by the test above
+def test_blocks_that_are_not_run_name_what_exists(page: Path) -> None:
+    if page.relative_to(ROOT).as_posix() in RUN:
+        return  # run as a whole by the tests above
     for language, code in blocks(page, "bash", "python"):
         assert language == "bash", page.name
         for line in code.splitlines():
@@ -273,20 +335,20 @@ def test_every_shortened_line_is_on_a_page() -> None:
 def test_the_command_reference_is_written_only_when_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    main = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["main"]
-    page = tmp_path / "cli.md"
+    main = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["main"]
+    page = tmp_path / "commands.md"
     monkeypatch.setitem(main.__globals__, "PAGE", page)
     for words, status in ((["--help"], 0), (["--chekc"], 2)):
-        monkeypatch.setattr("sys.argv", ["make_cli.py", *words])
+        monkeypatch.setattr("sys.argv", ["make_commands.py", *words])
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == status
-    monkeypatch.setattr("sys.argv", ["make_cli.py", "--check"])
+    monkeypatch.setattr("sys.argv", ["make_commands.py", "--check"])
     assert main() == 1
     assert not page.exists()
-    monkeypatch.setattr("sys.argv", ["make_cli.py"])
+    monkeypatch.setattr("sys.argv", ["make_commands.py"])
     assert main() == 0
-    monkeypatch.setattr("sys.argv", ["make_cli.py", "--check"])
+    monkeypatch.setattr("sys.argv", ["make_commands.py", "--check"])
     assert main() == 0
     assert "out of date" in capsys.readouterr().out
 

@@ -135,7 +135,7 @@ def test_every_extra_is_described_and_resolves() -> None:
 
 def test_no_extra_brings_a_second_package_for_a_module_that_is_there() -> None:
     # onnxruntime-gpu and its like own the folder of onnxruntime, which the core requires: whichever
-    # is installed last overwrites the other. docs/backends.md says how to swap them.
+    # is installed last overwrites the other. docs/guides/backends.md says how to swap them.
     named = [
         *PROJECT["project"]["dependencies"],
         *(line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra),

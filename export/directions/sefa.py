@@ -21,7 +21,7 @@ from segan.runtime.generate.generator import Generator
 
 F64 = NDArray[np.float64]
 
-#: Name of a site's style affine among the initialisers of synthesis.onnx; docs/bundle.md states it.
+#: Name of a site's style affine in synthesis.onnx (docs/reference/bundle.md).
 AFFINE_NAME = "{site}.affine.weight"
 
 

@@ -173,7 +173,7 @@ def _what_it_is(head: bytes) -> str:
         return "it is a tar archive. Unpack it first."
     return (
         "it is no checkpoint that segan knows; expected a StyleGAN2-ADA .pkl, a .pt of "
-        "torch.save, or safetensors. See docs/import.md."
+        "torch.save, or safetensors. See docs/guides/import.md."
     )
 
 
@@ -246,7 +246,7 @@ def _named(
         raise CheckpointError(
             f"the file's tensors have names that{stated} segan does not know, such as "
             f"{', '.join(name[:40] for name in list(tensors)[:3])}. Expected the names of one of "
-            f"the layouts {', '.join(LAYOUTS)}: see docs/import.md."
+            f"the layouts {', '.join(LAYOUTS)}: see docs/guides/import.md."
         )
     return ForeignModel(layout=found, container=container, weights=weights, tensors=tensors)
 

@@ -31,7 +31,7 @@ def benchmark_record(result: BenchmarkResult, config: BenchmarkConfig) -> dict[s
     Returns:
         ``machine``, ``bundle``, ``settings``, ``reference``, ``rows``, one for each backend,
         precision and batch size that ran, and ``not_run``, the others with their reasons.
-        docs/benchmark.md says what each field means.
+        docs/reference/files.md says what each field means.
     """
     return {
         "machine": _describe_machine(result, config),

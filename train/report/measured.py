@@ -92,7 +92,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchmarkRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of ``segan benchmark --json``; see docs/benchmark.md."""
+    """A row of ``segan benchmark --json``; see docs/reference/files.md."""
 
     backend: str
     precision: str

@@ -11,7 +11,7 @@ from segan.train.report.measured import Metric, estimate_of
 from segan.train.report.metrics import Measure, measure_of, protocol_text, value_text
 from segan.train.report.run_record import RunRecord
 
-#: As docs/training.md says; the numbers of segan.train.runs.alarms.
+#: As docs/guides/training.md says; the numbers of segan.train.runs.alarms.
 _Z_DIES_BELOW, _OVERFITS_ABOVE, _DATA_SHARE = 0.05, 0.95, 1 / 20
 #: How far the newest swd may lie above the lowest before that is said.
 _SWD_ROSE = 1.1

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands' own help: make docs."""
+"""Writes docs/reference/commands.md from the commands' own help: make docs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 
 from segan.cli.main import root
 
-PAGE = Path(__file__).with_name("cli.md")
+PAGE = Path(__file__).parent / "reference" / "commands.md"
 WIDTH = 96
 
 HEAD = """\
-# The command line
+# Commands
 
 <!-- Written by 'make docs' from the commands' own help; change it there. -->
 
@@ -57,12 +57,14 @@ def render() -> str:
 
 def main() -> int:
     """Writes the page, or with --check only says whether it is up to date; returns the status."""
-    parser = argparse.ArgumentParser(description="Write docs/cli.md from the commands' own help.")
+    parser = argparse.ArgumentParser(
+        description="Write docs/reference/commands.md from the commands' own help."
+    )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if it is out of date"
     )
     check = parser.parse_args().check
-    name, text = f"{PAGE.parent.name}/{PAGE.name}", render()
+    name, text = f"docs/{PAGE.parent.name}/{PAGE.name}", render()
     if not check:
         PAGE.write_text(text, encoding="utf-8")
         print(f"wrote {name}")
