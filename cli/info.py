@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -59,14 +58,17 @@ _KINDS = {"bundle": "a bundle", "run": "a training run", "data": "a data set"}
 
 
 def recognise(path: Path) -> Kind:
-    """Which of the three ``path`` is. Raises: DataError when nothing is there."""
+    """Return what ``path`` is. Raises: DataError if nothing is there."""
+    from segan.runtime.bundle.reader import is_bundle
+
     if not path.exists() and path.suffix != ".segan":
         raise DataError(
-            f"there is nothing at {path}; expected a bundle, a run, a checkpoint or a data set."
+            f"there is nothing at {path}",
+            field="path",
+            value=path,
+            expected="a bundle, a run, a checkpoint or a data set",
         )
-    if path.suffix == ".segan" or (path / "manifest.json").is_file():
-        return "bundle"
-    if path.is_file() and zipfile.is_zipfile(path) and _zip_holds(path, "manifest.json"):
+    if is_bundle(path):
         return "bundle"
     if path.name == "checkpoint.json" or path.suffix == ".safetensors":
         return "run"
@@ -76,16 +78,8 @@ def recognise(path: Path) -> Kind:
     return "data"
 
 
-def _zip_holds(path: Path, name: str) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return name in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
 def _measured(path: Path, kind: str) -> dict[str, float]:
-    """The newest value of each metric that ``segan metrics`` took of a bundle, or of a run."""
+    """Return the newest value of each metric that ``segan metrics`` measured."""
     from segan.train.measure.quality.record import read_scores, scores_file
 
     file = scores_file(str(path), "checkpoint" if kind == "run" else "bundle")
@@ -105,7 +99,7 @@ def _describe_data(path: Path) -> dict[str, Any]:
 
 
 def describe_bundle(bundle: Bundle, *, checked: bool) -> dict[str, Any]:
-    """The bundle's manifest as plain values, with the table of subspaces."""
+    """Return the bundle's manifest as plain values, with the table of subspaces."""
     import msgspec
 
     from segan.runtime.bundle.attributes import read_attributes
@@ -211,7 +205,7 @@ def _show_bundle(found: dict[str, Any]) -> None:
 
 
 def _show_names(names: list[dict[str, Any]]) -> None:
-    """The table of named sliders; hidden ones are counted."""
+    """Print the table of named sliders, and the number of hidden ones."""
     shown = [row for row in names if not row["hidden"]]
     if shown:
         click.echo()
@@ -237,7 +231,7 @@ def _classes(found: dict[str, Any]) -> str:
 
 
 def show_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows under a header, each column as wide as its widest cell."""
+    """Print rows under a header, each column as wide as its widest cell."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

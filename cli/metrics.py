@@ -164,8 +164,9 @@ def command(
         raise ConfigError(f"--bootstrap is {resamples}; expected 0, or 2 or more.")
     _check_seed(seed)
 
+    from segan.runtime.bundle.reader import is_bundle
     from segan.train.measure.models.model import MakerSettings
-    from segan.train.measure.models.open import Compute, is_bundle, open_images
+    from segan.train.measure.models.open import Compute, open_images
     from segan.train.measure.quality.detector_files import read_detector_options
 
     metrics = [parse_metric(name) for name in checked]

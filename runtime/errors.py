@@ -32,8 +32,10 @@ _SETTING = re.compile(r"`([a-z_][a-z0-9_.]*)(?: ([^`]*))?`")
 
 
 def python_name(field: str, value: str | None) -> str:
-    """How Python writes a setting: ``psi``, or with a value ``psi=0.7``."""
-    return field if value is None else f"{field}={value}"
+    """Write a setting as Python does: ``psi``, or with a value ``psi=0.7``."""
+    if value is None:
+        return field
+    return f"{field}={value!r}" if " " in value else f"{field}={value}"
 
 
 class SeganError(Exception):
@@ -69,15 +71,20 @@ class SeganError(Exception):
     def __str__(self) -> str:
         return self.text(python_name)
 
+    @property
+    def clause(self) -> str:
+        """``problem``, or where it is empty the field and its value: "`psi` is 1.8"."""
+        if self.problem or self.field is None:
+            return self.problem
+        return f"`{self.field}` is {show_value(self.value)}"
+
     def text(self, name: Callable[[str, str | None], str]) -> str:
-        """The error in one or two sentences.
+        """Return the error in one or two sentences.
 
         Args:
             name: writes a setting, given its field and, or None, a value to pass.
         """
-        said = self.problem
-        if not said and self.field is not None:
-            said = f"`{self.field}` is {show_value(self.value)}"
+        said = self.clause
         if self.expected:
             said = f"{said}; expected {self.expected}"
         if (self.expected or self.remedy) and not said.endswith((".", "!", "?", ":")):
@@ -87,7 +94,7 @@ class SeganError(Exception):
         return _SETTING.sub(lambda found: name(found[1], found[2]), said)
 
     def to_data(self) -> dict[str, Any]:
-        """The error as what JSON can hold; values of other types become text."""
+        """Return the error as what JSON can hold; values of other types become text."""
         data: dict[str, Any] = {"kind": type(self).__name__, "problem": self.problem}
         data |= {"field": self.field, "expected": self.expected, "remedy": self.remedy}
         if self.value is not NO_VALUE:
@@ -97,7 +104,7 @@ class SeganError(Exception):
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> SeganError:
-        """The error that ``to_data`` described; a SeganError where the kind is unknown."""
+        """Return the error that ``to_data`` described; a SeganError if the kind is unknown."""
         kinds: list[type[SeganError]] = [SeganError]
         for kind in kinds:
             kinds += kind.__subclasses__()
@@ -112,7 +119,7 @@ class SeganError(Exception):
 
 
 def show_value(value: object) -> str:
-    """A value within a sentence: text in quotes, everything else as it prints."""
+    """Write a value in a sentence: text in quotes, everything else as it prints."""
     return repr(value) if isinstance(value, str) else str(value)
 
 

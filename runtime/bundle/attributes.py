@@ -1,14 +1,14 @@
-"""``attributes.json``: names for sliders, so that they are found as ``smile`` instead of L3N0D5.
+"""``attributes.json``: names for sliders, such as ``smile`` for L3N0D5.
 
-A name has values of its own: ``sign`` times the slider's coordinate, so that more of it is always
-more of what the name says. ``range`` is in those values.
+The value of a name is ``sign`` times the slider's coordinate, so that a higher value always means
+more of the attribute. ``range`` is in values of the name.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,8 +16,16 @@ import msgspec
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.reader import ATTRIBUTES, Bundle
-from segan.runtime.bundle.sliders import Sliders, as_slider, check_coordinate, find_slider
+from segan.runtime.bundle.sliders import (
+    Sliders,
+    as_slider,
+    check_coordinate,
+    check_mapping,
+    find_slider,
+    given_twice,
+)
 from segan.runtime.errors import BundleError, ConfigError
+from segan.runtime.files.json_record import plain_text
 
 FORMAT = "segan.attributes/1"
 
@@ -54,15 +62,15 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slider(self) -> Slider:
-        """What it names."""
+        """The slider that the name stands for."""
         return Slider(self.layer, self.index, self.dim)
 
     def coordinate(self, value: float) -> float:
-        """The slider's coordinate at a value of this name."""
+        """Return the slider's coordinate at a value of this name."""
         return self.sign * value
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as ``attributes.json`` holds it; sign and hidden only where they say more."""
+        """Return the entry of ``attributes.json``; sign and hidden only if not the default."""
         entry: dict[str, Any] = {
             "name": self.name,
             "layer": self.layer,
@@ -77,13 +85,18 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
         return {**entry, **self.extra}
 
     def check(self, manifest: Manifest) -> None:
-        """Raises ConfigError for a name, range, sign or slider that cannot be."""
+        """Raise ConfigError for a name, range, sign or slider that is not valid."""
         check_name(self.name, self.slider)
         low, high = self.range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigError(f"range is {low:g}, {high:g}; expected a low end below the high one.")
+            raise ConfigError(
+                f"`range` is {low:g}, {high:g}",
+                field="range",
+                value=self.range,
+                expected="a low end below the high one",
+            )
         if self.sign not in (1, -1):
-            raise ConfigError(f"sign is {self.sign}; expected 1 or -1.")
+            raise ConfigError(field="sign", value=self.sign, expected="1 or -1")
         find_slider(manifest, self.layer, self.dim, self.index)
 
 
@@ -91,30 +104,30 @@ _KNOWN = set(Attribute.__struct_fields__) - {"extra"}
 
 
 def check_name(name: str, slider: Slider | None = None) -> None:
-    """Checks what a slider shall be called.
+    """Check a name for a slider.
 
     Args:
         name: the name.
-        slider: the one whose own notation (L3N0D5) is a name, too; no other's is.
+        slider: the slider, whose own notation (L3N0D5) is a valid name; others' are not.
 
     Raises:
         ConfigError: empty, too long, not printable, with a ``=`` or blanks around it, or another
             slider's notation.
     """
     if not name or name != name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise ConfigError(
-            f"name {name[:40]!r} cannot be; expected 1 to {MAX_NAME} printable characters, such "
-            "as smile."
-        )
-    if "=" in name:
-        raise ConfigError(f"name {name!r} has a '='; expected one without, such as smile.")
-    meant = _notation(name)
-    if meant is not None and meant != slider:
-        raise ConfigError(f"name {name!r} reads as a slider; expected a word such as smile.")
+        problem = f"name {name[:40]!r} is not valid"
+        expected = f"1 to {MAX_NAME} printable characters without blanks around them"
+    elif "=" in name:
+        problem, expected = f"name {name!r} contains a '='", "a name without"
+    elif _notation(name) not in (None, slider):
+        problem, expected = f"name {name!r} reads as a slider", "a word"
+    else:
+        return
+    raise ConfigError(problem, field="name", value=name, expected=f"{expected}, such as smile")
 
 
 def _notation(text: str) -> Slider | None:
-    """The slider that a text like ``L3N0D5`` writes, None for other texts."""
+    """Return the slider of a text such as ``L3N0D5``, None for other texts."""
     try:
         return Slider.parse(text)
     except ConfigError:
@@ -122,31 +135,41 @@ def _notation(text: str) -> Slider | None:
 
 
 def read_attributes(bundle: Bundle) -> tuple[Attribute, ...]:
-    """The bundle's named sliders, in its order; none when it has no ``attributes.json``.
+    """Return the bundle's named sliders in order; none without ``attributes.json``.
 
     Raises:
         BundleError: the file is damaged, of another format, names a slider that does not exist, or
-            uses a name twice (case aside); the message names the entry.
+            uses a name twice (ignoring case); the error names the entry.
     """
     found = bundle.attributes
-    where = f"{bundle.path}: {ATTRIBUTES}"
+
+    def damaged(problem: str, expected: str = "") -> BundleError:
+        return BundleError(
+            f"{bundle.path}: {ATTRIBUTES}: {problem}",
+            field="bundle",
+            value=bundle.path,
+            expected=expected,
+            remedy=_REMEDY,
+        )
+
     stated = found.get("format", FORMAT)
     if stated != FORMAT:
-        raise BundleError(f"{where}: format is {stated!r}; this segan reads {FORMAT!r}.")
+        raise damaged(f"format is {stated!r}", repr(FORMAT))
     entries = found.get("attributes", [])
     if not isinstance(entries, list):
-        raise BundleError(f"{where}: attributes is no list. {_REMEDY}")
+        raise damaged("attributes is not a list")
     attributes = []
     for number, entry in enumerate(entries):
         named = f", {str(entry['name'])[:40]!r}" if _has_name(entry) else ""
         try:
             attributes.append(decode_attribute(entry, bundle.manifest))
-        except (msgspec.ValidationError, ConfigError) as error:
-            text = str(error).rstrip(".")
-            raise BundleError(f"{where}: entry {number}{named}: {text}. {_REMEDY}") from None
+        except msgspec.ValidationError as error:
+            raise damaged(f"entry {number}{named}: {plain_text(error)}") from None
+        except ConfigError as error:
+            raise damaged(f"entry {number}{named}: {error.clause}", error.expected) from error
     twice = first_repeated(attributes)
     if twice is not None:
-        raise BundleError(f"{where}: the name {twice!r} stands there twice. {_REMEDY}")
+        raise damaged(f"the name {twice!r} is used twice")
     return tuple(attributes)
 
 
@@ -155,14 +178,14 @@ def _has_name(entry: object) -> bool:
 
 
 def decode_attribute(entry: object, manifest: Manifest) -> Attribute:
-    """One entry of ``attributes.json``, checked.
+    """Return one entry of ``attributes.json``, checked.
 
     Raises:
         msgspec.ValidationError: a missing or mistyped field.
         ConfigError: see ``Attribute.check``.
     """
     if not isinstance(entry, dict):
-        raise msgspec.ValidationError("it is no JSON object")
+        raise msgspec.ValidationError("it is not a JSON object")
     known = {key: value for key, value in entry.items() if key in _KNOWN}
     extra = {key: value for key, value in entry.items() if key not in _KNOWN}
     attribute = msgspec.convert({**known, "extra": extra}, Attribute)
@@ -171,7 +194,7 @@ def decode_attribute(entry: object, manifest: Manifest) -> Attribute:
 
 
 def first_repeated(attributes: Iterable[Attribute]) -> str | None:
-    """The first name that stood there before, case aside; None when each is there once."""
+    """Return the first name that is used again, ignoring case; None if each is used once."""
     seen = set()
     for attribute in attributes:
         folded = attribute.name.casefold()
@@ -182,10 +205,10 @@ def first_repeated(attributes: Iterable[Attribute]) -> str | None:
 
 
 def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
-    """The attribute of that name, case aside.
+    """Return the attribute of a name, ignoring case.
 
     Raises:
-        ConfigError: there is none; the message has the nearest names and the list of those shown.
+        ConfigError: there is none; the error has the nearest names and lists those not hidden.
     """
     folded = name.strip().casefold()
     for attribute in attributes:
@@ -193,23 +216,30 @@ def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
             return attribute
     if not attributes:
         raise ConfigError(
-            f"attribute is {name!r}, but this bundle names no slider; give one as L3N0D5, or name "
-            "it: segan name BUNDLE L3N0D5 smile"
+            f"attribute is {name!r}, but this bundle names no slider",
+            field="attribute",
+            value=name,
+            remedy="Pass a slider such as L3N0D5, or name it: segan name BUNDLE L3N0D5 smile",
         )
     by_fold = {attribute.name.casefold(): attribute.name for attribute in attributes}
     near = [by_fold[fold] for fold in difflib.get_close_matches(folded, by_fold, n=3)]
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     shown = [attribute.name for attribute in attributes if not attribute.hidden]
     listed = ", ".join(shown[:_LISTED]) + (
         f" and {len(shown) - _LISTED} more ('segan info' lists them)"
         if len(shown) > _LISTED
         else ""
     )
-    raise ConfigError(f"attribute is {name!r}; expected one of {listed or 'L3N0D5 …'}.{hint}")
+    raise ConfigError(
+        f"attribute is {name!r}",
+        field="attribute",
+        value=name,
+        expected=f"one of {listed or 'L3N0D5 …'}",
+        remedy=f"Did you mean {' or '.join(near)}?" if near else "",
+    )
 
 
 def names_of(attributes: Iterable[Attribute]) -> dict[Slider, str]:
-    """The first name of each slider that has one."""
+    """Return the first name of each slider that has one."""
     names: dict[Slider, str] = {}
     for attribute in attributes:
         names.setdefault(attribute.slider, attribute.name)
@@ -217,21 +247,20 @@ def names_of(attributes: Iterable[Attribute]) -> dict[Slider, str]:
 
 
 def resolve_names(bundle: Bundle, sliders: Sliders | None) -> dict[Slider, float]:
-    """Values by slider, where names stood among the keys.
+    """Return values by slider, after replacing names among the keys.
 
-    A name's value becomes the slider's coordinate by the name's ``sign``. Whether the sliders
-    exist is left to ``slider_offsets``.
+    A name's value becomes the slider's coordinate by the name's ``sign``. ``slider_offsets``
+    checks that the sliders exist.
 
     Args:
-        bundle: whose names are known; its attributes are read only when there is a name.
+        bundle: has the names; its attributes are read only when a key is a name.
         sliders: value by slider: a Slider, its notation, or a name.
 
     Raises:
         ConfigError: an unknown name, a slider given twice, or a value that is no finite number.
         BundleError: the bundle's attributes are damaged.
     """
-    if not isinstance(sliders, Mapping | None):
-        raise ConfigError(f"sliders is {sliders!r}; expected values by slider: {{'L3N0D5': 1.5}}.")
+    check_mapping(sliders)
     found: dict[Slider, float] = {}
     attributes: tuple[Attribute, ...] | None = None
     for key, given in (sliders or {}).items():
@@ -244,6 +273,6 @@ def resolve_names(bundle: Bundle, sliders: Sliders | None) -> dict[Slider, float
         else:
             slider = as_slider(key)
         if slider in found:
-            raise ConfigError(f"slider {slider} is given twice; expected it once.")
+            raise given_twice(slider)
         found[slider] = value
     return found

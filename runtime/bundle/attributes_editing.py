@@ -1,9 +1,8 @@
-"""Naming a bundle's sliders: ``attributes.json`` and the manifest that vouches for it, rewritten.
+"""Naming a bundle's sliders: rewrites ``attributes.json`` and its hash in the manifest.
 
-A crash at any moment leaves the bundle as it was or as it shall be. In a folder the manifest
-decides: the new names are first laid beside the old ones under another name, which a reader takes
-when the manifest asks for them; then the manifest is replaced, then the old names. A zip is
-written anew and renamed.
+A crash at any moment leaves the old bundle or the new one. In a folder the new names are written
+under another name first, which a reader uses when the manifest states their hash; then the
+manifest is replaced, then the old names. A zip is written as a new file and renamed.
 """
 
 from __future__ import annotations
@@ -36,11 +35,9 @@ from segan.runtime.bundle.reader import (
 )
 from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.bundle.sliders import find_slider
+from segan.runtime.bundle.writer import check_suffix, zip_entry
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.files.atomic import atomic_file, output_error, sync_folder, write_atomic
-
-#: zip's earliest date: the time of day would make the same bundle's bytes differ.
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def name_slider(
@@ -52,20 +49,21 @@ def name_slider(
     sign: int | None = None,
     hidden: bool | None = None,
 ) -> tuple[Attribute, ...]:
-    """The bundle's attributes with one slider named, renamed or changed; nothing is written.
+    """Return the bundle's attributes with one slider named or changed; nothing is written.
 
     Args:
         bundle: the bundle.
-        slider: which one.
-        name: its name, in place of one that it has; None keeps that, and one without a name gets
-            its own notation, L3N0D5.
-        limits: lowest and highest value of the name; None keeps them, at first the subspace's.
-        sign: -1 where the slider's coordinate runs against the name; None keeps it, at first 1.
-        hidden: whether lists leave it out; None keeps it, at first False.
+        slider: the slider.
+        name: its new name; None keeps the old one, and the first is its notation, L3N0D5.
+        limits: lowest and highest value of the name; None keeps the old ones, and the first are
+            the subspace's.
+        sign: -1 where a higher coordinate means less of the name; None keeps the old one, and the
+            first is 1.
+        hidden: whether lists leave the name out; None keeps the old value, and the first is False.
 
     Raises:
-        ConfigError: no such slider, a name that cannot be or that another slider has, or limits
-            that do not rise.
+        ConfigError: no such slider, a name that is not valid or that another slider has, or
+            limits that do not rise.
         BundleError: the bundle's attributes are damaged.
     """
     _, subspace = find_slider(bundle.manifest, slider.layer, slider.dim, slider.index)
@@ -94,21 +92,24 @@ def name_slider(
     if own:
         place = attributes.index(own[0])
         others = [*attributes[:place], entry, *attributes[place + 1 :]]
-        # A slider that had several names keeps the one that was given.
+        # A slider that had several names keeps only the new one.
         found = [a for a in others if a is entry or a.slider != slider]
     else:
         found = [*attributes, entry]
     if first_repeated(found) is not None:
         taken = find_attribute(attributes, entry.name)
         raise ConfigError(
-            f"name {entry.name!r} is that of {taken.slider}; expected another, or remove it first: "
-            f"segan name --remove {taken.slider}"
+            f"{taken.slider} has the name {entry.name!r} already",
+            field="name",
+            value=entry.name,
+            expected="another name",
+            remedy=f"Or remove that name first: segan name --remove {taken.slider}",
         )
     return tuple(found)
 
 
 def remove_names(bundle: Bundle, slider: Slider) -> tuple[Attribute, ...]:
-    """The bundle's attributes without a slider's.
+    """Return the bundle's attributes without those of one slider.
 
     Raises:
         ConfigError: the slider has no name.
@@ -117,27 +118,32 @@ def remove_names(bundle: Bundle, slider: Slider) -> tuple[Attribute, ...]:
     attributes = read_attributes(bundle)
     left = tuple(attribute for attribute in attributes if attribute.slider != slider)
     if len(left) == len(attributes):
-        raise ConfigError(f"slider {slider} has no name to remove; 'segan info' lists the names.")
+        raise ConfigError(
+            f"slider {slider} has no name to remove",
+            field="slider",
+            value=str(slider),
+            remedy="'segan info' lists the names.",
+        )
     return left
 
 
 def write_attributes(
     bundle: Bundle, attributes: Sequence[Attribute], out: Path | None = None
 ) -> Path:
-    """Writes the attributes into the bundle, or into a copy of it, whole or not at all.
+    """Write the attributes into the bundle, or into a copy of it, whole or not at all.
 
     Args:
-        bundle: is not changed when ``out`` is given.
-        attributes: all that it shall have.
-        out: a new file, NAME.segan, which holds the copy as one stored zip.
+        bundle: the bundle, which is not changed when ``out`` is given.
+        attributes: all attributes of the result.
+        out: a new file, NAME.segan, for a copy as one stored zip; None changes the bundle.
 
     Returns:
-        The bundle that has them.
+        The path of the bundle that has the attributes.
 
     Raises:
         ConfigError: ``out`` has another ending, or the bundle is the one that ships with segan.
         BundleError: a file of the bundle is damaged, where all are copied.
-        OutputError: it cannot be written, or something stands at ``out``.
+        OutputError: it cannot be written, or ``out`` exists.
     """
     document = {**bundle.attributes, "format": FORMAT}
     document["attributes"] = [attribute.to_json() for attribute in attributes]
@@ -145,16 +151,22 @@ def write_attributes(
     files = {**bundle.manifest.files, ATTRIBUTES: hashlib.sha256(data).hexdigest()}
     manifest = encode_manifest(msgspec.structs.replace(bundle.manifest, files=files))
     if out is not None:
-        if out.suffix != ".segan" or out.name == ".segan":
-            raise ConfigError(f"the output is {out}; expected a name that ends in .segan.")
+        check_suffix(out)
         if os.path.lexists(out):
-            raise OutputError(f"{out} exists, and is not replaced. Choose another name.")
+            raise OutputError(
+                f"{out} exists, and is not replaced",
+                field="out",
+                value=out,
+                remedy="Choose another name.",
+            )
         _write_zip(bundle, out, manifest, data)
         return out
     if is_shipped(bundle.path):
         raise ConfigError(
-            f"{bundle.path.name} ships with segan, and is not changed. Write a copy with the name "
-            f"in it: -o {bundle.path.name}"
+            f"{bundle.path.name} ships with segan, and is not changed",
+            field="bundle",
+            value=bundle.path,
+            remedy=f"Write a copy with the name in it: `out {bundle.path.name}`",
         )
     if bundle.path.is_dir():
         folder = bundle.path
@@ -166,16 +178,16 @@ def write_attributes(
         except OSError as error:
             raise output_error(folder / ATTRIBUTES, error) from error
     else:
-        # A link is followed, so that the file that it points to is replaced, not the link.
+        # A link is followed: the file that it points to is replaced, not the link.
         _write_zip(bundle, Path(os.path.realpath(bundle.path)), manifest, data)
     return bundle.path
 
 
 def pack_bundle(path: str | os.PathLike[str], out: Path) -> None:
-    """Writes a bundle as one stored zip; the same bundle gives the same bytes.
+    """Write a bundle as one stored zip; the same bundle gives the same bytes.
 
     Raises:
-        BundleError: it is no bundle, or damaged.
+        BundleError: it is not a bundle, or is damaged.
         OutputError: the zip cannot be written.
     """
     bundle = open_bundle(path)
@@ -183,13 +195,11 @@ def pack_bundle(path: str | os.PathLike[str], out: Path) -> None:
 
 
 def _write_zip(bundle: Bundle, out: Path, manifest: bytes, attributes: bytes | None) -> None:
-    """All of a bundle's files, each compared with its hash, with other names for its sliders."""
+    """Write a bundle's files, each compared with its hash; None keeps its attributes."""
     with atomic_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
         def add(name: str, data: bytes) -> None:
-            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)
+            archive.writestr(zip_entry(name), data)
 
         add(MANIFEST, manifest)
         for name in sorted({*bundle.manifest.files, *([ATTRIBUTES] if attributes else [])}):

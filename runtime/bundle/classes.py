@@ -1,10 +1,9 @@
-"""Which class of a conditional generator is meant: by its number or its name."""
+"""Classes of a conditional generator, given by number or by name."""
 
 from __future__ import annotations
 
 import difflib
 import operator
-import shlex
 from collections.abc import Sequence
 from typing import SupportsIndex
 
@@ -12,7 +11,7 @@ from segan.runtime.errors import ConfigError
 
 
 def class_number(given: object, names: Sequence[str], count: int) -> int | None:
-    """The number of a class.
+    """Return the number of a class.
 
     Args:
         given: a number from 0, a name, or None.
@@ -28,42 +27,50 @@ def class_number(given: object, names: Sequence[str], count: int) -> int | None:
     if given is None:
         return None
     if not count:
-        raise ConfigError(f"class is {given}, but this generator has no classes; leave it out.")
-    if isinstance(given, str):
-        if given not in names:
-            near = nearest_class(given, names)
-            hint = "" if near is None else f" Did you mean {near!r}?"
-            raise ConfigError(f"class is {given!r}; expected {known_classes(names, count)}.{hint}")
+        raise ConfigError(
+            f"`class_index` is {given}, but this generator has no classes",
+            field="class_index",
+            value=given,
+            remedy="Leave it out.",
+        )
+    if isinstance(given, str) and given in names:
         return list(names).index(given)
-    if isinstance(given, bool) or not isinstance(given, SupportsIndex):
-        raise ConfigError(f"class is {given!r}; expected {known_classes(names, count)}.")
-    number = operator.index(given)
-    if not 0 <= number < count:
-        raise ConfigError(f"class is {number}; expected {known_classes(names, count)}.")
-    return number
+    if isinstance(given, SupportsIndex) and not isinstance(given, bool):
+        number = operator.index(given)
+        if 0 <= number < count:
+            return number
+    near = nearest_class(given, names) if isinstance(given, str) else None
+    raise ConfigError(
+        field="class_index",
+        value=given,
+        expected=known_classes(names, count),
+        remedy="" if near is None else f"Did you mean {near!r}?",
+    )
 
 
 def needs_class(names: Sequence[str], count: int) -> ConfigError:
-    """The error of a conditional generator that was given no class, with what to pass."""
-    example = shlex.quote(names[0]) if names else "0"
+    """Return the error of a conditional generator that was given no class."""
     return ConfigError(
-        f"this generator needs a class; expected {known_classes(names, count)}. Pass --class "
-        f"{example}, in Python class_index={(names[0] if names else 0)!r}."
+        "this generator needs a class",
+        field="class_index",
+        value=None,
+        expected=known_classes(names, count),
+        remedy=f"Pass `class_index {names[0] if names else 0}`.",
     )
 
 
 def nearest_class(given: str, names: Sequence[str]) -> str | None:
-    """The class whose name is nearest to a mistyped one, whatever the case; None for none near."""
+    """Return the class name nearest to a mistyped one, ignoring case; None where none is near."""
     folded = {name.strip().casefold(): name for name in reversed(names)}
     wanted = given.strip().casefold()
     near = difflib.get_close_matches(wanted, folded, n=1)
-    # "round" is further from "round glasses" than difflib asks for, and yet what is meant.
+    # difflib finds "round" too far from "round glasses", but it is what the user means.
     near = near or [name for name in folded if wanted and wanted in name][:1]
     return folded[near[0]] if near else None
 
 
 def known_classes(names: Sequence[str], count: int) -> str:
-    """The classes for a message: ``0 to 2 (0 none, 1 round, 2 square)``."""
+    """Return the classes for a message: ``0 to 2 (0 none, 1 round, 2 square)``."""
     listed = ", ".join(f"{number} {name}" for number, name in enumerate(names[:20]))
     more = ", …" if len(names) > 20 else ""
     return f"0 to {count - 1}" + (f" ({listed}{more})" if names else "")

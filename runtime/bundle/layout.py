@@ -1,4 +1,4 @@
-"""Where a generator's sites and subspaces lie: the tables that training, export and serving share.
+"""Tables of a generator's sites and subspaces, which training, export and serving share.
 
 A *site* is one modulated convolution, in synthesis order. A *layer* is one resolution block,
 counted from 0 (layer 3 is 32²). A *subspace* is the basis at one site; a layer may hold several,
@@ -67,7 +67,7 @@ class Slider(NamedTuple):
     """One coordinate of one subspace: layer, index within the layer, dim within the subspace."""
 
     layer: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # hides tuple.index
     dim: int
 
     def __str__(self) -> str:
@@ -75,24 +75,27 @@ class Slider(NamedTuple):
 
     @staticmethod
     def parse(text: str) -> Slider:
-        """Reads ``L3N1D5``. Raises: ConfigError."""
+        """Read ``L3N1D5``. Raises: ConfigError."""
         match = re.fullmatch(r"[Ll](\d{1,4})[Nn](\d{1,4})[Dd](\d{1,6})", text.strip())
         if match is None:
             raise ConfigError(
-                f"slider {text!r} is not understood; expected layer, index and dim as in L3N0D5."
+                f"slider {text!r} is not understood",
+                field="slider",
+                value=text,
+                expected="layer, index and dim as in L3N0D5",
             )
         return Slider(*(int(group) for group in match.groups()))
 
 
 def check_resolution(resolution: int) -> None:
-    """Raises ConfigError unless ``resolution`` is a power of two from 8 to 1024."""
+    """Raise ConfigError unless ``resolution`` is a power of two from 8 to 1024."""
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION or resolution & (resolution - 1):
         expected = f"a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}, such as 64"
         raise ConfigError(field="resolution", value=resolution, expected=expected)
 
 
 def build_sites(resolution: int, architecture: Architecture = "skip") -> tuple[Site, ...]:
-    """The site table in synthesis order.
+    """Return the site table in synthesis order.
 
     With ``skip`` every layer has a to_rgb, so there are 2 + 3 (log2 R - 2) sites; ``residual``
     and ``original`` have one to_rgb, at the end.
@@ -110,7 +113,7 @@ def build_sites(resolution: int, architecture: Architecture = "skip") -> tuple[S
 
 
 def noise_sizes(sites: Sequence[Site]) -> tuple[int, ...]:
-    """Noise values per site, r² for each convolution and 0 for to_rgb.
+    """Return the noise values per site: r² for each convolution and 0 for to_rgb.
 
     The ``noise`` input concatenates them in site order, each in row-major order.
     """

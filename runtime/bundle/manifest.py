@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
 from segan.runtime.bundle.layout import Architecture, Site, Subspace, check_resolution
-from segan.runtime.errors import BundleError
+from segan.runtime.errors import BundleError, ConfigError
 from segan.runtime.files.json_record import decode_record, encode_record
 
 FORMAT = "segan.bundle/1"
+
+_REMEDY = "Export or copy the bundle again."
 
 
 class Graphs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,87 +106,95 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def num_sites(self) -> int:
-        """Number of modulated convolutions."""
+        """The number of modulated convolutions."""
         return len(self.sites)
 
     @property
     def num_subspaces(self) -> int:
-        """Number of rows of ``coords``."""
+        """The number of rows of ``coords``."""
         return len(self.subspaces)
 
-    def check(self) -> None:
-        """Raises BundleError where two parts of the manifest contradict each other."""
+    def check(self, where: str = "manifest.json") -> None:
+        """Make sure that no two parts of the manifest contradict each other.
+
+        Args:
+            where: names the manifest in errors.
+
+        Raises:
+            BundleError: naming the first contradiction.
+        """
+        for problem, expected in self._contradictions():
+            raise BundleError(
+                f"{where}: {problem}", field="bundle", expected=expected, remedy=_REMEDY
+            )
+
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield (problem, expected); each check relies on those before."""
         try:
             check_resolution(self.resolution)
-        except ValueError as error:
-            raise BundleError(f"manifest.json: {error}") from None
-        _expect(
-            1 <= self.img_channels <= 4, f"img_channels is {self.img_channels}; expected 1 to 4"
-        )
-        for name in ("z_dim", "w_dim"):
-            _expect(
-                getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; expected 1 or more"
-            )
-        _expect(self.c_dim >= 0, f"c_dim is {self.c_dim}; expected 0 or more")
-        _expect(
-            len(self.class_names) in (0, self.c_dim),
-            f"{len(self.class_names)} class_names for {self.c_dim} classes",
-        )
-        _expect(bool(self.sites), "there are no sites")
-        _expect(len({s.name for s in self.sites}) == len(self.sites), "a site is listed twice")
+        except ConfigError as error:
+            yield f"resolution is {error.value}", error.expected
+        if not 1 <= self.img_channels <= 4:
+            yield f"img_channels is {self.img_channels}", "1 to 4"
+        for name, lowest in (("z_dim", 1), ("w_dim", 1), ("c_dim", 0)):
+            if getattr(self, name) < lowest:
+                yield f"{name} is {getattr(self, name)}", f"{lowest} or more"
+        if len(self.class_names) not in (0, self.c_dim):
+            yield f"there are {len(self.class_names)} class_names for {self.c_dim} classes", ""
+        if not self.sites:
+            yield "there are no sites", ""
+        if len({site.name for site in self.sites}) < len(self.sites):
+            yield "a site is listed twice", ""
         for site in self.sites:
-            _expect(
-                4 <= site.resolution <= self.resolution and 0 <= site.layer <= self.resolution,
-                f"site {site.name}: resolution {site.resolution} or layer {site.layer} cannot be",
-            )
+            if not 4 <= site.resolution <= self.resolution:
+                yield (
+                    f"site {site.name}: resolution is {site.resolution}",
+                    f"4 to {self.resolution}",
+                )
+            if not 0 <= site.layer <= self.resolution:
+                yield f"site {site.name}: layer is {site.layer}", "the number of a layer"
         seen = set()
         for row, subspace in enumerate(self.subspaces):
             where = f"subspace {row}"
-            _expect(0 <= subspace.site < len(self.sites), f"{where}: no site {subspace.site}")
-            _expect(
-                subspace.layer == self.sites[subspace.site].layer,
-                f"{where}: layer {subspace.layer} is not its site's layer",
-            )
-            _expect(
-                1 <= subspace.dims <= self.coords_dim,
-                f"{where}: dims is {subspace.dims}; expected 1 to coords_dim {self.coords_dim}",
-            )
-            _expect(subspace.index >= 0, f"{where}: index is {subspace.index}")
-            _expect(subspace.low < subspace.high, f"{where}: low is not below high")
-            _expect((subspace.layer, subspace.index) not in seen, f"{where}: listed twice")
+            if not 0 <= subspace.site < len(self.sites):
+                yield f"{where}: there is no site {subspace.site}", ""
+            if subspace.layer != (layer := self.sites[subspace.site].layer):
+                yield f"{where}: layer is {subspace.layer}", f"{layer}, the layer of its site"
+            if not 1 <= subspace.dims <= self.coords_dim:
+                yield f"{where}: dims is {subspace.dims}", f"1 to {self.coords_dim}, the coords_dim"
+            if subspace.index < 0:
+                yield f"{where}: index is {subspace.index}", "0 or more"
+            if not subspace.low < subspace.high:
+                yield f"{where}: low is not below high", ""
+            if (subspace.layer, subspace.index) in seen:
+                yield f"{where} is listed twice", ""
             seen.add((subspace.layer, subspace.index))
-        _expect("fp32" in self.graphs.synthesis, "graphs.synthesis has no fp32 entry")
-        named = [self.graphs.mapping, self.graphs.offsets, *self.graphs.synthesis.values()]
-        if self.noise is not None:
-            named.append(self.noise)
-        for file in named:
-            _expect(file in self.files, f"{file!r} is used but not listed under files")
+        if "fp32" not in self.graphs.synthesis:
+            yield "graphs.synthesis has no fp32 entry", ""
+        for file in self.file_names():
+            if file not in self.files:
+                yield f"{file!r} is used but not listed under files", ""
+
+    def file_names(self) -> list[str]:
+        """Return the names of the files that are used: the graphs and the noise."""
+        names = [self.graphs.mapping, self.graphs.offsets, *self.graphs.synthesis.values()]
+        return names if self.noise is None else [*names, self.noise]
 
 
-def _expect(holds: bool, message: str) -> None:
-    if not holds:
-        raise BundleError(f"manifest.json: {message}. Export the bundle again.")
-
-
-def decode_manifest(data: bytes) -> Manifest:
-    """Reads manifest.json's bytes.
+def decode_manifest(data: bytes, where: str = "manifest.json") -> Manifest:
+    """Read the bytes of manifest.json; ``where`` names them in errors.
 
     Raises:
         BundleError: not JSON, another format version, a missing or mistyped field, or parts that
             contradict each other.
     """
     manifest = decode_record(
-        data,
-        Manifest,
-        name="manifest.json",
-        format=FORMAT,
-        error=BundleError,
-        remedy="Export the bundle again.",
+        data, Manifest, name=where, format=FORMAT, error=BundleError, remedy=_REMEDY
     )
-    manifest.check()
+    manifest.check(where)
     return manifest
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest as indented JSON, ending in a newline."""
+    """Return the manifest as indented JSON that ends in a newline."""
     return encode_record(manifest)

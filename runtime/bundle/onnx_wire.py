@@ -1,7 +1,7 @@
-"""Reading and writing the wire format of protobuf messages, which ONNX models are.
+"""The wire format of ONNX models, which are protobuf messages, without the package onnx.
 
-onnx is not a dependency of the runtime; the few messages that it looks into, or makes, are walked
-and written field by field. The format: protobuf.dev, "Encoding".
+The runtime reads and writes the few messages that it needs field by field, and checks that a
+graph keeps its weights inside. Source of the format: protobuf.dev, "Encoding".
 """
 
 from __future__ import annotations
@@ -11,76 +11,13 @@ from collections.abc import Iterator
 
 from segan.runtime.errors import BackendError
 
-__all__ = ["MalformedModelError", "check_self_contained", "has_external_data"]
-
-# Message → {field number: message within it}, from onnx.proto3.
-_FIELDS: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 25: "function"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node", 11: "attribute"},
-    "node": {5: "attribute"},
-    "attribute": {
-        5: "tensor",
-        6: "graph",
-        10: "tensor",
-        11: "graph",
-        22: "sparse",
-        23: "sparse",
-    },
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-
-
-def has_external_data(model: bytes) -> bool:
-    """Whether any tensor of a serialized ONNX model lies in another file.
-
-    Raises:
-        MalformedModelError: the bytes are not a protobuf message.
-    """
-    waiting: list[tuple[str, memoryview]] = [("model", memoryview(model))]
-    while waiting:
-        message, data = waiting.pop()
-        for number, value in read_fields(data):
-            if message == "tensor" and (
-                number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
-            ):
-                return True
-            inner = _FIELDS[message].get(number)
-            if inner is not None and isinstance(value, memoryview):
-                waiting.append((inner, value))
-    return False
-
-
-def check_self_contained(model: bytes, name: str) -> None:
-    """Makes sure that a backend may be given a model.
-
-    Args:
-        model: a serialized ONNX model.
-        name: what the graph is, for messages.
-
-    Raises:
-        BackendError: it is no ONNX model, or wants weights from another file.
-    """
-    try:
-        external = has_external_data(model)
-    except MalformedModelError as error:
-        raise BackendError(f"the {name} graph is not an ONNX model: {error}.") from None
-    if external:
-        raise BackendError(
-            f"the {name} graph wants weights from another file (ONNX external data), which is "
-            "not allowed in a bundle. Export it with its weights inside."
-        )
-
 
 class MalformedModelError(ValueError):
     """The bytes are not a protobuf message."""
 
 
 def read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, value) of a message; numbers of fixed width are given as their bytes.
+    """Yield (field number, value) of a message; numbers of fixed width as their bytes.
 
     Raises:
         MalformedModelError: the bytes are not a protobuf message.
@@ -106,7 +43,7 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def read_varints(data: memoryview) -> Iterator[int]:
-    """The numbers of a packed field. Raises: MalformedModelError."""
+    """Yield the numbers of a packed field. Raises: MalformedModelError."""
     at = 0
     while at < len(data):
         value, at = _read_varint(data, at)
@@ -114,7 +51,7 @@ def read_varints(data: memoryview) -> Iterator[int]:
 
 
 def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number at ``at``, and the position after it."""
+    """Return the number at ``at``, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -124,11 +61,11 @@ def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise MalformedModelError(f"a number ends nowhere, at byte {at}")
+    raise MalformedModelError(f"a number does not end, at byte {at}")
 
 
 def write_field(number: int, value: int | float | str | bytes) -> bytes:
-    """One field: an int of 0 or more as a varint, a float as float32, the rest with its length."""
+    """Encode one field: an int from 0 as a varint, a float as float32, the rest with its length."""
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     if isinstance(value, float):
@@ -144,3 +81,66 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+#: Message → {field number: message within it}, from onnx.proto3.
+_FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse",
+        23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+
+
+def has_external_data(model: bytes) -> bool:
+    """Return whether any tensor of a serialized ONNX model is in another file.
+
+    Raises:
+        MalformedModelError: the bytes are not a protobuf message.
+    """
+    waiting: list[tuple[str, memoryview]] = [("model", memoryview(model))]
+    while waiting:
+        message, data = waiting.pop()
+        for number, value in read_fields(data):
+            if message == "tensor" and (
+                number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
+            ):
+                return True
+            inner = _FIELDS[message].get(number)
+            if inner is not None and isinstance(value, memoryview):
+                waiting.append((inner, value))
+    return False
+
+
+def check_self_contained(model: bytes, name: str) -> None:
+    """Make sure that a model keeps all weights inside, so that a backend may open it.
+
+    Args:
+        model: a serialized ONNX model.
+        name: of the graph, for messages.
+
+    Raises:
+        BackendError: it is not an ONNX model, or has weights in another file.
+    """
+    try:
+        external = has_external_data(model)
+    except MalformedModelError as error:
+        raise BackendError(f"the {name} graph is not an ONNX model: {error}") from None
+    if external:
+        raise BackendError(
+            f"the {name} graph has weights in another file (ONNX external data), which is not "
+            "allowed in a bundle",
+            remedy="Export it with its weights inside.",
+        )

@@ -1,4 +1,4 @@
-"""Finding sliders and layers in a bundle's tables, with errors that say what there is."""
+"""Finding sliders and layers in a bundle's tables."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 
 from segan.runtime.bundle.layout import Slider, Subspace
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.errors import ConfigError
+from segan.runtime.errors import ConfigError, show_value
 
 #: Values by slider, written as a Slider or as ``L3N0D5``.
 Sliders = Mapping[Slider, float] | Mapping[str, float] | Mapping[Slider | str, float]
 
 
 def num_layers(manifest: Manifest) -> int:
-    """Number of resolution blocks."""
+    """Return the number of resolution blocks."""
     return max(site.layer for site in manifest.sites) + 1
 
 
 def find_slider(manifest: Manifest, layer: int, dim: int, index: int = 0) -> tuple[int, Subspace]:
-    """The row of ``coords`` and the subspace that a slider belongs to.
+    """Return the row of ``coords`` and the subspace that a slider belongs to.
 
     Raises:
-        ConfigError: there is no such layer, index or dim; the message names the range.
+        ConfigError: there is no such layer, index or dim; the error names the range.
     """
     layer, dim, index = _integer("layer", layer), _integer("dim", dim), _integer("index", index)
     if not manifest.subspaces:
         raise ConfigError(
-            f"this bundle has no sliders, since mode {manifest.mode} has no subspaces. "
-            "Train with --mode 2, or add some with 'segan directions'."
+            f"this bundle has no sliders, since mode {manifest.mode} has no subspaces",
+            remedy="Train a model in mode 2, or add sliders with 'segan directions'.",
         )
     _check_layer(manifest, layer)
     rows = {
@@ -44,28 +44,34 @@ def find_slider(manifest: Manifest, layer: int, dim: int, index: int = 0) -> tup
     }
     if not rows:
         carrying = sorted({subspace.layer for subspace in manifest.subspaces})
-        raise ConfigError(f"layer {layer} has no subspace; expected one of {_list(carrying)}.")
+        raise ConfigError(
+            f"layer {layer} has no subspace",
+            field="layer",
+            value=layer,
+            expected=_list(carrying),
+        )
     if index not in rows:
-        raise ConfigError(f"index is {index}; layer {layer} has {_list(sorted(rows))}.")
+        expected = f"{_list(sorted(rows))} at layer {layer}"
+        raise ConfigError(field="index", value=index, expected=expected)
     subspace = manifest.subspaces[rows[index]]
     if not 0 <= dim < subspace.dims:
-        raise ConfigError(
-            f"dim is {dim}; expected 0 to {subspace.dims - 1} at layer {layer}, index {index}."
-        )
+        expected = f"0 to {subspace.dims - 1} at layer {layer}, index {index}"
+        raise ConfigError(field="dim", value=dim, expected=expected)
     return rows[index], subspace
 
 
 def as_slider(key: Slider | str) -> Slider:
-    """A slider from its name or its three numbers. Raises: ConfigError for anything else."""
+    """Return a slider from its notation or its three numbers. Raises: ConfigError."""
     if isinstance(key, str):
         return Slider.parse(key)
     if not isinstance(key, tuple) or len(key) != 3:
-        raise ConfigError(f"slider is {key!r}; expected layer, index and dim, or text as L3N0D5.")
+        expected = "layer, index and dim, or text such as L3N0D5"
+        raise ConfigError(field="slider", value=key, expected=expected)
     return Slider(*key)
 
 
 def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.float32]:
-    """What the user's sliders add to the coordinates.
+    """Return what the user's sliders add to the coordinates.
 
     Args:
         manifest: the bundle's.
@@ -79,31 +85,59 @@ def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.fl
         ConfigError: an unknown slider, one given twice, or a value that is not a finite number.
     """
     offsets = np.zeros((manifest.num_subspaces, manifest.coords_dim), np.float32)
-    if not isinstance(sliders, Mapping | None):
-        raise ConfigError(f"sliders is {sliders!r}; expected values by slider: {{'L3N0D5': 1.5}}.")
+    check_mapping(sliders)
     seen = set()
     for key, value in (sliders or {}).items():
         slider = as_slider(key)
         row, _ = find_slider(manifest, slider.layer, slider.dim, slider.index)
         if slider in seen:
-            raise ConfigError(f"slider {slider} is given twice; expected it once.")
+            raise given_twice(slider)
         seen.add(slider)
         offsets[row, slider.dim] = check_coordinate(value, f"slider {slider}")
     return offsets
 
 
+def check_mapping(sliders: object) -> None:
+    """Raise ConfigError unless ``sliders`` is a mapping, or None."""
+    if not isinstance(sliders, Mapping | None):
+        expected = "values by slider, such as {'L3N0D5': 1.5}"
+        raise ConfigError(field="sliders", value=sliders, expected=expected)
+
+
+def given_twice(slider: Slider) -> ConfigError:
+    """Return the error of a slider that has two values."""
+    return ConfigError(
+        f"slider {slider} is given twice",
+        field="sliders",
+        value=str(slider),
+        expected="each slider once",
+    )
+
+
 def check_coordinate(value: object, what: str) -> float:
-    """A coordinate as a float. Raises: ConfigError unless it is a number that float32 holds."""
-    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
-        raise ConfigError(f"{what} is {value!r}; expected a number.")
-    number = float(value)
-    if not math.isfinite(number) or abs(number) > float(np.finfo(np.float32).max):
-        raise ConfigError(f"{what} is {number:g}; expected a finite number, such as 1.5.")
-    return number
+    """Return a coordinate as a float.
+
+    Args:
+        value: a finite number within float32.
+        what: names the value in errors: ``slider L3N0D5``.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(value, bool | str) and isinstance(value, SupportsFloat):
+        number = float(value)
+        if math.isfinite(number) and abs(number) <= float(np.finfo(np.float32).max):
+            return number
+    raise ConfigError(
+        f"{what} is {show_value(value)}",
+        field="sliders",
+        value=value,
+        expected="a finite number, such as 1.5",
+    )
 
 
 def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple[int, ...]:
-    """The layers that ``0-1,3`` or an iterable of integers names, sorted, each once.
+    """Return the layers of ``0-1,3`` or of an iterable of integers, sorted, each once.
 
     Raises:
         ConfigError: no layer, text that is not understood, or a layer that does not exist.
@@ -114,13 +148,18 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
             match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
             if match is None:
                 raise ConfigError(
-                    f"layers {layers!r}: {part.strip()!r} is not understood; expected numbers and "
-                    f"ranges such as 0-1, from 0 to {num_layers(manifest) - 1}."
+                    f"`layers` is {layers!r}, and {part.strip()!r} is not understood",
+                    field="layers",
+                    value=layers,
+                    expected=f"numbers and ranges such as 0-1, up to {num_layers(manifest) - 1}",
                 )
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
                 raise ConfigError(
-                    f"layers {layers!r}: {part.strip()} runs backwards; write {last}-{first}."
+                    f"`layers` is {layers!r}, and {part.strip()} runs backwards",
+                    field="layers",
+                    value=layers,
+                    expected=f"{last}-{first}",
                 )
             found.update(range(first, last + 1))
     elif isinstance(layers, Iterable):
@@ -128,7 +167,12 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
     else:
         found.add(_integer("layer", layers))
     if not found:
-        raise ConfigError(f"layers is empty; expected some of 0 to {num_layers(manifest) - 1}.")
+        raise ConfigError(
+            "`layers` is empty",
+            field="layers",
+            value=layers,
+            expected=f"some of 0 to {num_layers(manifest) - 1}",
+        )
     for layer in sorted(found):
         _check_layer(manifest, layer)
     return tuple(sorted(found))
@@ -137,19 +181,18 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
 def _check_layer(manifest: Manifest, layer: int) -> None:
     last = num_layers(manifest) - 1
     if not 0 <= layer <= last:
-        raise ConfigError(
-            f"layer is {layer}; expected 0 to {last} (layer 0 is 4², {last} is last)."
-        )
+        expected = f"0 to {last} (layer 0 is 4², {last} is last)"
+        raise ConfigError(field="layer", value=layer, expected=expected)
 
 
 def _integer(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise ConfigError(f"{name} is {value!r}; expected an integer.")
+        raise ConfigError(field=name, value=value, expected="an integer")
     return operator.index(value)
 
 
 def _list(numbers: list[int]) -> str:
-    """``0 to 3`` for consecutive numbers, ``0, 2, 5`` for others."""
+    """Write consecutive numbers as ``0 to 3``, others as ``0, 2, 5``."""
     if len(numbers) > 1 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(str(number) for number in numbers)

@@ -14,14 +14,12 @@ from types import TracebackType
 from typing import Self
 
 from segan.runtime.bundle.manifest import Manifest, encode_manifest
-from segan.runtime.bundle.reader import MANIFEST
+from segan.runtime.bundle.reader import MANIFEST, SUFFIX
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.files.atomic import atomic_file, output_error, write_atomic
 from segan.runtime.files.whole_folder import WholeFolder, recover
 
-SUFFIX = ".segan"
-
-#: zip's earliest date: the time of day would make the bytes of every export different.
+#: Earliest date of a zip entry: with the time of day each export would have other bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 _MARK = b'"segan.bundle/'
@@ -31,32 +29,49 @@ _FORMER_NAME = r"(?P<name>{name})\.(?:tmp|(?P<old>old))-(?P<process>\d+)-[0-9a-f
 
 
 def check_target(out: Path) -> None:
-    """Makes sure that a bundle may be written to ``out``, a folder NAME.segan.
+    """Make sure that a bundle may be written to ``out``, a folder NAME.segan.
 
     Raises:
         ConfigError: the name does not end in .segan.
-        OutputError: something that is not a bundle stands there.
+        OutputError: something that is not a bundle is there.
     """
-    if out.suffix != SUFFIX or out.name == SUFFIX:
-        raise ConfigError(f"the output is {out}; expected a name that ends in {SUFFIX}.")
+    check_suffix(out)
     try:
         _check_replaceable(out)
     except OSError as error:
         raise output_error(out, error) from error
 
 
+def check_suffix(out: Path) -> None:
+    """Raise ConfigError unless a bundle's path is NAME.segan."""
+    if out.suffix != SUFFIX or out.name == SUFFIX:
+        raise ConfigError(
+            f"the output is {out}",
+            field="out",
+            value=out,
+            expected=f"a name that ends in {SUFFIX}",
+        )
+
+
 def bundle_name(text: str) -> str:
-    """A file name for a bundle of that name: ``faces 64`` → ``faces-64.segan``."""
+    """Return a file name for a bundle of that name: ``faces 64`` → ``faces-64.segan``."""
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', text).strip('.-') or 'model'}{SUFFIX}"
 
 
 def zip_path(out: Path) -> Path:
-    """Where the zip of the bundle ``out`` is written: NAME.segan.zip beside it."""
+    """Return the path of the zip of the bundle ``out``: NAME.segan.zip beside it."""
     return out.with_name(f"{out.name}.zip")
 
 
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """Return the entry of a file in a bundle's zip, the same on every machine and day."""
+    entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
 def _check_replaceable(path: Path) -> None:
-    """Raises OutputError if replacing ``path`` could destroy anything but a bundle."""
+    """Raise OutputError if replacing ``path`` could destroy anything but a bundle."""
     if not path.exists():
         return
     if path.is_dir():
@@ -65,14 +80,16 @@ def _check_replaceable(path: Path) -> None:
         if _MARK in found or not any(path.iterdir()):
             return
     elif zipfile.is_zipfile(path):
-        # A zip that was cut short is no zip any more, and stays too: better safe.
+        # A zip that was cut short is not recognised, and is not replaced either.
         with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if Path(name).name == MANIFEST]
             if any(_MARK in archive.read(name) for name in names):
                 return
     raise OutputError(
-        f"{path} exists and is not a bundle, so it is not replaced. Choose another name, or "
-        "remove it."
+        f"{path} exists and is not a bundle, so it is not replaced",
+        field="out",
+        value=path,
+        remedy="Choose another name, or remove it.",
     )
 
 
@@ -184,9 +201,7 @@ class BundleDraft(BundleFiles):
         target = zip_path(self._out)
         with atomic_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name in (MANIFEST, *self.files):
-                entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, (self._out / name).read_bytes())
+                archive.writestr(zip_entry(name), (self._out / name).read_bytes())
 
     def commit(self) -> None:
         """Give the bundle its name; an older one is replaced. Raises: OutputError."""

@@ -46,7 +46,7 @@ def decode_record(
     stated = found.get("format") if isinstance(found, dict) else None
     if stated != format:
         raise error(
-            f"{name} has the format {stated!r}",
+            f"{name}: format is {stated!r}",
             field="format",
             value=stated,
             expected=repr(format),
@@ -55,4 +55,9 @@ def decode_record(
     try:
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as problem:
-        raise error(f"{name}: {problem}", **place) from None
+        raise error(f"{name}: {plain_text(problem)}", **place) from None
+
+
+def plain_text(problem: msgspec.ValidationError) -> str:
+    """Return msgspec's message without backticks, which mark settings in our errors."""
+    return str(problem).replace("`", "'")

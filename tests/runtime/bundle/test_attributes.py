@@ -51,14 +51,14 @@ def test_a_bundle_may_name_nothing(toy_bundle: Path, toy_bundle_plain: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": 3}, r"entry 1: .*`str`"),
-        ({"name": ""}, r"entry 1, '': name '' cannot be"),
-        ({"name": " smile"}, "cannot be"),
-        ({"name": "a\x1b[2J"}, "cannot be; expected 1 to 100 printable"),
-        ({"name": "x" * 101}, "cannot be"),
-        ({"name": "a=b"}, "has a '='"),
+        ({"name": 3}, r"entry 1: .*str.*\$.name"),
+        ({"name": ""}, r"entry 1, '': name ''.*1 to 100 printable"),
+        ({"name": " smile"}, "1 to 100 printable"),
+        ({"name": "a\x1b[2J"}, "1 to 100 printable"),
+        ({"name": "x" * 101}, "1 to 100 printable"),
+        ({"name": "a=b"}, "'='"),
         ({"name": "L0N0D1"}, "reads as a slider"),
-        ({"name": "HEAD POSE, LAYER 0"}, "stands there twice"),
+        ({"name": "HEAD POSE, LAYER 0"}, "HEAD POSE.* twice"),
         ({"layer": 9}, r"entry 1, 'smile': layer is 9; expected 0 to 2"),
         ({"layer": "1"}, r"entry 1, 'smile': .*\$.layer"),
         ({"layer": True}, r"entry 1, 'smile'"),
@@ -91,9 +91,9 @@ def test_a_missing_field_is_named(toy_bundle: Path, replace_file: Replace, field
 
 
 def test_a_damaged_file_is_refused(toy_bundle: Path, replace_file: Replace) -> None:
-    with pytest.raises(BundleError, match="entry 0: it is no JSON object"):
+    with pytest.raises(BundleError, match="entry 0: "):
         read_attributes(written(toy_bundle, replace_file, "smile"))
-    with pytest.raises(BundleError, match="attributes is no list"):
+    with pytest.raises(BundleError, match="attributes is not a list"):
         read_attributes(written(toy_bundle, replace_file, attributes={"smile": 1}))
     with pytest.raises(BundleError, match=r"format is 'segan\.attributes/2'"):
         read_attributes(written(toy_bundle, replace_file, format="segan.attributes/2"))
@@ -111,14 +111,18 @@ def test_names_are_found_case_aside(toy_bundle: Path, replace_file: Replace) -> 
     for name in ("smile", "SMILE", " Smile "):
         assert find_attribute(attributes, name).slider == Slider(1, 0, 2)
     assert find_attribute(attributes, "mouse").hidden
-    with pytest.raises(ConfigError, match=r"expected one of smile, head pose, layer 0\. Did you"):
+    with pytest.raises(ConfigError) as caught:
         find_attribute(attributes, "smil")
+    assert (caught.value.field, caught.value.value) == ("attribute", "smil")
+    assert caught.value.expected == "one of smile, head pose, layer 0"
+    assert "smile" in caught.value.remedy
     with pytest.raises(ConfigError) as caught:
         find_attribute(attributes, "qqq")
-    assert "Did you" not in str(caught.value)
+    assert caught.value.remedy == ""
     assert "mouse" not in str(caught.value)
-    with pytest.raises(ConfigError, match="this bundle names no slider"):
+    with pytest.raises(ConfigError) as caught:
         find_attribute((), "smile")
+    assert "segan name" in caught.value.remedy
 
 
 def test_a_long_list_is_cut() -> None:

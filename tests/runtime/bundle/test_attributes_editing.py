@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +23,9 @@ from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.reader import MANIFEST, open_bundle
 from segan.runtime.errors import BundleError, ConfigError, OutputError
 from segan.runtime.generate.generator import load
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 SMILE, POSE = Slider(1, 0, 2), Slider(0, 0, 5)
 
@@ -131,10 +135,10 @@ def test_what_others_wrote_stays(
 @pytest.mark.parametrize(
     ("slider", "text", "message"),
     [
-        (POSE, "smile", "name 'smile' is that of L1N0D2"),
-        (POSE, "SMILE", "name 'SMILE' is that of L1N0D2"),
-        (POSE, "", "cannot be"),
-        (POSE, "a=b", "has a '='"),
+        (POSE, "smile", "L1N0D2 has the name 'smile'"),
+        (POSE, "SMILE", "L1N0D2 has the name 'SMILE'"),
+        (POSE, "", "1 to 100 printable"),
+        (POSE, "a=b", "'='"),
         (POSE, "L1N0D1", "reads as a slider"),
         (Slider(7, 0, 0), "x", "layer is 7"),
         (Slider(2, 0, 4), "x", "dim is 4"),
@@ -214,7 +218,9 @@ def test_an_altered_attributes_file_is_still_refused(toy_bundle: Path) -> None:
         read_attributes(open_bundle(toy_bundle))
 
 
-def test_a_copy_leaves_the_bundle_as_it_was(toy_bundle: Path, tmp_path: Path) -> None:
+def test_a_copy_leaves_the_bundle_as_it_was(
+    toy_bundle: Path, tmp_path: Path, raises_error: RaisesError
+) -> None:
     before = contents(toy_bundle)
     bundle = open_bundle(toy_bundle)
     found = name_slider(bundle, SMILE, "smile")
@@ -223,9 +229,9 @@ def test_a_copy_leaves_the_bundle_as_it_was(toy_bundle: Path, tmp_path: Path) ->
     assert contents(toy_bundle) == before
     assert names(out) == {"smile": "L1N0D2"}
     open_bundle(out).verify()
-    with pytest.raises(OutputError, match="exists, and is not replaced"):
+    with raises_error(OutputError, field="out", value=out):
         write_attributes(bundle, found, out)
-    with pytest.raises(ConfigError, match=r"ends in \.segan"):
+    with raises_error(ConfigError, field="out", value=tmp_path / "mine.zip"):
         write_attributes(bundle, found, tmp_path / "mine.zip")
 
 
@@ -238,12 +244,16 @@ def test_a_damaged_bundle_is_not_copied(toy_bundle: Path, tmp_path: Path) -> Non
 
 
 def test_the_shipped_bundle_is_not_changed(
-    toy_bundle_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_bundle_zip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raises_error: RaisesError,
 ) -> None:
     monkeypatch.setattr(shipped, "MODELS", toy_bundle_zip.parent)
     bundle = open_bundle(toy_bundle_zip)
     found = name_slider(bundle, SMILE, "smile")
-    with pytest.raises(ConfigError, match=r"ships with segan, and is not changed.*-o toy_shifts"):
+    remedy = f"`out {toy_bundle_zip.name}`"
+    with raises_error(ConfigError, field="bundle", value=toy_bundle_zip, remedy=remedy):
         write_attributes(bundle, found)
     write_attributes(bundle, found, tmp_path / "mine.segan")
 

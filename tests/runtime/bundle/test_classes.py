@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from segan.runtime.bundle.classes import class_number, known_classes, nearest_class, needs_class
 from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 NAMES = ("none", "round", "7")
 
@@ -19,16 +22,17 @@ def test_names_and_numbers(given: Any, number: int | None) -> None:
 
 
 @pytest.mark.parametrize("given", [3, -1, True, 1.0, "oval", "Round", "", "0"])
-def test_what_is_no_class(given: Any) -> None:
-    with pytest.raises(ConfigError, match=r"expected 0 to 2 \(0 none, 1 round, 2 7\)"):
+def test_what_is_no_class(given: Any, raises_error: RaisesError) -> None:
+    expected = "0 to 2 (0 none, 1 round, 2 7)"
+    with raises_error(ConfigError, field="class_index", value=given, expected=expected):
         class_number(given, NAMES, 3)
 
 
-def test_classes_without_names() -> None:
+def test_classes_without_names(raises_error: RaisesError) -> None:
     assert class_number(1, (), 2) == 1
-    with pytest.raises(ConfigError, match=r"class is 'round'; expected 0 to 1\."):
+    with raises_error(ConfigError, field="class_index", value="round", expected="0 to 1"):
         class_number("round", (), 2)
-    with pytest.raises(ConfigError, match="class is 0, but this generator has no classes"):
+    with raises_error(ConfigError, field="class_index", value=0, problem="has no classes"):
         class_number(0, (), 0)
     assert class_number(None, (), 0) is None
 
@@ -52,15 +56,15 @@ def test_a_long_list_is_cut() -> None:
 def test_the_nearest_name_is_suggested(given: str, near: str | None) -> None:
     names = ("none", "round", "square glasses")
     assert nearest_class(given, names) == near
-    hint = "" if near is None else f" Did you mean '{near}'?"
     with pytest.raises(ConfigError) as caught:
         class_number(given, names, 3)
-    assert str(caught.value).endswith(f"(0 none, 1 round, 2 square glasses).{hint}")
+    assert caught.value.expected == "0 to 2 (0 none, 1 round, 2 square glasses)"
+    assert caught.value.remedy == ("" if near is None else f"Did you mean '{near}'?")
 
 
 def test_a_missing_class_is_asked_for_with_an_example() -> None:
-    assert str(needs_class(("black cat", "dog"), 2)) == (
-        "this generator needs a class; expected 0 to 1 (0 black cat, 1 dog). "
-        "Pass --class 'black cat', in Python class_index='black cat'."
-    )
-    assert str(needs_class((), 3)).endswith("Pass --class 0, in Python class_index=0.")
+    error = needs_class(("black cat", "dog"), 2)
+    assert (error.field, error.expected) == ("class_index", "0 to 1 (0 black cat, 1 dog)")
+    assert "`class_index black cat`" in error.remedy
+    assert "class_index='black cat'" in str(error)
+    assert "`class_index 0`" in needs_class((), 3).remedy

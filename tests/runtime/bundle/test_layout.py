@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from segan.runtime.bundle.layout import (
     noise_sizes,
 )
 from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 
 def test_sites_of_the_smallest_resolution() -> None:
@@ -43,8 +47,8 @@ def test_other_architectures_have_one_to_rgb_at_the_end(architecture: Architectu
 
 
 @pytest.mark.parametrize("resolution", [0, 4, 12, 65, 2048, -64])
-def test_a_resolution_that_cannot_be(resolution: int) -> None:
-    with pytest.raises(ConfigError, match=f"resolution is {resolution}; .* 8 to 1024"):
+def test_a_resolution_that_cannot_be(resolution: int, raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, field="resolution", value=resolution):
         check_resolution(resolution)
 
 
@@ -58,6 +62,6 @@ def test_sliders_are_written_and_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "L3D5", "3,0,5", "L-1N0D0", "L3N0D5x", "L٣N0D5 D"])
-def test_a_slider_that_is_not_understood(text: str) -> None:
-    with pytest.raises(ConfigError, match="L3N0D5"):
+def test_a_slider_that_is_not_understood(text: str, raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, field="slider", value=text):
         Slider.parse(text)

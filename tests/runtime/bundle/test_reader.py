@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from segan.runtime.bundle import reader as bundle_module
-from segan.runtime.bundle.reader import find_bundle, open_bundle
+from segan.runtime.bundle.reader import find_bundle, is_bundle, open_bundle
 from segan.runtime.errors import BundleError
 
 Edit = Callable[..., None]
@@ -116,6 +116,25 @@ def test_a_pipe_is_refused_not_waited_for(toy_bundle: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(BundleError, match="neither a folder nor a file"):
         open_bundle(pipe)
+
+
+@pytest.mark.parametrize("prefix", ["", "faces.segan/", "a/b/"])
+def test_what_is_meant_as_a_bundle(toy_bundle: Path, tmp_path: Path, prefix: str) -> None:
+    packed = _pack(toy_bundle, tmp_path / "packed.zip", prefix=prefix)
+    assert is_bundle(packed) == (prefix != "a/b/")
+
+
+def test_what_is_not_meant_as_a_bundle(toy_bundle: Path, tmp_path: Path) -> None:
+    assert is_bundle(toy_bundle)
+    assert is_bundle(tmp_path / "missing.segan")  # by its name: the error is that of a bundle
+    assert is_bundle(toy_bundle.rename(tmp_path / "renamed"))
+    assert not is_bundle(tmp_path)
+    assert not is_bundle(tmp_path / "missing")
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04")
+    assert not is_bundle(tmp_path / "cut.zip")
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("dataset.json", "{}")
+    assert not is_bundle(tmp_path / "data.zip")
 
 
 # Damage.

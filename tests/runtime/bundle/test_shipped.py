@@ -68,5 +68,5 @@ def test_a_broken_installation_is_said(
     for number in range(count):
         (models / f"{number}.segan").touch()
     monkeypatch.setattr(shipped, "MODELS", models)
-    with pytest.raises(BundleError, match=f"{count} instead of one .* Install segan again"):
+    with pytest.raises(BundleError, match=f"{count} instead of one"):
         shipped_bundle()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from segan.runtime.backends.graphs import open_graphs
 from segan.runtime.backends.session import SessionConfig
-from segan.runtime.bundle.reader import MANIFEST, open_bundle
+from segan.runtime.bundle.reader import is_bundle, open_bundle
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.inputs import GraphInputs
 from segan.train.measure.models.model import (
@@ -120,15 +119,6 @@ class Compute:
     precision: str = "auto"
     threads: int | None = None
     device: torch.device
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether a path is meant as a bundle: by its name, its manifest, or as a zip."""
-    return (
-        path.suffix == ".segan"
-        or (path / MANIFEST).is_file()
-        or (path.is_file() and zipfile.is_zipfile(path))
-    )
 
 
 def open_images(path: Path, settings: MakerSettings, compute: Compute) -> ImageMaker:
