@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
-from segan.runtime.errors import SeganError
+from segan.runtime.errors import SeganError, name_settings
 
 #: Setting of Python, where the option of a command has another name → the option's parameter.
 _PARAMETERS: dict[str, str] = {}
@@ -21,7 +21,17 @@ def error_text(error: SeganError, root: click.Group, args: Sequence[str]) -> str
         root: the group that ``args`` were given to.
         args: what was typed, without the program's name.
     """
-    names = _option_names(_typed_command(root, args))
+    return error.text(_namer(_typed_command(root, args)))
+
+
+def option_text(text: str) -> str:
+    """Return a text whose settings, in backticks, are options of the command that is running."""
+    return name_settings(text, _namer(click.get_current_context().command))
+
+
+def _namer(command: click.Command) -> Callable[[str, str | None], str]:
+    """Writes settings as options of a command."""
+    names = _option_names(command)
 
     def name(field: str, value: str | None) -> str:
         option = names.get(_PARAMETERS.get(field, field))
@@ -29,7 +39,7 @@ def error_text(error: SeganError, root: click.Group, args: Sequence[str]) -> str
             return field if value is None else f"{field} {value}"
         return option if value is None else f"{option} {shlex.quote(value)}"
 
-    return error.text(name)
+    return name
 
 
 def _typed_command(root: click.Group, args: Sequence[str]) -> click.Command:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segan.cli.errors import option_text
 from segan.cli.progress import progress
 from segan.cli.standard_streams import going_on_unread, say
 from segan.cli.train_plan import Plan, find_device, lock, new_plan, old_plan, take_over
@@ -375,20 +376,12 @@ def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
 
 
 def _warn(entry: dict[str, Any] | None) -> None:
-    """The alarms, in words, where one rings."""
-    if entry is None:
-        return
-    at = f"kimg {entry['kimg']:g}"
-    if entry.get("dead_coords"):
-        say(
-            f"{at}: {entry['dead_coords']} of {entry['coords']} coordinates hardly move the "
-            "image; early in training that is normal"
-        )
-    if entry.get("share_z", 1.0) < 0.05:
-        say(
-            f"{at}: z explains only {entry['share_z']:.0%} of the images' variance; "
-            "fewer --dims or --shared-coords leave it more"
-        )
+    """Print the alarms of a line of the log."""
+    from segan.train.runs.alarms import coordinate_alarms
+
+    if entry is not None:
+        for alarm in coordinate_alarms(entry):
+            say(f"kimg {entry['kimg']:g}: {option_text(alarm.text)}")
 
 
 def _given() -> dict[str, Any]:

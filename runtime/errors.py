@@ -38,6 +38,11 @@ def python_name(field: str, value: str | None) -> str:
     return f"{field}={value!r}" if " " in value else f"{field}={value}"
 
 
+def name_settings(text: str, name: Callable[[str, str | None], str]) -> str:
+    """Return a text in which ``name`` has written every setting that stands in backticks."""
+    return _SETTING.sub(lambda found: name(found[1], found[2]), text)
+
+
 class SeganError(Exception):
     """The root: catch this to catch everything that segan raises on purpose.
 
@@ -91,7 +96,7 @@ class SeganError(Exception):
             said += "."
         if self.remedy:
             said = f"{said} {self.remedy}"
-        return _SETTING.sub(lambda found: name(found[1], found[2]), said)
+        return name_settings(said, name)
 
     def to_data(self) -> dict[str, Any]:
         """Return the error as what JSON can hold; values of other types become text."""

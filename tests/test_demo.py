@@ -53,7 +53,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] == "code":
+        if "code" in self._open:
             self.code[-1] += data
 
 
@@ -108,15 +108,35 @@ def test_the_page_shows_every_picture_with_its_command(
     for step in steps:
         assert step.command in page.code
     text = path.read_text(encoding="utf-8")
-    assert "$" not in text.replace("$ ", "")
+    assert "{{" not in text
+    assert "{%" not in text
     # Three of the four sheets: first, middle, last; of the log, the newest of each figure.
     shown = [name for name in page.images if "kimg" in name]
     assert [Path(name).name[4:10] for name in shown] == ["0000.0", "0020.0", "0030.0"]
-    assert "30 thousand images of training" in text
+    assert "trained on 30 thousand images" in text
     assert "16 sliders, 1 of them dead" in text
     assert "1.0e-06" in text
     assert "120.0 dB" in text
-    assert text.count('width="30" height="20"') == 11  # all but the gif
+    assert text.count('width="30" height="20"') == 12
+
+
+def test_names_are_text_and_nothing_else(tmp_path: Path, demo_page: dict[str, Any]) -> None:
+    nasty = "<script>alert('1')</script>\"&"
+    run, bundle = make_folder(tmp_path)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["subspace"] = nasty
+    entry = manifest["verification"][0]
+    entry |= {"backend": nasty, "precision": nasty, "cases": {nasty: 1e-6}}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    steps = [
+        demo_page["Step"](title=title, command=f"segan {nasty}", seconds=1.0)
+        for title in [*TITLES, nasty]
+    ]
+    path = demo_page["write_page"](tmp_path, run, bundle, steps)
+    text = path.read_text(encoding="utf-8")
+    assert text.count("<script") == 1
+    assert "alert('1')" not in text
+    assert Page(path).code[0] == f"segan {nasty}"
 
 
 def test_a_run_that_stopped_before_its_first_log_line_still_gets_a_page(
@@ -129,9 +149,9 @@ def test_a_run_that_stopped_before_its_first_log_line_still_gets_a_page(
         demo_page["Step"](title=title, command=f"segan <{title}>", seconds=1.0) for title in TITLES
     ]
     text = demo_page["write_page"](tmp_path, run, bundle, steps).read_text(encoding="utf-8")
-    assert "no curves yet" in text
+    assert "so there are no curves" in text
     assert "DEMO_MINUTES" in text
-    assert "hardly any training" in text
+    assert "nothing logged in training" in text
     assert "segan <Train mode 2>" in Page(tmp_path / "index.html").code
 
 
@@ -182,7 +202,8 @@ def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
     assert len(shown) == 12
     assert set(shown) <= set(page.code)
     assert re.search(
-        r"mode 2, eigen · 24 sliders, .* · 0\.\d+ thousand", (out / "index.html").read_text()
+        r"mode 2, eigen · 24 sliders, .* · trained on 0\.\d+ thousand",
+        (out / "index.html").read_text(),
     )
 
     # The time is up: training is stopped, and the demo goes on with what there is.

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import html
 import shlex
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segan.runtime.atlas.duplicates import DUPLICATE_FROM
 from segan.runtime.atlas.figures import DEAD_BELOW
 from segan.runtime.atlas.overview import layer_colour, overview_plot
 from segan.runtime.atlas.record import Atlas, AtlasSlider
-from segan.runtime.bundle.layout import Slider
-from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.pages.template import render
 from segan.runtime.pictures.sheets import value_label
 
-_HERE = Path(__file__).parent
-_COPY = '<button type="button" class="copy">copy</button>'
+_SHOWN = ("effect", "locality", "consistency", "straightness", "monotonicity")
+_SORTED = ("effect", "locality", "consistency", "straightness")
+#: Samples in the header, and the most of them in a row.
+_SAMPLES, _SAMPLE_COLS = 16, 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageCommands:
-    """What the page lets its reader copy.
+    """Commands that the page's reader can copy.
 
     Attributes:
-        bundle: as it is written on the command line; empty where a command finds it by itself.
+        bundle: as it is written on the command line; empty where commands find it by themselves.
         label: class to sweep a conditional bundle with.
-        copy: for a bundle that is not to be changed, the file that ``segan name`` writes.
+        copy: file that ``segan name`` writes where the bundle itself must not change, or empty.
         made_by: the command that made the atlas.
         psi: truncation to sweep with.
     """
@@ -40,7 +40,7 @@ class PageCommands:
     psi: float = 1.0
 
     def sweep(self, entry: AtlasSlider) -> str:
-        """Sweeps the slider, by its name where it has one."""
+        """Return the command that sweeps a slider, by its name if it has one."""
         what = ["--at", str(entry.slider)]
         if entry.name is not None and not entry.name.startswith("-"):
             what = ["--attr", entry.name]
@@ -51,16 +51,16 @@ class PageCommands:
         return shlex.join(["segan", "sweep", *self._bundle(), *what])
 
     def namer(self, entry: AtlasSlider) -> str:
-        """What comes before the new name."""
+        """Return the part of the naming command before the name."""
         return shlex.join(["segan", "name", *self._bundle(), str(entry.slider)])
 
     @property
     def suffix(self) -> str:
-        """What comes after it."""
+        """The part of the naming command after the name and its options."""
         return shlex.join(["-o", self.copy]) if self.copy else ""
 
     def name(self, entry: AtlasSlider) -> str:
-        """Names the slider, as was proposed; the reader fills in NAME where nothing was."""
+        """Return the command that names a slider as proposed; NAME stands for an unknown name."""
         low, high = (f"{value:.3g}" for value in (entry.values[0], entry.values[-1]))
         name = entry.name or (entry.proposal.name if entry.proposal else "NAME")
         words = [self.namer(entry), shlex.quote(name), f"--range={low},{high}", self.suffix]
@@ -71,51 +71,48 @@ class PageCommands:
 
 
 def render_page(atlas: Atlas, commands: PageCommands, sheets: Sequence[str], side: int) -> str:
-    """The page's HTML. Every text that a user may have chosen is escaped.
+    """Return the page's HTML.
 
     Args:
         atlas: what was measured.
-        commands: to copy.
+        commands: for the reader to copy.
         sheets: the sheets' paths within the folder.
         side: of one picture in a strip, in pixels.
     """
-    template = string.Template((_HERE / "page.html").read_text(encoding="utf-8"))
-    manifest, config = atlas.manifest, atlas.config
-    samples = min(16, len(atlas.samples))
-    cols = min(8, samples)
+    manifest = atlas.manifest
+    samples = min(_SAMPLES, len(atlas.samples))
+    cols = min(_SAMPLE_COLS, samples)
     layers = sorted({entry.slider.layer for entry in atlas.sliders})
-    count = len(atlas.sliders)
+    resolutions = {site.layer: site.resolution for site in reversed(manifest.sites)}
     cards = _Cards(atlas, commands, side)
-    return template.substitute(
-        title=_text(f"{manifest.name}: an atlas of {_count(count, 'slider')}"),
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
-        name=_text(manifest.name),
-        lead=_text(_lead(atlas)),
-        facts="".join(f"<li>{_text(fact)}</li>" for fact in _facts(atlas)),
-        command=_words(commands.made_by),
-        copy=_COPY,
-        samples_alt=_text(f"{samples} images of {manifest.name} with nothing moved"),
-        samples_width=cols * side,
-        samples_height=samples // cols * side,
-        notes="".join(f'<p class="note">{_text(note)}</p>' for note in _notes(atlas)),
+    return render(
+        Path(__file__).parent,
+        "atlas.html",
+        name=manifest.name,
+        lead=_lead(atlas),
+        facts=_facts(atlas),
+        made_by=commands.made_by,
+        samples={
+            "alt": f"{samples} images of {manifest.name} with no slider moved",
+            "width": cols * side,
+            "height": samples // cols * side,
+        },
+        notes=_notes(atlas),
         plot=overview_plot(atlas),
-        legend="".join(
-            f'<li><i style="background:{layer_colour(layers.index(layer), len(layers))}"></i>'
-            f"{_text(_layer_text(manifest, layer))}</li>"
-            for layer in layers
-        ),
-        layers="".join(
-            f'<label><input type="checkbox" value="{layer}">layer {layer}</label>'
-            for layer in layers
-        ),
-        count=f"{count} of {count}",
-        cards="\n".join(cards.card(entry) for entry in atlas.sliders),
-        seed=config.seeds[0],
-        sheets="".join(f'<li><a href="{_text(s)}">{_text(Path(s).stem)}</a></li>' for s in sheets),
-        remark=_text(f"Names: {atlas.remark}") if atlas.remark else "",
-        dead=f"{DEAD_BELOW:g}",
-        threshold=f"{DUPLICATE_FROM:g}",
+        layers=[
+            {
+                "number": layer,
+                "colour": layer_colour(position, len(layers)),
+                "text": f"layer {layer}, {resolutions[layer]} × {resolutions[layer]}",
+            }
+            for position, layer in enumerate(layers)
+        ],
+        cards=[cards.card(entry) for entry in atlas.sliders],
+        seed=atlas.config.seeds[0],
+        sheets=[{"path": sheet, "name": Path(sheet).stem} for sheet in sheets],
+        remark=atlas.remark,
+        dead_below=f"{DEAD_BELOW:g}",
+        duplicate_from=f"{DUPLICATE_FROM:g}",
     )
 
 
@@ -128,14 +125,13 @@ def _lead(atlas: Atlas) -> str:
         parts.append(_count(duplicates, "near-duplicate"))
     if len(alive) < len(atlas.sliders):
         parts.append(f"{len(atlas.sliders) - len(alive)} dead")
-    return f"What each slider does to a picture: {', '.join(parts)}."
+    return f"What each slider does to an image: {', '.join(parts)}."
 
 
 def _facts(atlas: Atlas) -> list[str]:
     manifest, config = atlas.manifest, atlas.config
-    resolution = manifest.resolution
     facts = [
-        f"{resolution} × {resolution}",
+        f"{manifest.resolution} × {manifest.resolution}",
         f"mode {manifest.mode}, {manifest.subspace}" if manifest.mode else "mode 0",
         f"{len(config.seeds)} seeds × {config.steps} strengths",
     ]
@@ -154,44 +150,75 @@ def _notes(atlas: Atlas) -> list[str]:
     if atlas.left_out:
         notes.append(
             f"This bundle has {atlas.total} sliders. Shown are the {len(atlas.sliders)} that "
-            "change the first two seeds most; --max sets how many."
+            "change the first two seeds most; 'segan atlas --max N' shows N of them."
         )
     if atlas.hidden:
-        notes.append(f"{_count(atlas.hidden, 'slider')} left out as hidden; --hidden shows them.")
+        notes.append(
+            f"{_count(atlas.hidden, 'hidden slider')} left out; 'segan atlas --hidden' shows them."
+        )
     return notes
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class _Cards:
-    """Writes a card for each slider."""
+    """What the template of a card shows, for each slider."""
 
     def __init__(self, atlas: Atlas, commands: PageCommands, side: int) -> None:
         self._commands, self._side = commands, side
         self._strongest = max((e.figures.effect for e in atlas.sliders), default=0) or 1.0
         self._names = {e.slider: e.name or str(e.slider) for e in atlas.sliders}
-        places = sorted(self._names)
-        self._place = {slider: number for number, slider in enumerate(places)}
+        self._place = {slider: number for number, slider in enumerate(sorted(self._names))}
         seeds = [str(seed) for seed in atlas.config.seeds[: atlas.config.shown]]
         if atlas.labels:
             seeds = [f"{s} ({c})" for s, c in zip(seeds, atlas.labels, strict=False)]
         self._seeds = ", ".join(seeds)
 
-    def card(self, entry: AtlasSlider) -> str:
-        """One slider."""
-        figures, slider = entry.figures, str(entry.slider)
+    def card(self, entry: AtlasSlider) -> dict[str, Any]:
+        """Return one slider's values."""
         rows, steps = entry.images.shape[:2]
-        called = entry.name or slider
+        title, dead = self._names[entry.slider], entry.figures.dead
         low, high = value_label(entry.values[0]), value_label(entry.values[-1])
-        strip_alt = f"{called} from {low} to {high} on seeds {self._seeds}, a row each"
+        near = entry.mates or (() if entry.nearest is None else (entry.nearest,))
+        states = (("dead", dead), ("hidden", entry.hidden), ("near-duplicate", not entry.leads))
+        return {
+            "entry": entry,
+            "title": title,
+            "data": self._data(entry, rows, steps),
+            "badges": [name for name, holds in states if holds],
+            "strip": {
+                "alt": f"{title} from {low} to {high} on seeds {self._seeds}, one row each",
+                "width": steps * self._side,
+                "height": rows * self._side,
+            },
+            "low": low,
+            "high": high,
+            "heat_alt": "No change" if dead else f"Where {title} changes the image",
+            "bars": [self._bar(entry, key) for key in _SHOWN],
+            "similar_title": "Near-duplicates:" if entry.mates else "Most similar:",
+            "similar": [
+                {"slider": slider, "name": self._names[slider], "cosine": f"{cosine:+.2f}"}
+                for slider, cosine in near
+            ],
+            "sweep": self._commands.sweep(entry),
+            "name": self._commands.name(entry),
+        }
+
+    def _data(self, entry: AtlasSlider, rows: int, steps: int) -> dict[str, object]:
+        """The data attributes that the page's script reads."""
+        name = entry.name or ""
         proposed = entry.proposal.name if entry.proposal else ""
-        data = {
+        return {
             "rank": entry.rank,
             "place": self._place[entry.slider],
             "layer": entry.slider.layer,
-            "name": entry.name or "",
+            "name": name,
             "proposed": proposed,
-            "text": f"{slider} {entry.name or ''} {proposed}".lower(),
-            **{key: f"{getattr(figures, key):.5f}" for key in _SORTED},
-            "dead": int(figures.dead),
+            "text": f"{entry.slider} {name} {proposed}".lower(),
+            **{key: f"{getattr(entry.figures, key):.5f}" for key in _SORTED},
+            "dead": int(entry.figures.dead),
             "leads": int(entry.leads),
             "hidden": int(entry.hidden),
             "steps": steps,
@@ -200,85 +227,13 @@ class _Cards:
             "namer": self._commands.namer(entry),
             "suffix": self._commands.suffix,
         }
-        attributes = " ".join(f'data-{key}="{_text(value)}"' for key, value in data.items())
-        place = f'<span class="place">{slider}</span>' if entry.name else ""
-        heat = "Nothing changes" if figures.dead else f"Where {called} changes the image"
-        return (
-            f'<article class="card{" dead" * figures.dead}" id="{slider}" {attributes}>\n'
-            f'<header><span class="rank">{entry.rank}</span><h3>{_text(called)}</h3>{place}'
-            f"{self._badges(entry)}</header>\n"
-            f'<button type="button" class="strip" title="Open, and move it">'
-            f'<img src="strips/{slider}.webp" alt="{_text(strip_alt)}" loading="lazy" '
-            f'width="{steps * self._side}" height="{rows * self._side}"></button>\n'
-            f'<p class="scale"><span>{low}</span><span>{high}</span></p>\n'
-            f'<div class="facts"><img src="heat/{slider}.webp" alt="{_text(heat)}" '
-            f'loading="lazy" width="128" height="128">{self._bars(entry)}</div>\n'
-            f"{self._mates(entry)}"
-            f"{_command(self._commands.sweep(entry))}{_command(self._commands.name(entry))}"
-            "</article>"
-        )
 
-    def _badges(self, entry: AtlasSlider) -> str:
-        badges = []
-        if entry.figures.dead:
-            badges.append('<span class="badge">dead</span>')
-        if entry.hidden:
-            badges.append('<span class="badge">hidden</span>')
-        if not entry.leads:
-            badges.append('<span class="badge">near-duplicate</span>')
-        proposal = entry.proposal
-        if proposal is not None and entry.name is None:
-            badges.append(
-                f'<span class="badge proposed" title="{_text(proposal.reason)}">'
-                f"{_text(proposal.name)}? {proposal.confidence:.0%}</span>"
-            )
-        return "".join(badges)
-
-    def _bars(self, entry: AtlasSlider) -> str:
-        rows = []
-        for key in _SHOWN:
-            value = getattr(entry.figures, key)
-            share = value / self._strongest if key == "effect" else max(0.0, value)
-            strong = " strong" if key in ("effect", "locality") else ""
-            rows.append(
-                f'<dt>{key}</dt><dd class="bar{strong}"><i style="width:{100 * share:.1f}%"></i>'
-                f"</dd><dd>{value:.2f}</dd>"
-            )
-        return f'<dl class="bars">{"".join(rows)}</dl>'
-
-    def _mates(self, entry: AtlasSlider) -> str:
-        if entry.mates:
-            links = ", ".join(self._link(slider, alike) for slider, alike in entry.mates)
-            return f'<p class="mates">Near-duplicates: {links}</p>\n'
-        if entry.nearest is None:
-            return ""
-        return f'<p class="mates">Most like {self._link(*entry.nearest)}</p>\n'
-
-    def _link(self, slider: Slider, alike: float) -> str:
-        return f'<a href="#{slider}">{_text(self._names[slider])}</a> ({alike:+.2f})'
-
-
-_SHOWN = ("effect", "locality", "consistency", "straightness", "monotonicity")
-_SORTED = ("effect", "locality", "consistency", "straightness")
-
-
-def _layer_text(manifest: Manifest, layer: int) -> str:
-    resolution = next(site.resolution for site in manifest.sites if site.layer == layer)
-    return f"layer {layer}, {resolution} × {resolution}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)
-
-
-def _words(command: str) -> str:
-    """A command whose lines break between words, not after the hyphens of an option."""
-    return " ".join(f"<span>{_text(word)}</span>" for word in command.split(" "))
-
-
-def _command(command: str) -> str:
-    return f'<div class="command"><code>{_words(command)}</code>{_COPY}</div>\n'
+    def _bar(self, entry: AtlasSlider, key: str) -> dict[str, Any]:
+        value = getattr(entry.figures, key)
+        share = value / self._strongest if key == "effect" else max(0.0, value)
+        return {
+            "name": key,
+            "text": f"{value:.2f}",
+            "percent": f"{100 * share:.1f}",
+            "strong": key in ("effect", "locality"),
+        }

@@ -2,98 +2,120 @@
 
 from __future__ import annotations
 
-import html
 import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from segan.runtime.atlas.figures import DEAD_BELOW
-from segan.runtime.atlas.record import Atlas
+from segan.runtime.atlas.record import Atlas, AtlasSlider
+from segan.runtime.pages.axis import Axis, Frame, log_span_axis
+from segan.runtime.pages.template import render
 
-_WIDTH, _HEIGHT = 820, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 90, 14, 40
+_FRAME = Frame(width=820, height=300, left=44, right=90, top=14, bottom=40)
 _RADIUS = 9
-#: Effects that are marked on the logarithmic axis.
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+#: Width of a character of a name, and half the height of its line, in the drawing's units.
+_CHARACTER, _HALF_LINE = 6.2, 7
 #: Hues from coarse layers to fine ones, in degrees.
 _FIRST_HUE, _LAST_HUE = 12, 268
 
 
+class Box(NamedTuple):
+    """A rectangle of the drawing; the top is less than the bottom."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: Box) -> bool:
+        """Whether two rectangles have an area in common."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+
 def layer_colour(number: int, count: int) -> str:
-    """The colour of the number-th of so many layers."""
+    """Return the colour of the number-th of ``count`` layers."""
     share = number / max(1, count - 1)
     return f"hsl({_FIRST_HUE + share * (_LAST_HUE - _FIRST_HUE):.0f} 52% 46%)"
 
 
-def overview_plot(atlas: Atlas) -> str:
-    """The SVG; effect is logarithmic, and dead sliders lie at its left end.
+def overview_plot(atlas: Atlas) -> Markup:
+    """Return the SVG. The effect axis is logarithmic; dead sliders are drawn at its left end.
 
-    Names stand beside dots where they do not meet another dot or name.
+    A name stands beside its dot unless it would cover another dot or name.
     """
     layers = sorted({entry.slider.layer for entry in atlas.sliders})
+    x_axis, y_axis = _axes(atlas)
+    places = [_place(entry, x_axis, y_axis) for entry in atlas.sliders]
+    names = [_short_name(entry) for entry in atlas.sliders]
+    labelled = place_labels(places, names)
+    dots: list[dict[str, Any]] = [
+        {
+            "slider": entry.slider,
+            "rank": entry.rank,
+            "title": f"{entry.rank}. {entry.name or entry.slider}",
+            "colour": layer_colour(layers.index(entry.slider.layer), len(layers)),
+            "x": x,
+            "y": y,
+            "name": name if shown else "",
+        }
+        for entry, (x, y), name, shown in zip(atlas.sliders, places, names, labelled, strict=True)
+    ]
+    return render(
+        Path(__file__).parent,
+        "overview.html",
+        frame=_FRAME,
+        x_axis=x_axis,
+        y_axis=y_axis,
+        radius=_RADIUS,
+        dots=dots[::-1],  # the best is drawn last, over the others
+    )
+
+
+def place_labels(places: Sequence[tuple[float, float]], names: Sequence[str]) -> list[bool]:
+    """Return which dots get their name: those where it covers no dot and no earlier name.
+
+    Args:
+        places: the dots' centres.
+        names: a name for each dot, or empty.
+    """
+    taken = [Box(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in places]
+    shown = []
+    for (x, y), name in zip(places, names, strict=True):
+        left = x + _RADIUS + 1
+        box = Box(left, y - _HALF_LINE, left + 5 + _CHARACTER * len(name), y + _HALF_LINE)
+        free = box.right <= _FRAME.width and not any(box.meets(other) for other in taken)
+        shown.append(bool(name) and free)
+        if shown[-1]:
+            taken.append(box)
+    return shown
+
+
+def _axes(atlas: Atlas) -> tuple[Axis, Axis]:
     alive = [entry.figures for entry in atlas.sliders if not entry.figures.dead]
     first = max(DEAD_BELOW, 0.8 * min((f.effect for f in alive), default=DEAD_BELOW))
     last = max(1.15 * max((f.effect for f in alive), default=0.1), 2 * first)
     floor = math.floor(min((f.locality for f in alive), default=0.0) * 20) / 20
-    floor = min(max(0.0, floor - 0.05), 0.9)
-    plot_width, plot_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    floor = round(min(max(0.0, floor - 0.05), 0.9), 2)
+    ticks = tuple(round(floor + (1 - floor) * number / 4, 4) for number in range(5))
+    return log_span_axis(first, last), Axis(floor, 1.0, ticks)
 
-    def place(effect: float, locality: float) -> tuple[float, float]:
-        along = math.log(max(effect, first) / first) / math.log(last / first)
-        up = (max(locality, floor) - floor) / (1 - floor)
-        return _LEFT + plot_width * along, _TOP + plot_height * (1 - up)
 
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" '
-        'aria-label="Effect against locality of every slider">'
-    ]
-    for effect in _TICKS:
-        if first <= effect <= last:
-            x, _ = place(effect, 1)
-            parts.append(
-                f'<path class="plot-grid" d="M{x:.1f} {_TOP}v{plot_height}"/>'
-                f'<text class="plot-text" x="{x:.1f}" y="{_HEIGHT - 22}" text-anchor="middle">'
-                f"{effect:g}</text>"
-            )
-    for number in range(5):
-        locality = floor + (1 - floor) * number / 4
-        _, y = place(first, locality)
-        parts.append(
-            f'<path class="plot-grid" d="M{_LEFT} {y:.1f}h{plot_width}"/>'
-            f'<text class="plot-text" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
-            f"{locality:.2f}</text>"
-        )
-    parts.append(
-        f'<text class="plot-text" x="{_LEFT + plot_width}" y="{_HEIGHT - 6}" text-anchor="end">'
-        "effect, logarithmic →</text>"
-        f'<text class="plot-text" x="{_LEFT + 4}" y="{_TOP + 10}">↑ locality</text>'
+def _place(entry: AtlasSlider, x_axis: Axis, y_axis: Axis) -> tuple[float, float]:
+    """A dot's centre; values below an axis lie at its beginning."""
+    figures = entry.figures
+    return (
+        _FRAME.x(x_axis, max(figures.effect, x_axis.low)),
+        _FRAME.y(y_axis, max(figures.locality, y_axis.low)),
     )
-    dots = [
-        (entry, *place(entry.figures.effect, entry.figures.locality)) for entry in atlas.sliders
-    ]
-    # (left, top, right, bottom) of what names may not cover.
-    taken = [(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for _, x, y in dots]
-    labels: dict[int, str] = {}
-    for entry, x, y in dots:
-        name = entry.name or (entry.proposal.name + "?" if entry.proposal else "")
-        box = (x + _RADIUS + 1, y - 7, x + _RADIUS + 6 + 6.2 * len(name), y + 7)
-        if not name or box[2] > _WIDTH or any(_meet(box, other) for other in taken):
-            continue
-        taken.append(box)
-        labels[entry.rank] = (
-            f'<text class="plot-name" x="{x + _RADIUS + 4:.1f}" y="{y + 4:.1f}">'
-            f"{html.escape(name)}</text>"
-        )
-    # The best lie on top.
-    for entry, x, y in reversed(dots):
-        colour = layer_colour(layers.index(entry.slider.layer), len(layers))
-        called = html.escape(f"{entry.rank}. {entry.name or entry.slider}")
-        parts.append(
-            f'<a class="plot-dot" href="#{entry.slider}" aria-label="{called}"><title>{called}'
-            f'</title><circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="{colour}"/>'
-            f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{entry.rank}</text>'
-            f"{labels.get(entry.rank, '')}</a>"
-        )
-    return "".join([*parts, "</svg>"])
 
 
-def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _short_name(entry: AtlasSlider) -> str:
+    return entry.name or (f"{entry.proposal.name}?" if entry.proposal else "")

@@ -1,1 +1,1 @@
-"""What pages share: markup, charts and axes."""
+"""What every page is made of: templates, one style sheet, tables, charts and axes."""

@@ -1,4 +1,4 @@
-"""Ticks and numbers of an axis."""
+"""Axes of charts: their ticks and numbers, and where values lie in a drawing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-#: Values further apart than this are drawn on a logarithmic axis, if all are above 0.
+Point = tuple[float, float]
+
+#: Values whose largest is more than this times their smallest get a logarithmic axis, if allowed.
 _LINEAR_UP_TO = 60
 
 
@@ -26,26 +28,55 @@ class Axis(NamedTuple):
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies on it: 0 at ``low``, 1 at ``high``."""
+        """Return where a value lies: 0 at ``low``, 1 at ``high``."""
         if self.log:
             span = math.log(self.high) - math.log(self.low)
             return (math.log(max(value, self.low)) - math.log(self.low)) / span
         return (value - self.low) / (self.high - self.low)
 
 
+class Frame(NamedTuple):
+    """A drawing of ``width`` by ``height`` with margins around the area between its axes."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def end(self) -> float:
+        """The right edge of the area."""
+        return self.width - self.right
+
+    @property
+    def base(self) -> float:
+        """The lower edge of the area; SVG counts from the top."""
+        return self.height - self.bottom
+
+    def x(self, axis: Axis, value: float) -> float:
+        """Return where a value of the horizontal axis lies, to a tenth of a unit."""
+        return round(self.left + axis.place(value) * (self.end - self.left), 1)
+
+    def y(self, axis: Axis, value: float) -> float:
+        """Return where a value of the vertical axis lies, to a tenth of a unit."""
+        return round(self.base - axis.place(value) * (self.base - self.top), 1)
+
+
 def axis_of(values: Sequence[float], *, from_zero: bool = False, may_log: bool = False) -> Axis:
-    """An axis that shows all values, with round ticks.
+    """Return an axis that shows all values, with round ticks.
 
     Args:
         values: finite; may be empty.
         from_zero: whether 0 is shown whatever the values are.
-        may_log: whether it may be logarithmic.
+        may_log: whether the axis may be logarithmic.
     """
     if not values:
         return Axis(0.0, 1.0, (0.0, 0.5, 1.0))
     low, high = min(values), max(values)
     if may_log and low > 0 and high / low > _LINEAR_UP_TO:
-        return _log_axis(low, high)
+        return _decades(low, high)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
@@ -59,12 +90,24 @@ def axis_of(values: Sequence[float], *, from_zero: bool = False, may_log: bool =
 
 
 def span_axis(low: float, high: float) -> Axis:
-    """An axis from ``low`` to ``high`` exactly, with the round ticks that lie between them."""
+    """Return an axis from ``low`` to ``high`` exactly, with the round ticks between them."""
     if high <= low:
         high = low + 1
     step = _round_step((high - low) / 5)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return Axis(low, high, tuple(number * step for number in range(first, last + 1)))
+
+
+def log_span_axis(low: float, high: float) -> Axis:
+    """Return a logarithmic axis from ``low`` to ``high``, with ticks at 1, 2, 5, 10, 20 and so on.
+
+    Args:
+        low: above 0.
+        high: above ``low``.
+    """
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    ticks = (factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5))
+    return Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high), log=True)
 
 
 def _round_step(rough: float) -> float:
@@ -75,7 +118,8 @@ def _round_step(rough: float) -> float:
     )
 
 
-def _log_axis(low: float, high: float) -> Axis:
+def _decades(low: float, high: float) -> Axis:
+    """A logarithmic axis of whole powers of ten."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / 6))
     ticks = tuple(10.0**power for power in range(first, last + 1, every))
@@ -83,7 +127,7 @@ def _log_axis(low: float, high: float) -> Axis:
 
 
 def number_text(value: float, digits: int = 4) -> str:
-    """A number for people: ``12,346``, ``0.1235``, ``3.2e-06``, with a real minus sign."""
+    """Return a number for people: ``12,346``, ``0.1235``, ``3.2e-06``, with a real minus sign."""
     size = abs(value)
     if size >= 10_000:
         text = f"{value:,.0f}" if size < 1e9 else f"{value:.2e}"
@@ -92,6 +136,3 @@ def number_text(value: float, digits: int = 4) -> str:
     else:
         text = f"{value:.{digits}g}"
     return text.replace("-", "−", 1) if text.startswith("-") else text
-
-
-Point = tuple[float, float]

@@ -1,29 +1,29 @@
-"""Line charts as SVG within the page: its style sheet colours them, so they follow light and dark.
+"""Line charts as SVG within the page, whose style sheet colours them for light and dark.
 
 Eight colours that people with any colour vision tell apart (Okabe and Ito 2008, Color Universal
-Design), and past eight lines, or for a second meaning, dashes.
+Design); lines past the eighth repeat the colours with dashes.
 """
 
 from __future__ import annotations
 
-import html
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from segan.runtime.pages.axis import Axis, Point, axis_of, number_text, span_axis
+from markupsafe import Markup
+
+from segan.runtime.pages.axis import Axis, Frame, Point, axis_of, number_text, span_axis
+from segan.runtime.pages.template import render_shared
 
 COLOURS = 8
 #: ``stroke-dasharray`` of the first eight lines, the next eight, and so on.
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
-_WIDTH, _HEIGHT = 480, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 10, 34
+_FRAME = Frame(width=480, height=250, left=52, right=14, top=10, bottom=34)
 #: More points than this are thinned to the extremes of that many stretches.
 _MOST_POINTS = 600
-#: Up to so many points are marked with dots.
+#: A line of at most this many points marks them with dots.
 _DOTS = 40
 
 
@@ -42,19 +42,29 @@ class Series(NamedTuple):
     style: int = 0
     intervals: Sequence[Point] = ()
 
+    @property
+    def colour(self) -> int:
+        """The number of the line's colour in the style sheet."""
+        return self.style % COLOURS
+
+    @property
+    def dashes(self) -> str:
+        """The line's ``stroke-dasharray``; empty for a solid line."""
+        return DASHES[self.style // COLOURS % len(DASHES)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
     """What is drawn.
 
     Attributes:
-        title: the line above it.
-        series: its lines; those without points are left out.
-        note: a sentence on what it shows, under the title.
+        title: the heading.
+        series: the lines; those without points are left out.
+        note: a sentence under the title on what the chart shows.
         from_zero: whether the y axis shows 0.
         y_range: least and largest value that the y axis shows whatever the values are.
         may_log: whether the y axis may be logarithmic.
-        legend: whether its lines are named above it.
+        legend: whether the lines are named above the chart.
     """
 
     title: str
@@ -66,46 +76,47 @@ class Chart:
     legend: bool = True
 
 
-def draw_chart(chart: Chart) -> str:
-    """The chart as an HTML figure; empty where no series has points."""
+def draw_chart(chart: Chart) -> Markup:
+    """Return the chart as an HTML figure; empty where no series has points."""
     drawn = [
-        series._replace(points=thinned(series.points)) if not series.intervals else series
+        series if series.intervals else series._replace(points=thinned(series.points))
         for series in chart.series
         if series.points
     ]
     if not drawn:
-        return ""
+        return Markup()
     x_axis, y_axis = _axes(chart, drawn)
-    log = " <small>logarithmic</small>" if y_axis.log else ""
-    note = f"<p>{html.escape(chart.note)}</p>" if chart.note else ""
-    legend = ""
-    if chart.legend and len(drawn) > 1:
-        legend = draw_legend([(series.label, series.style) for series in drawn])
-    spoken = "; ".join(
-        f"{series.label} ends at {number_text(series.points[-1][1])}" for series in drawn
-    )
-    label = html.escape(f"{chart.title}: {spoken}", quote=True)
-    return (
-        f'<figure class="chart"><figcaption><h3>{html.escape(chart.title)}{log}</h3>{note}{legend}'
-        f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}" '
-        f"data-chart='{_for_script(drawn, x_axis, y_axis)}'>"
-        f"{_grid(x_axis, y_axis)}"
-        f"{''.join(_line(series, x_axis, y_axis) for series in drawn)}</svg></figure>"
+    return render_shared(
+        "chart.html",
+        chart=chart,
+        frame=_FRAME,
+        x_axis=x_axis,
+        y_axis=y_axis,
+        series=drawn,
+        lines=[_line(series, x_axis, y_axis) for series in drawn],
+        hover=[_hover(series, x_axis, y_axis) for series in drawn],
+        spoken="; ".join(
+            f"{series.label} ends at {number_text(series.points[-1][1])}" for series in drawn
+        ),
     )
 
 
-def draw_legend(entries: Sequence[tuple[str, int]]) -> str:
-    """Names beside samples of their lines."""
-    parts = [
-        f'<span><svg viewBox="0 0 26 10" aria-hidden="true"><line x1="1" y1="5" x2="25" y2="5" '
-        f"{_stroke(style)}/></svg>{html.escape(label)}</span>"
-        for label, style in entries
-    ]
-    return f'<div class="legend">{"".join(parts)}</div>'
+def draw_charts(charts: Sequence[Chart], labels: Sequence[str] = ()) -> Markup:
+    """Return charts side by side, without those that have no points; empty if none is left.
+
+    Args:
+        charts: what is drawn.
+        labels: names of the first lines' styles, for one legend above all charts.
+    """
+    drawn = [figure for chart in charts if (figure := draw_chart(chart))]
+    if not drawn:
+        return Markup()
+    series = [Series(label, (), style) for style, label in enumerate(labels)]
+    return render_shared("charts.html", charts=drawn, series=series)
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """At most about 600 points: each stretch keeps its lowest and highest, so no peak is lost."""
+    """Return at most about 600 points: each stretch keeps its lowest and its highest."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     stretches = _MOST_POINTS // 2
@@ -125,88 +136,34 @@ def _axes(chart: Chart, drawn: Sequence[Series]) -> tuple[Axis, Axis]:
     ys += list(itertools.chain(*(pair for series in drawn for pair in series.intervals)))
     if chart.y_range is not None:
         ys += chart.y_range
-    # One point, at the run's end, stands in the middle.
+    # A single point is drawn in the middle of the x axis.
     alone = min(xs) == max(xs)
     x_axis = span_axis(0.0, 2 * xs[0] or 1.0) if alone else span_axis(min(0.0, *xs), max(xs))
     return x_axis, axis_of(ys, from_zero=chart.from_zero, may_log=chart.may_log)
 
 
-def _x(axis: Axis, value: float) -> float:
-    return _LEFT + axis.place(value) * (_WIDTH - _LEFT - _RIGHT)
+def _line(series: Series, x_axis: Axis, y_axis: Axis) -> dict[str, Any]:
+    """A series in the drawing's units."""
+    places = [(_FRAME.x(x_axis, x), _FRAME.y(y_axis, y)) for x, y in series.points]
+    return {
+        "colour": series.colour,
+        "dashes": series.dashes,
+        "path": " ".join(f"{x},{y}" for x, y in places) if len(places) > 1 else "",
+        "dots": places if len(places) <= _DOTS else (),
+        "whiskers": [
+            (x, _FRAME.y(y_axis, high), _FRAME.y(y_axis, low))
+            for (x, _), (low, high) in zip(places, series.intervals, strict=False)
+        ],
+    }
 
 
-def _y(axis: Axis, value: float) -> float:
-    return _HEIGHT - _BOTTOM - axis.place(value) * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _grid(x_axis: Axis, y_axis: Axis) -> str:
-    parts = []
-    for tick in y_axis.ticks:
-        y = _y(y_axis, tick)
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>'
-            f'<text x="{_LEFT - 7}" y="{y + 3.5:.1f}" text-anchor="end">{number_text(tick)}</text>'
-        )
-    base = _HEIGHT - _BOTTOM
-    for tick in x_axis.ticks:
-        x = _x(x_axis, tick)
-        parts.append(
-            f'<line class="tick" x1="{x:.1f}" y1="{base}" x2="{x:.1f}" y2="{base + 4}"/>'
-            f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{number_text(tick)}</text>'
-        )
-    parts.append(
-        f'<line class="base" x1="{_LEFT}" y1="{base}" x2="{_WIDTH - _RIGHT}" y2="{base}"/>'
-        f'<text class="unit" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">kimg</text>'
-    )
-    return "".join(parts)
-
-
-def _line(series: Series, x_axis: Axis, y_axis: Axis) -> str:
-    places = [(_x(x_axis, x), _y(y_axis, y)) for x, y in series.points]
-    stroke = _stroke(series.style)
-    parts = []
-    for (x, _), (low, high) in zip(places, series.intervals, strict=False):
-        top, bottom = _y(y_axis, high), _y(y_axis, low)
-        parts.append(
-            f'<line x1="{x:.1f}" y1="{top:.1f}" x2="{x:.1f}" y2="{bottom:.1f}" '
-            f"{_stroke(series.style, 'whisker')}/>"
-        )
-    if len(places) > 1:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{path}" {stroke}/>')
-    if len(places) <= _DOTS:
-        colour = series.style % COLOURS
-        parts += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" class="f{colour}"/>' for x, y in places
-        ]
-    return "".join(parts)
-
-
-def _stroke(style: int, also: str = "") -> str:
-    if also:  # a short line, which dashes would hide
-        return f'class="s{style % COLOURS} {also}"'
-    dash = DASHES[style // COLOURS % len(DASHES)]
-    text = f'class="s{style % COLOURS}"'
-    return text + (f' stroke-dasharray="{dash}"' if dash else "")
-
-
-def _for_script(drawn: Sequence[Series], x_axis: Axis, y_axis: Axis) -> str:
-    """What the page's script needs to show values under the pointer, as an attribute's text."""
-    lines = [
-        {
-            "label": series.label,
-            "style": series.style % COLOURS,
-            "points": [
-                [
-                    round(_x(x_axis, x), 1),
-                    round(_y(y_axis, y), 1),
-                    number_text(x),
-                    number_text(y),
-                ]
-                for x, y in series.points
-            ],
-        }
-        for series in drawn
-    ]
-    text = json.dumps(lines, separators=(",", ":"), ensure_ascii=False)
-    return html.escape(text, quote=False).replace("'", "&#39;")
+def _hover(series: Series, x_axis: Axis, y_axis: Axis) -> dict[str, Any]:
+    """What the page's script needs to show values under the pointer."""
+    return {
+        "label": series.label,
+        "style": series.colour,
+        "points": [
+            (_FRAME.x(x_axis, x), _FRAME.y(y_axis, y), number_text(x), number_text(y))
+            for x, y in series.points
+        ],
+    }

@@ -51,7 +51,7 @@ def test_mistakes_are_said(segan_here: Segan, make_run: MakeRun, tmp_path: Path)
     assert (run / "config.json").is_file()
     done = segan_here("report", run, "--benchmark", run / "config.json")
     assert done.returncode == 1
-    assert "config.json: Object missing required field `rows`" in done.stderr
+    assert "config.json: Object missing required field 'rows'" in done.stderr
     done = segan_here("report", run, "--atlas", run)
     assert "is not an atlas (atlas.json is missing)" in done.stderr
     (run / "control.json").write_text('{"sliders": [{"slider": 3}]}')

@@ -1,4 +1,4 @@
-"""Which curves of the log a report draws, for one run and for several."""
+"""The charts of the training log, for one run and for several."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from segan.runtime.pages.axis import Point
-from segan.runtime.pages.chart import Chart, Series, draw_chart
+from segan.runtime.pages.chart import Chart, Series
 from segan.train.report.run_record import RunRecord, finite
+from segan.train.runs.alarms import DEAD_BELOW, REAL_SIGN_ABOVE, Z_SHARE_BELOW
 
 
 class Panel(NamedTuple):
@@ -16,10 +17,10 @@ class Panel(NamedTuple):
     Attributes:
         title: of the chart.
         fields: of the log, with their labels.
-        note: what it shows, and when to look twice.
-        from_zero: whether 0 is shown.
-        y_range: that is shown whatever the values are.
-        may_log: whether the axis may be logarithmic.
+        note: what the chart shows, and which values need attention.
+        from_zero: whether the y axis shows 0.
+        y_range: least and largest value that the y axis shows whatever the values are.
+        may_log: whether the y axis may be logarithmic.
     """
 
     title: str
@@ -34,84 +35,89 @@ PANELS = (
     Panel(
         "Losses",
         {"loss/generator": "generator", "loss/discriminator": "discriminator"},
-        "Averages over each tick. Neither has to fall; neither may run away.",
+        "Averages over each tick. The losses need not fall, but must not diverge.",
         may_log=True,
     ),
     Panel(
         "Scores of the discriminator",
         {"score/real": "real images", "score/fake": "generated images"},
-        "D's mean output: above 0 it takes an image for real.",
+        "Mean output of D: above 0, D classifies an image as real.",
     ),
     Panel(
         "Overfitting of the discriminator",
         {"score/real_sign": "sign of D on real images", "augment/p": "augmentation probability"},
-        "A mean sign that stays near 1: D knows the data by heart.",
+        f"A mean sign that stays above {REAL_SIGN_ABOVE:g} means that D overfits.",
         y_range=(0.0, 1.0),
     ),
     Panel(
         "Regularisers",
         {"loss/r1": "R1", "loss/path_length": "path length", "loss/jacobian": "overlap"},
-        "Penalties as they enter the losses; overlap: of the coordinates' Jacobian, unweighted.",
+        "Penalties as they enter the losses. Overlap: of the coordinates' Jacobian, unweighted.",
         from_zero=True,
         may_log=True,
     ),
     Panel(
         "Information term",
         {"loss/information": "E(a − â)²"},
-        "Error with which coordinates are read off images; 1 is a blind guess.",
+        "Error of the coordinates predicted from images; 1 is a random guess.",
         y_range=(0.0, 1.0),
     ),
     Panel(
         "Orthonormality",
         {"loss/orthonormality": "Σ ‖UᵀU − I‖²"},
-        "How far the bases are from orthonormal; it stays small.",
+        "Distance of the bases from orthonormal ones; should stay small.",
         from_zero=True,
         may_log=True,
     ),
     Panel(
         "Dead coordinates",
         {"dead_coords": "dead coordinates"},
-        "Sliders that move the image by less than 0.01 rms.",
+        f"Coordinates that change the image by less than {DEAD_BELOW:g} rms.",
         y_range=(0.0, 1.0),
     ),
     Panel(
         "Share of the images' variance",
         {"share_coords": "coordinates", "share_z": "z"},
-        "Total effects, so together 1 or more. z below 0.05 is dying.",
+        f"Total effects, so their sum is 1 or more. Below {Z_SHARE_BELOW:g}, z has little effect.",
         y_range=(0.0, 1.0),
     ),
     Panel(
         "Speed",
         {"kimg_per_s": "kimg/s"},
-        "Thousand images a second, measuring and saving left out.",
+        "Thousand images per second, without measuring and saving.",
         from_zero=True,
     ),
 )
 
-_IMPORTANCE = "Importance"
-_IMPORTANCE_NOTE = "Mean |L| of each subspace. One that falls to 0 has no say."
+#: The panel after which the importance of the subspaces is drawn.
+_BEFORE_IMPORTANCE = "Orthonormality"
 
 
-def draw_curves(run: RunRecord) -> str:
-    """All curves of one run: a colour for each field."""
-    parts = []
+def run_charts(run: RunRecord) -> list[Chart]:
+    """Return all charts of one run: a colour for each field."""
+    charts = []
     for panel in PANELS:
         series = [
             Series(label, run.points(field), number)
             for number, (field, label) in enumerate(panel.fields.items())
         ]
-        parts.append(draw_chart(_chart(panel, panel.title, series)))
-        if panel.title == "Orthonormality":
-            parts.append(_draw_importance(run))
-    return "".join(parts)
+        charts.append(_chart(panel, panel.title, series))
+        if panel.title == _BEFORE_IMPORTANCE:
+            rows = _importance(run)
+            series = [
+                Series(name, [(x, row[number]) for x, row in rows if number < len(row)], number)
+                for number, name in enumerate(run.coordinate_names())
+            ]
+            charts.append(_importance_chart("Importance", series))
+    return charts
 
 
-def compare_curves(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The curves of several runs on the same axes: a chart for each field, a colour for each run.
+def compared_charts(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Chart]:
+    """Return the charts of several runs: one for each field, a colour for each run.
 
-    The legend is the page's, as it is the same for all.
+    All charts share one legend, which they leave to the page.
     """
-    parts = []
+    charts = []
     for panel in PANELS:
         for field, label in panel.fields.items():
             series = [
@@ -119,24 +125,15 @@ def compare_curves(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
                 for number, (run, name) in enumerate(zip(runs, names, strict=True))
             ]
             title = panel.title if len(panel.fields) == 1 else f"{panel.title}: {label}"
-            parts.append(draw_chart(_chart(panel, title, series, legend=False)))
-        if panel.title == "Orthonormality":
+            charts.append(_chart(panel, title, series, legend=False))
+        if panel.title == _BEFORE_IMPORTANCE:
             series = [
                 Series(name, [(x, sum(row) / len(row)) for x, row in _importance(run)], number)
                 for number, (run, name) in enumerate(zip(runs, names, strict=True))
             ]
-            parts.append(
-                draw_chart(
-                    Chart(
-                        title=f"{_IMPORTANCE}: mean of all subspaces",
-                        series=series,
-                        note=_IMPORTANCE_NOTE,
-                        from_zero=True,
-                        legend=False,
-                    )
-                )
-            )
-    return "".join(parts)
+            title = "Importance: mean over the subspaces"
+            charts.append(_importance_chart(title, series, legend=False))
+    return charts
 
 
 def _chart(panel: Panel, title: str, series: Sequence[Series], *, legend: bool = True) -> Chart:
@@ -151,19 +148,13 @@ def _chart(panel: Panel, title: str, series: Sequence[Series], *, legend: bool =
     )
 
 
-def _draw_importance(run: RunRecord) -> str:
-    names, rows = run.coordinate_names(), _importance(run)
-    series = [
-        Series(name, [(x, row[number]) for x, row in rows if number < len(row)], number)
-        for number, name in enumerate(names)
-    ]
-    return draw_chart(
-        Chart(title=_IMPORTANCE, series=series, note=_IMPORTANCE_NOTE, from_zero=True)
-    )
+def _importance_chart(title: str, series: Sequence[Series], *, legend: bool = True) -> Chart:
+    note = "Mean |L| of each subspace. A subspace near 0 has no effect."
+    return Chart(title=title, series=series, note=note, from_zero=True, legend=legend)
 
 
 def _importance(run: RunRecord) -> list[tuple[float, list[float]]]:
-    """(kimg, mean |L| of each subspace) wherever the log has all of them."""
+    """(kimg, mean |L| of each subspace) of the log's lines that have all of them."""
     found = []
     for entry in run.entries:
         values = entry.get("importance")

@@ -1,6 +1,6 @@
-"""What other commands measured, read for a report: metrics, control scores, benchmarks.
+"""Results of other commands that a report shows: metrics, control scores, benchmarks.
 
-Fields that a report does not show may be there or not; those that it shows must be of their type.
+Only the fields that a report shows are checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
 class MeasuredModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What a metric was taken of: a checkpoint (with its kimg) or a bundle."""
+    """The checkpoint (with its kimg) or bundle that a metric was measured on."""
 
     path: str = ""
     kind: str = ""
@@ -34,10 +34,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         metric: its usual name, such as ``fid50k_full``.
         value: the figure.
         interval: (low, high) of its confidence interval, or None.
-        protocol: how it was taken: n, seeds, psi, noise, resize, detector, backend, and so on.
-        model: of what.
-        seconds: that it took.
-        time: when, as written.
+        protocol: how it was measured: n, seeds, psi, noise, resize, detector, backend and others.
+        model: what it was measured on.
+        seconds: how long that took.
+        time: when it was measured, as text or in seconds since 1970.
     """
 
     metric: str
@@ -50,7 +50,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure with its confidence interval; None where it is not known."""
+    """A figure with its confidence interval; None for unknown."""
 
     value: float | None
     low: float | None = None
@@ -62,10 +62,11 @@ class SliderControl(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         slider: its name, L3N0D5.
-        attribute: that it moves most.
-        effect: on it, from one end of its range to the other, in standard deviations of the data.
+        attribute: the one that it changes most.
+        effect: change of that attribute from one end of the slider's range to the other, in
+            standard deviations of the data.
         leakage: share of the slider's effect that is on other attributes, 0 to 1.
-        dead: whether it moves nothing.
+        dead: whether it changes nothing.
     """
 
     slider: str
@@ -80,9 +81,9 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sliders: one for each slider.
-        measured_disentanglement: how far each slider moves one attribute only, 0 to 1.
-        measured_completeness: how far each attribute is moved by one slider only, 0 to 1.
-        controlled: attributes that one slider controls.
+        measured_disentanglement: how far each slider changes only one attribute, 0 to 1.
+        measured_completeness: how far each attribute is changed by only one slider, 0 to 1.
+        controlled: number of attributes that one slider controls.
     """
 
     sliders: tuple[SliderControl, ...]
@@ -92,7 +93,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchmarkRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of ``segan benchmark --json``; see docs/reference/files.md."""
+    """A row of a benchmark; see docs/reference/files.md."""
 
     backend: str
     precision: str
@@ -108,7 +109,7 @@ class BenchmarkRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchmarkMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it ran."""
+    """The machine that a benchmark ran on."""
 
     processor: str = "unknown processor"
     threads_used: int | None = None
@@ -116,14 +117,14 @@ class BenchmarkMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchmarkBundle(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured."""
+    """The bundle that a benchmark measured."""
 
     name: str = "bundle"
     resolution: int | None = None
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of ``segan benchmark --json``."""
+    """The output of ``segan benchmark``."""
 
     rows: tuple[BenchmarkRow, ...]
     machine: BenchmarkMachine = BenchmarkMachine()
@@ -131,10 +132,10 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_metrics(path: Path) -> tuple[Metric, ...]:
-    """The lines of a metrics.jsonl in their order; lines that a crash cut short are left out.
+    """Read the lines of a metrics.jsonl in their order, without lines that are cut short.
 
     Raises:
-        DataError: it cannot be read, or a line lacks or mistypes a field.
+        DataError: the file cannot be read, or a line lacks or mistypes a field.
     """
     found = []
     for number, line in enumerate(_read(path).splitlines(), 1):
@@ -142,37 +143,41 @@ def read_metrics(path: Path) -> tuple[Metric, ...]:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        found.append(_typed(value, Metric, f"{path}, line {number}", "segan metrics"))
+        found.append(_typed(value, Metric, path, f"line {number}", "segan metrics MODEL"))
     return tuple(found)
 
 
 def read_control(path: Path) -> Control | None:
-    """What a control.json says of the sliders; None where it says that they were not measured.
+    """Read what a control.json says of the sliders; None if they were not measured.
 
-    Their table is ``sliders``, within the record or within its own ``sliders``.
+    The table of sliders is the record's ``sliders``, or ``sliders`` within that.
 
     Raises:
-        DataError: naming the file and the field.
+        DataError: the file cannot be read, or lacks or mistypes a field.
     """
     command = "segan metrics MODEL --metrics control"
-    value, where = _json(path, command), str(path)
+    value, place = _json(path, command), ""
     if isinstance(value, dict) and "sliders" in value:
         if value["sliders"] is None:
             return None
         if isinstance(value["sliders"], dict):
-            value, where = value["sliders"], f"{path}, in sliders"
-    return _typed(value, Control, where, command)
-
-
-def estimate_of(value: float | Estimate | None) -> Estimate:
-    """A figure with or without an interval as one that may have one."""
-    return value if isinstance(value, Estimate) else Estimate(value=value)
+            value, place = value["sliders"], "in sliders"
+    return _typed(value, Control, path, place, command)
 
 
 def read_benchmark(path: Path) -> Benchmark:
-    """A benchmark's JSON. Raises: DataError naming the file and the field."""
-    value = _json(path, "segan benchmark -o FILE")
-    return _typed(value, Benchmark, str(path), "segan benchmark -o FILE")
+    """Read the file of a benchmark.
+
+    Raises:
+        DataError: the file cannot be read, or lacks or mistypes a field.
+    """
+    command = "segan benchmark -o FILE"
+    return _typed(_json(path, command), Benchmark, path, "", command)
+
+
+def estimate_of(value: float | Estimate | None) -> Estimate:
+    """Return a figure with or without an interval as an Estimate."""
+    return value if isinstance(value, Estimate) else Estimate(value=value)
 
 
 def _read(path: Path) -> bytes:
@@ -180,7 +185,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error.strerror}. Give a file, or leave it out."
+            f"{path} cannot be read: {error.strerror}",
+            field="path",
+            value=path,
+            remedy="Give another file, or leave it out.",
         ) from None
 
 
@@ -189,13 +197,23 @@ def _json(path: Path, command: str) -> Any:
         return json.loads(_read(path))
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is cut short or not JSON ({error}). Write it again: {command}"
+            f"{path} is cut short or not JSON ({error})",
+            field="path",
+            value=path,
+            remedy=f"Write it again: {command}",
         ) from None
 
 
-def _typed(value: Any, kind: type[_Record], where: str, command: str) -> _Record:
-    """The value as a record; msgspec's message names the field. Raises: DataError."""
+def _typed(value: Any, kind: type[_Record], path: Path, place: str, command: str) -> _Record:
+    """The value as a record. Raises: DataError, which names the field as msgspec does."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise DataError(f"{where}: {error}. Write it again: {command}") from None
+        where = f"{path}, {place}" if place else str(path)
+        message = str(error).replace("`", "'")  # backticks enclose settings in errors
+        raise DataError(
+            f"{where}: {message}",
+            field="path",
+            value=path,
+            remedy=f"Write it again: {command}",
+        ) from None

@@ -1,4 +1,4 @@
-"""Metrics in a report: over training where there are several, and all of them as a table."""
+"""Metrics in a report: charts over training, and a table of all values."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from segan.runtime.pages.axis import number_text
-from segan.runtime.pages.chart import Chart, Series, draw_chart
-from segan.runtime.pages.markup import Cell, table
+from segan.runtime.pages.chart import Chart, Series
+from segan.runtime.pages.parts import Cell, table
 from segan.train.report.measured import Metric
 from segan.train.report.run_record import RunRecord
 
-#: The parts of a protocol that do not make values incomparable: how it was computed, not what.
+#: Parts of a protocol that say how a value was computed; they do not affect comparability.
 _HOW_COMPUTED = ("backend", "precision")
 
 
 class Measure(NamedTuple):
-    """A metric and how it was taken: values of equal measures can be compared.
+    """A metric and its protocol: values of equal measures can be compared.
 
     Attributes:
         metric: its name.
@@ -30,43 +32,35 @@ class Measure(NamedTuple):
 
 
 def measure_of(metric: Metric) -> Measure:
-    """What was measured, for comparing."""
+    """Return what was measured."""
     protocol = {name: value for name, value in metric.protocol.items() if name not in _HOW_COMPUTED}
     return Measure(metric.metric, json.dumps(protocol, sort_keys=True))
 
 
-def draw_swd(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The sliced Wasserstein distance over training."""
-    note = "Distance of each checkpoint's images from the data; less is better. "
+def swd_chart(runs: Sequence[RunRecord], names: Sequence[str]) -> Chart:
+    """Return the sliced Wasserstein distance over training."""
+    note = "Distance of each checkpoint's images from the data; lower is better. "
     note += (
         "Comparable within a run, and between runs on the same data."
         if len(runs) > 1
-        else f"Over {runs[0].config.metric_images:,} images, always the same."
+        else f"Measured on the same {runs[0].config.metric_images:,} images."
     )
     series = [
         Series(name, run.swd(), number)
         for number, (run, name) in enumerate(zip(runs, names, strict=True))
     ]
-    return draw_chart(
-        Chart(
-            title="Sliced Wasserstein distance",
-            series=series,
-            note=note,
-            from_zero=True,
-            legend=False,
-        )
-    )
+    return _chart("Sliced Wasserstein distance", series, note)
 
 
-def draw_metrics(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """A chart for each measure that some run has at two points of its training or more."""
+def metric_charts(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Chart]:
+    """Return a chart for each measure that some run has at two or more points of its training."""
     taken: dict[Measure, list[list[Metric]]] = {}
     for number, run in enumerate(runs):
         for metric in run.metrics:
             if metric.model.kimg is not None:
                 own = taken.setdefault(measure_of(metric), [[] for _ in runs])
                 own[number].append(metric)
-    parts = []
+    charts = []
     for measure, lists in taken.items():
         if max(len({metric.model.kimg for metric in own}) for own in lists) < 2:
             continue
@@ -75,22 +69,16 @@ def draw_metrics(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
             for number, (own, name) in enumerate(zip(lists, names, strict=True))
         ]
         first = next(metric for own in lists for metric in own)
-        parts.append(
-            draw_chart(
-                Chart(
-                    title=measure.metric,
-                    series=series,
-                    note=protocol_text(first),
-                    from_zero=True,
-                    legend=False,
-                )
-            )
-        )
-    return "".join(parts)
+        charts.append(_chart(measure.metric, series, protocol_text(first)))
+    return charts
+
+
+def _chart(title: str, series: Sequence[Series], note: str) -> Chart:
+    return Chart(title=title, series=series, note=note, from_zero=True, legend=False)
 
 
 def _series(metrics: Sequence[Metric], name: str, number: int) -> Series:
-    """One run's values; of several at the same progress the newest counts."""
+    """One run's values; the newest of several at the same progress."""
     newest = {metric.model.kimg or 0.0: metric for metric in metrics}
     ordered = [newest[kimg] for kimg in sorted(newest)]
     intervals = [metric.interval for metric in ordered if metric.interval is not None]
@@ -102,10 +90,10 @@ def _series(metrics: Sequence[Metric], name: str, number: int) -> Series:
     )
 
 
-def metrics_table(metrics: Sequence[Metric]) -> str:
-    """Every line of metrics.jsonl with its protocol; empty without any."""
+def metrics_table(metrics: Sequence[Metric]) -> Markup:
+    """Return a table of every line of metrics.jsonl; empty without any."""
     if not metrics:
-        return ""
+        return Markup()
     rows = [
         (
             Cell(metric.metric),
@@ -117,11 +105,15 @@ def metrics_table(metrics: Sequence[Metric]) -> str:
         )
         for metric in metrics
     ]
-    return table(("metric", "#value", "#kimg", "of a", "taken with", "when"), rows)
+    header = [
+        *(Cell("metric"), Cell("value", number=True), Cell("kimg", number=True)),
+        *(Cell("model"), Cell("protocol"), Cell("time")),
+    ]
+    return table(header, rows)
 
 
 def value_text(metric: Metric) -> str:
-    """The value, with its interval where there is one."""
+    """Return the value, with its confidence interval if there is one."""
     text = number_text(metric.value)
     if metric.interval is not None:
         low, high = metric.interval
@@ -130,10 +122,10 @@ def value_text(metric: Metric) -> str:
 
 
 def protocol_text(metric: Metric) -> str:
-    """How it was taken, in a line."""
+    """Return a metric's protocol in one line."""
     parts = []
     for name, stated in metric.protocol.items():
-        # The detector and the data state their hashes too.
+        # The detector and the data are records of a name and a hash.
         value = stated.get("name") if isinstance(stated, dict) else stated
         if value is None or value == "":
             continue

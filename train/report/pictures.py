@@ -1,68 +1,45 @@
-"""The report's pictures: sheets that training drew, whole or in part, copied beside the page."""
+"""The report's pictures: copies of the sheets that training drew, whole or in part."""
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
 from segan.runtime.errors import DataError
 from segan.runtime.files.atomic import write_atomic
+from segan.runtime.pages.parts import Picture
 from segan.train.report.run_record import RunRecord, Sheet
 
-#: Wider or higher pictures are made smaller; the run has the whole ones.
+#: Pictures with a longer side are scaled down; the run keeps the originals.
 MAX_SIDE = 2400
 #: Columns and gap of a sample sheet, as segan.train.loop.watch.sheets draws it.
 _COLUMNS, _GAP = 8, 4
 
 
-class Picture(NamedTuple):
-    """A picture in the report's folder.
-
-    Attributes:
-        source: its path from the page.
-        width: in pixels.
-        height: in pixels.
-    """
-
-    source: str
-    width: int
-    height: int
-
-    def tag(self, alt: str) -> str:
-        """An HTML image that links to itself; its size is stated, so the page does not jump."""
-        source = html.escape(self.source, quote=True)
-        return (
-            f'<a href="{source}"><img src="{source}" width="{self.width}" height="{self.height}" '
-            f'alt="{html.escape(alt, quote=True)}" loading="lazy"></a>'
-        )
-
-
 class PictureFolder:
-    """Writes pictures into a report in the making.
+    """Writes pictures into the draft of a report.
 
     Args:
-        draft: the report's folder.
+        draft: the draft's folder.
     """
 
     def __init__(self, draft: Path) -> None:
         self._draft = draft
 
     def add(self, path: Path, name: str, *, rows: int | None = None) -> Picture:
-        """Copies a picture, made smaller where it is very large.
+        """Copy a picture, scaled down if it is very large.
 
         Args:
-            path: a picture.
-            name: in the report, without folder and ending.
-            rows: of a sample sheet, show only so many rows from the top; None is all.
+            path: of the picture.
+            name: in the report, without folder and suffix.
+            rows: how many rows of a sample sheet to keep, from the top; None keeps all.
 
         Raises:
-            DataError: it is no picture.
-            OutputError: it cannot be written.
+            DataError: the file is not a picture.
+            OutputError: the copy cannot be written.
         """
         try:
             data = path.read_bytes()
@@ -76,8 +53,10 @@ class PictureFolder:
                 small = shown.convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(
-                f"{path} is no picture that can be read ({error}). Remove it from the run, or "
-                "draw it again."
+                f"{path} is not a picture that can be read ({error})",
+                field="path",
+                value=path,
+                remedy="Remove it from the run.",
             ) from None
         if large:
             small.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -91,7 +70,7 @@ class PictureFolder:
 
 
 def _top(sheet: Image.Image, rows: int) -> Image.Image:
-    """The first rows of a sample sheet; all of a picture that is none."""
+    """The first rows of a sample sheet; the whole of any other picture."""
     pitch, rest = divmod(sheet.width - _GAP, _COLUMNS)
     if rest or pitch <= _GAP or (sheet.height - _GAP) % pitch:
         return sheet
@@ -99,7 +78,7 @@ def _top(sheet: Image.Image, rows: int) -> Image.Image:
 
 
 def spread(sheets: Sequence[Sheet], count: int) -> list[Sheet]:
-    """At most ``count`` of the sheets: the first, the last, and between them evenly by number."""
+    """Return at most ``count`` of the sheets, evenly spaced from the first to the last."""
     if len(sheets) <= count:
         return list(sheets)
     if count == 1:
@@ -109,6 +88,6 @@ def spread(sheets: Sequence[Sheet], count: int) -> list[Sheet]:
 
 
 def common_progress(runs: Sequence[RunRecord], count: int) -> list[float]:
-    """At most ``count`` kimg at which every run has a sample sheet, first and last among them."""
+    """Return at most ``count`` kimg at which every run has a sample sheet, evenly spaced."""
     shared = set.intersection(*({sheet.kimg for sheet in run.samples} for run in runs))
     return [sheet.kimg for sheet in spread([Sheet(kimg, Path()) for kimg in sorted(shared)], count)]

@@ -3,52 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from segan.runtime.pages.markup import folded, text
+from markupsafe import Markup
+
+from segan.runtime.pages.template import render
 from segan.train.report.pictures import PictureFolder, common_progress, spread
 from segan.train.report.run_record import RunRecord, Sheet
 
+_HERE = Path(__file__).parent
 #: Rows of a sample sheet that a comparison shows: 16 seeds.
 _COMPARED_ROWS = 2
 
 
-def draw_samples(run: RunRecord, pictures: PictureFolder, count: int) -> str:
-    """The first eight seeds at ``count`` moments, and whole sheets of the best and the newest."""
+def draw_samples(run: RunRecord, pictures: PictureFolder, count: int) -> Markup:
+    """Return the first eight seeds at ``count`` moments, and the best and the newest sheet."""
     if not run.samples:
-        return ""
+        return Markup()
     shown = spread(run.samples, count)
-    chosen = best_sheet(run)
-    if chosen is not None and chosen not in shown:
-        shown = sorted([*shown, chosen])
-    rows = []
-    for sheet in shown:
-        picture = pictures.add(sheet.path, f"seeds-{_tag(sheet)}", rows=1)
-        mark = "<small>best swd</small>" if sheet == chosen else ""
-        alt = f"seeds 0 to 7 after {sheet.kimg:g} thousand images"
-        rows.append(
-            f'<div class="moment"><span>{sheet.kimg:g}{mark}</span>{picture.tag(alt)}</div>'
-        )
-    sheets = [run.samples[-1]]
-    if chosen is not None and chosen != sheets[0]:
-        sheets.insert(0, chosen)
-    whole = "".join(
+    best = best_sheet(run)
+    if best is not None and best not in shown:
+        shown = sorted([*shown, best])
+    moments = [
+        {
+            "kimg": f"{sheet.kimg:g}",
+            "best": sheet == best,
+            "picture": pictures.add(sheet.path, f"seeds-{_tag(sheet)}", rows=1),
+        }
+        for sheet in shown
+    ]
+    newest = run.samples[-1]
+    sheets = [newest] if best is None or best == newest else [best, newest]
+    whole = [
         _figure(
             pictures,
             sheet,
             f"samples-{_tag(sheet)}",
-            f"kimg {sheet.kimg:g}" + (", the best checkpoint" if sheet == chosen else ""),
+            f"kimg {sheet.kimg:g}" + (", the best checkpoint" if sheet == best else ""),
         )
         for sheet in sheets
-    )
-    return (
-        "<p>The first eight seeds, from the first image to the last. Left: kimg.</p>"
-        f'<div class="moments">{"".join(rows)}</div>'
-        f'<h3>All 64 seeds</h3><div class="gallery wide">{whole}</div>'
-    )
+    ]
+    return render(_HERE, "moments.html", moments=moments, whole=whole)
 
 
 def best_sheet(run: RunRecord) -> Sheet | None:
-    """The sample sheet that was drawn with the best checkpoint; its name has kimg to a tenth."""
+    """Return the sample sheet drawn with the best checkpoint; its name has kimg to a tenth."""
     best = run.best
     if best is None:
         return None
@@ -58,59 +58,54 @@ def best_sheet(run: RunRecord) -> Sheet | None:
 
 def compare_samples(
     runs: Sequence[RunRecord], names: Sequence[str], pictures: PictureFolder, count: int
-) -> str:
-    """The same seeds of all runs at the same progress, one run a column; and the newest of each."""
+) -> Markup:
+    """Return the same seeds of all runs at the same progress, and the newest of each run.
+
+    Each run is a column.
+    """
     if not any(run.samples for run in runs):
-        return ""
+        return Markup()
     drawn = [run for run in runs if run.samples]
     shared = common_progress(drawn, count)
     lines = [(f"kimg {kimg:g}", [_sheet_at(run.samples, kimg) for run in runs]) for kimg in shared]
     newest = [run.samples[-1] if run.samples else None for run in runs]
     if not shared or any(sheet is not None and sheet.kimg != shared[-1] for sheet in newest):
         lines.append(("newest", newest))
-    heads = "".join(f"<th>{text(name)}</th>" for name in names)
-    body = []
-    for label, sheets in lines:
-        cells = []
-        for number, (sheet, name) in enumerate(zip(sheets, names, strict=True)):
-            if sheet is None:
-                cells.append("<td>–</td>")
-                continue
-            file = f"run{number}-seeds-{_tag(sheet)}"
-            picture = pictures.add(sheet.path, file, rows=_COMPARED_ROWS)
-            at = f"<small>kimg {sheet.kimg:g}</small>" if label == "newest" else ""
-            alt = f"{name}: seeds 0 to 15 after {sheet.kimg:g} thousand images"
-            cells.append(f"<td>{picture.tag(alt)}{at}</td>")
-        body.append(f"<tr><th>{text(label)}</th>{''.join(cells)}</tr>")
-    return (
-        "<p>Seeds 0 to 15 of every run, after the same number of images.</p>"
-        f'<div class="scroll"><table class="compared"><thead><tr><th></th>{heads}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+
+    def cell(number: int, sheet: Sheet | None, title: str) -> dict[str, Any] | None:
+        if sheet is None:
+            return None
+        file = f"run{number}-seeds-{_tag(sheet)}"
+        return {
+            "picture": pictures.add(sheet.path, file, rows=_COMPARED_ROWS),
+            "alt": f"{names[number]}: seeds 0 to 15 after {sheet.kimg:g} thousand images",
+            "note": f"kimg {sheet.kimg:g}" if title == "newest" else "",
+        }
+
+    rows = [
+        {"title": title, "cells": [cell(number, sheet, title) for number, sheet in enumerate(own)]}
+        for title, own in lines
+    ]
+    return render(_HERE, "compared_samples.html", names=names, rows=rows)
 
 
-def draw_slider_sheets(run: RunRecord, pictures: PictureFolder, count: int) -> str:
-    """The newest slider sheet, and earlier ones folded away."""
+def draw_slider_sheets(run: RunRecord, pictures: PictureFolder, count: int) -> Markup:
+    """Return the newest slider sheet, and earlier ones folded away."""
     if not run.sliders:
-        return ""
-    *earlier, newest = spread(run.sliders, max(2, count // 2))
-    first = _figure(pictures, newest, f"sliders-{_tag(newest)}", f"kimg {newest.kimg:g}")
-    rest = "".join(
+        return Markup()
+    *earlier, newest = (
         _figure(pictures, sheet, f"sliders-{_tag(sheet)}", f"kimg {sheet.kimg:g}")
-        for sheet in earlier
+        for sheet in spread(run.sliders, max(2, count // 2))
     )
-    return (
-        "<h3>Every slider over its range</h3><p>One seed; each row moves one slider, all else is "
-        f'held.</p><div class="gallery wide tall">{first}</div>'
-        + folded("Earlier in training", f'<div class="gallery">{rest}</div>' if rest else "")
-    )
+    title = "Every slider over its range"
+    return render(_HERE, "slider_sheets.html", title=title, sheets=[newest], earlier=earlier)
 
 
 def compare_slider_sheets(
     runs: Sequence[RunRecord], names: Sequence[str], pictures: PictureFolder
-) -> str:
-    """The newest slider sheet of every run that has sliders."""
-    figures = "".join(
+) -> Markup:
+    """Return the newest slider sheet of every run that has sliders."""
+    sheets = [
         _figure(
             pictures,
             run.sliders[-1],
@@ -119,13 +114,14 @@ def compare_slider_sheets(
         )
         for number, (run, name) in enumerate(zip(runs, names, strict=True))
         if run.sliders
-    )
-    return f'<div class="gallery tall">{figures}</div>' if figures else ""
+    ]
+    if not sheets:
+        return Markup()
+    return render(_HERE, "slider_sheets.html", title="", sheets=sheets, earlier=())
 
 
-def _figure(pictures: PictureFolder, sheet: Sheet, name: str, caption: str) -> str:
-    picture = pictures.add(sheet.path, name)
-    return f"<figure>{picture.tag(caption)}<figcaption>{text(caption)}</figcaption></figure>"
+def _figure(pictures: PictureFolder, sheet: Sheet, name: str, caption: str) -> dict[str, Any]:
+    return {"picture": pictures.add(sheet.path, name), "caption": caption}
 
 
 def _sheet_at(sheets: Sequence[Sheet], kimg: float) -> Sheet | None:

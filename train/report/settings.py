@@ -1,20 +1,24 @@
-"""The settings of a report's runs: what differs, and all of them folded away."""
+"""The settings of a report's runs: names by what differs, differences, whole configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from segan.runtime.errors import ConfigError
-from segan.runtime.pages.markup import Cell, folded, table, text
+from segan.runtime.pages.parts import Cell, table
+from segan.runtime.pages.template import render
 from segan.train.report.run_record import RunRecord
 from segan.train.runs.config import TrainConfig, encode_config, flat_settings
 from segan.train.runs.presets import preset
 
-#: Settings that do not make another experiment.
+#: Settings that do not distinguish experiments.
 _HOW_LONG = ("total_kimg", "kimg_per_tick", "snapshot_kimg", "keep_checkpoints", "metric_images")
 
-#: Settings that follow from the data and the mode, named in their own words.
+#: Settings that _distinctions names in their own words.
 _NAMED_APART = ("subspace.mode", "subspace.kind", "network.resolution", "network.c_dim", "preset")
 
 #: Most differences in a run's name.
@@ -22,7 +26,7 @@ _MOST = 4
 
 
 class Deviation(NamedTuple):
-    """A setting that is not the preset's."""
+    """A setting whose value is not the preset's."""
 
     field: str
     preset: Any
@@ -30,7 +34,7 @@ class Deviation(NamedTuple):
 
 
 def deviations(config: TrainConfig) -> list[Deviation] | None:
-    """Settings that differ from the preset for the same data; None for an unknown preset."""
+    """Return the settings that differ from the preset for the same data; None if it is unknown."""
     network = config.network
     try:
         base = preset(
@@ -50,22 +54,24 @@ def deviations(config: TrainConfig) -> list[Deviation] | None:
 
 
 def run_names(runs: Sequence[RunRecord]) -> list[str]:
-    """A name for each run by what sets it apart, as ``mode 2 eigen, seed 1``; all differ."""
-    parts = [_parts(run) for run in runs]
-    fields = [field for own in parts for field in own]
+    """Return a name for each run by what distinguishes it, as ``mode 2 eigen, seed 1``.
+
+    All names differ.
+    """
+    parts = [_distinctions(run) for run in runs]
     missing = object()
-    telling = [
+    differing = [
         field
-        for field in dict.fromkeys(fields)
+        for field in dict.fromkeys(field for own in parts for field in own)
         if any(own.get(field, missing) != parts[0].get(field, missing) for own in parts)
     ]
-    # A field that one run leaves at its preset is named in the others: look it up there.
     names = []
     for run, own in zip(runs, parts, strict=True):
+        # A field that only other runs change from the preset is looked up in the settings.
         settings = flat_settings(run.config)
-        words = [own.get(field) or _words(field, settings.get(field)) for field in telling[:_MOST]]
-        names.append(", ".join(words))
-    numbers = _numbers(runs)
+        words = [own.get(field) or _words(field, settings.get(field)) for field in differing]
+        names.append(", ".join(words[:_MOST]))
+    numbers = [f"run {run.name.partition('-')[0]}" for run in runs]  # as in 00003-faces-mode2
     labels = numbers if len(set(numbers)) == len(runs) else [run.name for run in runs]
     return _distinct(
         [
@@ -75,12 +81,8 @@ def run_names(runs: Sequence[RunRecord]) -> list[str]:
     )
 
 
-def _numbers(runs: Sequence[RunRecord]) -> list[str]:
-    """The numbers that the folders' names begin with, as ``run 00003``."""
-    return [f"run {run.name.partition('-')[0]}" for run in runs]
-
-
 def _distinct(names: list[str]) -> list[str]:
+    """The names, with a number behind those that occur before."""
     seen: dict[str, int] = {}
     found = []
     for name in names:
@@ -89,8 +91,8 @@ def _distinct(names: list[str]) -> list[str]:
     return found
 
 
-def _parts(run: RunRecord) -> dict[str, str]:
-    """What the run could be named by: field → words."""
+def _distinctions(run: RunRecord) -> dict[str, str]:
+    """What may distinguish the run: words by field."""
     config = run.config
     network, subspace = config.network, config.subspace
     parts = {
@@ -117,49 +119,58 @@ def _words(field: str, value: Any) -> str:
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def draw_settings(run: RunRecord) -> str:
-    """What differs from the preset, and the whole configuration."""
-    config = run.config
-    differing = deviations(config)
+def draw_settings(run: RunRecord) -> Markup:
+    """Return what differs from the preset, and the whole configuration."""
+    preset_name, differing = run.config.preset, deviations(run.config)
+    differences = Markup()
     if differing is None:
-        head = f"<p>Preset {text(config.preset)}, which this segan does not know.</p>"
+        basis = f"Preset {preset_name}, which this version of segan does not have."
     elif not differing:
-        head = f"<p>All of preset <b>{text(config.preset)}</b>, for these images.</p>"
+        basis = f"All settings are those of preset {preset_name} for these images."
     else:
-        rows = [
-            [Cell(own.field), Cell(_shown(own.preset)), Cell(_shown(own.value))]
-            for own in differing
-        ]
-        head = f"<p>Preset <b>{text(config.preset)}</b>, but for:</p>" + table(
-            ("setting", "preset", "this run"), rows, row_heads=True
-        )
-    return f"<p>Trained on {text(run.data)}.</p>{head}" + _whole(run, "The whole configuration")
+        basis = f"Preset {preset_name}, except for:"
+        rows = [[own.field, _value_text(own.preset), _value_text(own.value)] for own in differing]
+        differences = _table(["setting", "preset", "this run"], rows)
+    return _render(
+        [f"Trained on {run.data}.", basis], differences, [run], ["The whole configuration"]
+    )
 
 
-def compare_settings(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """Settings in which the runs differ, side by side, and each one's whole configuration."""
+def compare_settings(runs: Sequence[RunRecord], names: Sequence[str]) -> Markup:
+    """Return the settings that differ between runs, and each run's whole configuration."""
     settings = [flat_settings(run.config) for run in runs]
     rows = [
-        [Cell("data"), *(Cell(run.data) for run in runs)],
-        *(
-            [Cell(field), *(Cell(_shown(own[field])) for own in settings)]
-            for field in settings[0]
-            if any(own[field] != settings[0][field] for own in settings)
-        ),
+        [field, *(_value_text(own[field]) for own in settings)]
+        for field in settings[0]
+        if any(own[field] != settings[0][field] for own in settings)
     ]
-    if len({run.data for run in runs}) == 1:
-        rows = rows[1:]
-    whole = "".join(_whole(run, name) for run, name in zip(runs, names, strict=True))
+    if len({run.data for run in runs}) > 1:
+        rows.insert(0, ["data", *(run.data for run in runs)])
     if not rows:
-        return f"<p>All settings are the same.</p>{whole}"
-    return table(("setting", *names), rows, row_heads=True) + whole
+        return _render(["All settings are the same."], Markup(), runs, names)
+    return _render([], _table(["setting", *names], rows), runs, names)
 
 
-def _whole(run: RunRecord, title: str) -> str:
-    return folded(title, f"<pre>{text(encode_config(run.config).decode())}</pre>")
+def _render(
+    lines: Sequence[str], differences: Markup, runs: Sequence[RunRecord], titles: Sequence[str]
+) -> Markup:
+    return render(
+        Path(__file__).parent,
+        "settings.html",
+        lines=lines,
+        differences=differences,
+        configurations=[
+            {"title": title, "text": encode_config(run.config).decode()}
+            for run, title in zip(runs, titles, strict=True)
+        ],
+    )
 
 
-def _shown(value: Any) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    return table([Cell(title) for title in header], [[Cell(text) for text in row] for row in rows])
+
+
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,56 +1,71 @@
-"""What a run's sliders do: how far each moves the image, what it controls, and the sheets."""
+"""What a run's sliders do: how much each coordinate changes the image, and what it controls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
 
 from segan.runtime.pages.axis import number_text
-from segan.runtime.pages.markup import Cell, table, text
+from segan.runtime.pages.parts import Cell, table
+from segan.runtime.pages.template import render
 from segan.train.report.measured import Control, Estimate, estimate_of
 from segan.train.report.run_record import RunRecord, finite
-
-#: As in segan.train.loop.watch.monitor, which imports torch.
-DEAD_BELOW = 0.01
+from segan.train.runs.alarms import DEAD_BELOW
 
 
-def draw_effects(run: RunRecord) -> str:
-    """The newest effect of every coordinate, a row for each subspace, darker where it is larger."""
+def draw_sliders(run: RunRecord) -> Markup:
+    """Return the effects of the coordinates and the control scores; empty without either."""
+    effects, control = _effects(run), run.control
+    if effects is None and control is None:
+        return Markup()
+    return render(
+        Path(__file__).parent,
+        "sliders.html",
+        dead_below=f"{DEAD_BELOW:g}",
+        effects=effects,
+        control=None if control is None else _control_table(control),
+        figures="" if control is None else _control_figures(control),
+    )
+
+
+def _effects(run: RunRecord) -> dict[str, Any] | None:
+    """The newest effect of every coordinate, a row for each subspace; None without any."""
     rows = run.last("effects")
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        return ""
+        return None
     values = [[finite(value) for value in row] for row in rows]
     known = [value for row in values for value in row if value is not None]
     names = run.coordinate_names()
     if not known or len(names) != len(values):
-        return ""
-    widest = max(len(row) for row in values)
+        return None
+    dims = max(len(row) for row in values)
     largest = max(*known, DEAD_BELOW)
-    lines = []
-    for name, row in zip(names, values, strict=True):
-        cells = []
-        for value in row:
-            if value is None:
-                cells.append("<td>–</td>")
-            elif value < DEAD_BELOW:
-                cells.append(f'<td class="dead">{number_text(value, 2)}</td>')
-            else:
-                cells.append(f'<td class="heat" style="--v:{value / largest:.3f}">{value:.3f}</td>')
-        cells += ["<td></td>"] * (widest - len(row))
-        lines.append(f"<tr><th>{text(name)}</th>{''.join(cells)}</tr>")
-    heads = "".join(f'<th class="number">D{dim}</th>' for dim in range(widest))
-    return (
-        "<h3>How far each coordinate moves the image</h3>"
-        "<p>Root mean square over pixels in [−1, 1] when it goes from −1 to 1, at the newest "
-        f"checkpoint. Below {DEAD_BELOW:g} it is dead.</p>"
-        f'<div class="scroll"><table class="effects"><thead><tr><th></th>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    blank = {"text": "", "dead": False, "share": ""}
+    return {
+        "dims": dims,
+        "rows": [
+            {
+                "name": name,
+                "cells": [_effect(value, largest) for value in row] + [blank] * (dims - len(row)),
+            }
+            for name, row in zip(names, values, strict=True)
+        ],
+    }
 
 
-def draw_control(control: Control | None) -> str:
-    """The sliders by what they control, the strongest first; empty without scores."""
-    if control is None:
-        return ""
+def _effect(value: float | None, largest: float) -> dict[str, Any]:
+    if value is None:
+        return {"text": "–", "dead": False, "share": ""}
+    if value < DEAD_BELOW:
+        return {"text": number_text(value, 2), "dead": True, "share": ""}
+    return {"text": f"{value:.3f}", "dead": False, "share": f"{value / largest:.3f}"}
+
+
+def _control_table(control: Control) -> Markup:
+    """The sliders by what they control, the strongest first."""
     ordered = sorted(
         control.sliders, key=lambda score: -abs(estimate_of(score.effect).value or 0.0)
     )
@@ -58,32 +73,35 @@ def draw_control(control: Control | None) -> str:
         [
             Cell(score.slider),
             Cell("dead" if score.dead else score.attribute or "–", mark="dead" * score.dead),
-            Cell(_spelled(score.effect, _deviations), number=True),
-            Cell(_spelled(score.leakage, _percent), number=True),
+            Cell(_estimate_text(score.effect, _deviations), number=True),
+            Cell(_estimate_text(score.leakage, _percent), number=True),
         ]
         for score in ordered
     ]
-    figures = [
-        f"{name} {_spelled(value, _deviations)}"
-        for name, value in (
-            ("attributes controlled", control.controlled),
-            ("disentanglement", control.measured_disentanglement),
-            ("completeness", control.measured_completeness),
-        )
-        if estimate_of(value).value is not None
+    header = [
+        *(Cell("slider"), Cell("main attribute")),
+        *(Cell("effect", number=True), Cell("leakage", number=True)),
     ]
-    about = f"{'; '.join(figures)}." if figures else ""
-    note = (
-        "Effect: change of the main attribute from one end of the slider to the other, in standard "
-        "deviations of the data. Leakage: the share of the slider's effect on other attributes. "
-    )
-    return f"<h3>What each slider controls</h3><p>{text(note + about)}</p>" + table(
-        ("slider", "main attribute", "#effect", "#leakage"), rows, row_heads=True
-    )
+    return table(header, rows)
 
 
-def _spelled(value: float | Estimate | None, show: Callable[[float], str]) -> str:
-    """The figure with its interval, as ``3.1 (2.9 to 3.3)``."""
+def _control_figures(control: Control) -> str:
+    """The figures of all sliders together, in a line; empty without any."""
+    figures = (
+        ("attributes controlled", control.controlled),
+        ("disentanglement", control.measured_disentanglement),
+        ("completeness", control.measured_completeness),
+    )
+    text = "; ".join(
+        f"{name} {_estimate_text(value, _deviations)}"
+        for name, value in figures
+        if estimate_of(value).value is not None
+    )
+    return text[:1].upper() + text[1:]
+
+
+def _estimate_text(value: float | Estimate | None, show: Callable[[float], str]) -> str:
+    """A figure with its interval, as ``3.1 (2.9 to 3.3)``."""
     found = estimate_of(value)
     if found.value is None:
         return "–"

@@ -1,9 +1,8 @@
-"""From runs to a folder with a page."""
+"""Writes a report: from the folders of runs to a folder with a page."""
 
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from segan.runtime.atlas.write import ATLAS
 from segan.runtime.errors import ConfigError
 from segan.runtime.files.atomic import write_atomic
 from segan.runtime.files.whole_folder import FolderKind, check_folder, files_in, folder_draft
-from segan.runtime.pages.chart import COLOURS, DASHES, draw_legend
-from segan.runtime.pages.markup import SCRIPT, STYLE, folded, section, text
+from segan.runtime.pages.chart import COLOURS, DASHES, draw_charts
+from segan.runtime.pages.parts import Section, folded
+from segan.runtime.pages.template import render
 from segan.train.report.attached import add_atlas, check_atlas, draw_benchmark
-from segan.train.report.curves import compare_curves, draw_curves
-from segan.train.report.measured import BENCHMARK, Benchmark, read_benchmark
-from segan.train.report.metrics import draw_metrics, draw_swd, metrics_table
-from segan.train.report.overview import compare_final, draw_alarms, draw_tiles, progress_text
+from segan.train.report.curves import compared_charts, run_charts
+from segan.train.report.measured import BENCHMARK, read_benchmark
+from segan.train.report.metrics import metric_charts, metrics_table, swd_chart
+from segan.train.report.overview import compare_final, draw_overview, progress_text
 from segan.train.report.pictures import PictureFolder
 from segan.train.report.run_record import RunRecord, read_run
 from segan.train.report.samples import (
@@ -32,50 +34,33 @@ from segan.train.report.samples import (
     draw_slider_sheets,
 )
 from segan.train.report.settings import compare_settings, draw_settings, run_names
-from segan.train.report.sliders import draw_control, draw_effects
+from segan.train.report.sliders import draw_sliders
 from segan.train.report.times import draw_times
 
 PAGE, RECORD = "index.html", "report.json"
 
 REPORT = FolderKind("a report", RECORD, "segan.report/1")
 
-
-def check_target(out: Path) -> None:
-    """Raises OutputError if a report at ``out`` would destroy anything but an older report."""
-    check_folder(out, REPORT)
-
-
-@contextlib.contextmanager
-def report_draft(out: Path, record: dict[str, Any]) -> Iterator[Path]:
-    """A folder to write a report into, which takes the name ``out`` when the block ends.
-
-    Args:
-        out: where the report shall stand; an older one is replaced.
-        record: goes to report.json, with the format's name and the list of files.
-
-    Raises:
-        OutputError: something else stands there, or it cannot be written.
-    """
-    with folder_draft(out, REPORT) as draft:
-        yield draft
-        whole = {"format": REPORT.format, **record, "files": sorted({*files_in(draft), RECORD})}
-        write_atomic(draft / RECORD, json.dumps(whole, indent=2).encode() + b"\n")
-
-
-#: More runs than this could not be told apart by colour and dashes.
+#: Most runs whose lines differ in colour or dashes.
 MOST_RUNS = COLOURS * len(DASHES)
+#: Most moments of training that a report shows.
+MOST_SAMPLES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """What a report is of.
+    """What a report shows.
 
     Attributes:
-        runs: the runs' folders.
-        title: the page's; None makes one.
+        runs: the runs' folders, 1 to 32, each once.
+        title: of the page; None makes one from the runs.
         samples: how many moments of training are shown, 1 to 50.
-        atlas: a folder that ``segan atlas`` wrote; None takes RUN/atlas where there is one run.
-        benchmark: a file that ``segan benchmark -o`` wrote; None takes RUN/benchmark.json likewise.
+        atlas: a folder that ``segan atlas`` wrote; None takes RUN/atlas of a single run.
+        benchmark: a file that ``segan benchmark -o`` wrote; None takes RUN/benchmark.json of a
+            single run.
+
+    Raises:
+        ConfigError: a setting is out of its range.
     """
 
     runs: tuple[Path, ...]
@@ -85,36 +70,65 @@ class ReportConfig:
     benchmark: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.runs:
-            raise ConfigError("there are no runs; expected one at least.")
-        if len(self.runs) > MOST_RUNS:
+        count = len(self.runs)
+        if not 1 <= count <= MOST_RUNS:
             raise ConfigError(
-                f"{len(self.runs)} runs are given; expected at most {MOST_RUNS}, as many as can be "
-                "told apart in one chart. Make several reports."
+                f"{count} runs are given" if count else "no run is given",
+                field="runs",
+                value=count,
+                expected=f"1 to {MOST_RUNS} runs, which one chart can distinguish",
+                remedy="Make several reports." if count else "",
             )
-        if not 1 <= self.samples <= 50:
-            raise ConfigError(f"samples is {self.samples}; expected 1 to 50.")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ConfigError(field="samples", value=self.samples, expected=f"1 to {MOST_SAMPLES}")
         resolved = [run.resolve() for run in self.runs]
         for number, run in enumerate(resolved):
             if run in resolved[:number]:
-                raise ConfigError(f"{self.runs[number]} is given twice; expected each run once.")
+                raise ConfigError(
+                    f"{self.runs[number]} is given twice",
+                    field="runs",
+                    value=self.runs[number],
+                    expected="each run once",
+                )
+
+
+def check_target(out: Path) -> None:
+    """Raise OutputError if a report at ``out`` would destroy anything but an older report."""
+    check_folder(out, REPORT)
+
+
+@contextlib.contextmanager
+def report_draft(out: Path, record: dict[str, Any]) -> Iterator[Path]:
+    """Yield a folder to write a report into, which is renamed to ``out`` when the block ends.
+
+    Args:
+        out: the report's folder; an older report is replaced.
+        record: goes to report.json, with the format's name and the list of files.
+
+    Raises:
+        OutputError: ``out`` is something else, or cannot be written.
+    """
+    with folder_draft(out, REPORT) as draft:
+        yield draft
+        whole = {"format": REPORT.format, **record, "files": sorted({*files_in(draft), RECORD})}
+        write_atomic(draft / RECORD, json.dumps(whole, indent=2).encode() + b"\n")
 
 
 def write_report(config: ReportConfig, out: Path) -> dict[str, Any]:
-    """Writes a page about the runs into a folder that needs nothing else.
+    """Write a page about runs into a folder that needs nothing else.
 
     Args:
-        config: what it is of.
-        out: the folder; an older report there is replaced, anything else is left alone.
+        config: what it shows.
+        out: the folder; an older report is replaced, anything else is an error.
 
     Returns:
         What report.json says, with the page's path as ``page``.
 
     Raises:
-        CheckpointError: a folder is no run.
-        ConfigError: a run's configuration cannot be understood.
-        DataError: a file of measurements or a picture is broken.
-        OutputError: ``out`` is something else than a report, or cannot be written.
+        CheckpointError: a folder is not a run.
+        ConfigError: a run's configuration is invalid.
+        DataError: a file of measurements or a picture is damaged.
+        OutputError: ``out`` is not a report, or cannot be written.
     """
     check_target(out)
     runs = [read_run(path) for path in config.runs]
@@ -131,20 +145,25 @@ def write_report(config: ReportConfig, out: Path) -> dict[str, Any]:
     with report_draft(out, record) as draft:
         pictures = PictureFolder(draft)
         sections = (
-            _one(runs[0], pictures, config.samples)
+            _run_sections(runs[0], pictures, config.samples)
             if len(runs) == 1
-            else _several(runs, names, pictures, config.samples)
+            else _compared_sections(runs, names, pictures, config.samples)
         )
+        settings = draw_settings(runs[0]) if len(runs) == 1 else compare_settings(runs, names)
         sections += [
-            section("atlas", "Atlas", "" if atlas is None else add_atlas(atlas, draft)),
-            _benchmark(benchmark),
-            section(
-                "settings",
-                "Settings",
-                draw_settings(runs[0]) if len(runs) == 1 else compare_settings(runs, names),
-            ),
+            Section("atlas", "Atlas", Markup() if atlas is None else add_atlas(atlas, draft)),
+            Section("benchmark", "Speed", draw_benchmark(benchmark) if benchmark else Markup()),
+            Section("settings", "Settings", settings),
         ]
-        page = _page(title, _subtitle(runs), [part for part in sections if part])
+        page = render(
+            Path(__file__).parent,
+            "report.html",
+            title=title,
+            subtitle=_subtitle(runs),
+            sections=[section for section in sections if section.content],
+            version=version("segan"),
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
         write_atomic(draft / PAGE, page.encode())
     return {**record, "page": str(out / PAGE)}
 
@@ -156,65 +175,38 @@ def _given_or_found(given: Path | None, run: Path | None, name: str) -> Path | N
     return run / name if (run / name).is_file() else None
 
 
-def _one(run: RunRecord, pictures: PictureFolder, samples: int) -> list[str]:
+def _run_sections(run: RunRecord, pictures: PictureFolder, samples: int) -> list[Section]:
     """The sections of a report about one run."""
-    metrics = f'<div class="charts">{draw_swd([run], [run.name])}'
-    metrics += f"{draw_metrics([run], [run.name])}</div>"
-    charts = draw_curves(run)
+    metrics = draw_charts([swd_chart([run], [run.name]), *metric_charts([run], [run.name])])
     sheets = draw_slider_sheets(run, pictures, samples)
     return [
-        section("overview", "At a glance", draw_tiles(run) + draw_alarms(run)),
-        section("samples", "Learning", draw_samples(run, pictures, samples)),
-        section(
-            "metrics",
-            "Metrics",
-            metrics + metrics_table(run.metrics) if "<svg" in metrics or run.metrics else "",
-        ),
-        section(
-            "curves", "Training curves", f'<div class="charts">{charts}</div>' if charts else ""
-        ),
-        section("sliders", "Sliders", draw_effects(run) + draw_control(run.control) + sheets),
-        section("time", "Where the time goes", draw_times([run], [run.name])),
+        Section("overview", "At a glance", draw_overview(run)),
+        Section("samples", "Samples", draw_samples(run, pictures, samples)),
+        Section("metrics", "Metrics", metrics + metrics_table(run.metrics)),
+        Section("curves", "Training curves", draw_charts(run_charts(run))),
+        Section("sliders", "Sliders", draw_sliders(run) + sheets),
+        Section("time", "Where the time goes", draw_times([run], [run.name])),
     ]
 
 
-def _several(
+def _compared_sections(
     runs: Sequence[RunRecord], names: Sequence[str], pictures: PictureFolder, samples: int
-) -> list[str]:
+) -> list[Section]:
     """The sections of a report that compares runs."""
-    legend = draw_legend([(name, number) for number, name in enumerate(names)])
-    legend = f'<div class="sticky">{legend}</div>'
-    swd = draw_swd(runs, names) + draw_metrics(runs, names)
-    charts = compare_curves(runs, names)
-    tables = "".join(
-        folded(f"All metrics of {name}", metrics_table(run.metrics))
-        for run, name in zip(runs, names, strict=True)
-    )
-    effects = "".join(
-        folded(f"{name}: each coordinate's effect, and what it controls", content)
-        for run, name in zip(runs, names, strict=True)
-        if (content := draw_effects(run) + draw_control(run.control))
-    )
+    metrics = draw_charts([swd_chart(runs, names), *metric_charts(runs, names)], names)
+    tables, sliders = Markup(), compare_slider_sheets(runs, names, pictures)
+    for run, name in zip(runs, names, strict=True):
+        tables += folded(f"All metrics of {name}", metrics_table(run.metrics))
+        sliders += folded(f"{name}: each slider's effect and control", draw_sliders(run))
+    shown = max(2, samples // 2)
     return [
-        section("overview", "Side by side", compare_final(runs, names)),
-        section(
-            "samples", "Learning", compare_samples(runs, names, pictures, max(2, samples // 2))
-        ),
-        section(
-            "metrics", "Metrics", f'{legend}<div class="charts">{swd}</div>{tables}' if swd else ""
-        ),
-        section(
-            "curves",
-            "Training curves",
-            f'{legend}<div class="charts">{charts}</div>' if charts else "",
-        ),
-        section("sliders", "Sliders", compare_slider_sheets(runs, names, pictures) + effects),
-        section("time", "Where the time goes", draw_times(runs, names)),
+        Section("overview", "Side by side", compare_final(runs, names)),
+        Section("samples", "Samples", compare_samples(runs, names, pictures, shown)),
+        Section("metrics", "Metrics", metrics + tables),
+        Section("curves", "Training curves", draw_charts(compared_charts(runs, names), names)),
+        Section("sliders", "Sliders", sliders),
+        Section("time", "Where the time goes", draw_times(runs, names)),
     ]
-
-
-def _benchmark(benchmark: Benchmark | None) -> str:
-    return section("benchmark", "Speed", "" if benchmark is None else draw_benchmark(benchmark))
 
 
 def _title(runs: Sequence[RunRecord]) -> str:
@@ -223,7 +215,7 @@ def _title(runs: Sequence[RunRecord]) -> str:
 
 def _subtitle(runs: Sequence[RunRecord]) -> str:
     if len(runs) > 1:
-        return f"{', '.join(run.name for run in runs)}"
+        return ", ".join(run.name for run in runs)
     run = runs[0]
     config = run.config
     kind = f" {config.subspace.kind}" if config.subspace.mode else ""
@@ -248,22 +240,3 @@ def _summaries(runs: Sequence[RunRecord], names: Sequence[str]) -> list[dict[str
         }
         for name, run in zip(names, runs, strict=True)
     ]
-
-
-def _page(title: str, subtitle: str, sections: Sequence[str]) -> str:
-    anchors = []
-    for part in sections:
-        name = part.partition('id="')[2].partition('"')[0]
-        heading = part.partition("<h2>")[2].partition("</h2>")[0]
-        anchors.append(f'<a href="#{name}">{heading}</a>')
-    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)} – segan report</title><style>{STYLE}</style></head>\n<body>"
-        f"<header><h1>{text(title)}</h1><p>{text(subtitle)}</p></header>"
-        f"<nav>{''.join(anchors)}</nav><main>\n"
-        + "\n".join(sections)
-        + f"\n</main><footer>Written by segan {html.escape(version('segan'))}, {written}.</footer>"
-        f"<script>{SCRIPT}</script></body></html>\n"
-    )

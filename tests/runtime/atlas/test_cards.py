@@ -119,6 +119,7 @@ def test_names_are_text_and_nothing_else(open_drawn: OpenDrawn, toy_bundle: Path
     commands = PageCommands(bundle=EVIL, label=EVIL, copy=EVIL, made_by=EVIL)
     text, page = page_of(atlas, commands)
     assert "<img src=x" not in text
+    assert "<script>" not in text.replace("<script>", "", 1)
     assert "onerror" not in {key for _, a in page.found for key in a}
     assert EVIL in "".join(page.texts)
     assert name in page.texts
@@ -177,4 +178,4 @@ def test_what_was_left_out_is_said(drawn: DrawnGenerator) -> None:
     assert "This bundle has 16 sliders. Shown are the 2 that" in text
     assert "psi 0.5" in text
     text, _ = page_of(changed(atlas, hidden=1))
-    assert "1 slider left out as hidden; --hidden shows them." in text
+    assert "1 hidden slider left out; &#39;segan atlas --hidden&#39; shows them." in text

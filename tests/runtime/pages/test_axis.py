@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segan.runtime.pages.axis import axis_of, number_text, span_axis
+from segan.runtime.pages.axis import Axis, Frame, axis_of, log_span_axis, number_text, span_axis
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,19 @@ def test_a_span_is_kept_exactly() -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number_text(value) == text
+
+
+def test_a_logarithmic_span_is_kept_exactly() -> None:
+    axis = log_span_axis(0.03, 2.5)
+    assert (axis.low, axis.high, axis.log) == (0.03, 2.5, True)
+    assert axis.ticks == pytest.approx((0.05, 0.1, 0.2, 0.5, 1, 2))
+    assert axis.place(0.03) == 0
+    assert axis.place((0.03 * 2.5) ** 0.5) == pytest.approx(0.5)  # halfway in the logarithm
+
+
+def test_places_in_a_frame() -> None:
+    frame = Frame(width=200, height=100, left=30, right=10, top=5, bottom=15)
+    axis = Axis(10.0, 20.0, ())
+    assert [frame.x(axis, value) for value in (10, 12.5, 20)] == [30, 70, 190]
+    assert [frame.y(axis, value) for value in (10, 12.5, 20)] == [85, 65, 5]  # from the top
+    assert (frame.end, frame.base) == (190, 85)

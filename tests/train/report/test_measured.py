@@ -67,10 +67,12 @@ def test_a_mistyped_field_of_metrics_is_named(
 ) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps(LINE) + "\n" + json.dumps(LINE | change) + "\n")
-    with pytest.raises(DataError, match=r"metrics\.jsonl, line 2: ") as caught:
+    with pytest.raises(DataError) as caught:
         read_metrics(path)
-    assert named in str(caught.value)
-    assert "segan metrics" in str(caught.value)
+    assert caught.value.value == path
+    assert "metrics.jsonl, line 2: " in caught.value.problem
+    assert named in caught.value.problem
+    assert "segan metrics" in caught.value.remedy
 
 
 SLIDER: dict[str, Any] = {
@@ -102,10 +104,10 @@ def test_control_scores_are_read_with_and_without_intervals(tmp_path: Path) -> N
     ("text", "named"),
     [
         ('{"sliders": [{"slider": "L1", "effect": "big", "leakage": 0}]}', "$.sliders[0].effect"),
-        ('{"sliders": [{"slider": "L1", "effect": 1}]}', "`leakage` - at `$.sliders[0]`"),
-        ('{"sliders": {"sliders": [{"slider": 1}]}}', "in sliders: Expected `str`"),
+        ('{"sliders": [{"slider": "L1", "effect": 1}]}', "'leakage' - at '$.sliders[0]'"),
+        ('{"sliders": {"sliders": [{"slider": 1}]}}', "in sliders: Expected 'str'"),
         ('{"sliders": 3}', "$.sliders"),
-        ("{}", "`sliders`"),
+        ("{}", "'sliders'"),
         ("[]", "object"),
         ('{"sliders": [', "cut short"),
         ("\xff", "cut short"),
@@ -116,8 +118,8 @@ def test_broken_control_scores_name_the_field(tmp_path: Path, text: str, named: 
     path.write_text(text, encoding="latin-1")
     with pytest.raises(DataError) as caught:
         read_control(path)
-    assert str(path) in str(caught.value)
-    assert named in str(caught.value)
+    assert caught.value.value == path
+    assert named in caught.value.problem
 
 
 def test_a_benchmark_is_read(tmp_path: Path) -> None:
@@ -126,7 +128,11 @@ def test_a_benchmark_is_read(tmp_path: Path) -> None:
     found = read_benchmark(path)
     assert (found.rows[0].images_per_s, found.machine.processor) == (10.0, "x")
     path.write_text(json.dumps({"rows": [ROW | {"batch": 1.5}]}))
-    with pytest.raises(DataError, match=r"b\.json.*rows\[0\]\.batch"):
+    with pytest.raises(DataError) as caught:
         read_benchmark(path)
-    with pytest.raises(DataError, match=r"none\.json cannot be read: No such file"):
+    assert caught.value.value == path
+    assert "rows[0].batch" in caught.value.problem
+    with pytest.raises(DataError) as caught:
         read_benchmark(tmp_path / "none.json")
+    assert caught.value.value == tmp_path / "none.json"
+    assert "No such file" in caught.value.problem

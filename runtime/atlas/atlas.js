@@ -36,31 +36,10 @@ function arrange() {
 }
 tools.addEventListener("input", arrange);
 tools.addEventListener("submit", (event) => event.preventDefault());
-// A link to a card that is filtered out shows everything again.
+// A link to a card that is filtered out removes the filters.
 window.addEventListener("hashchange", () => {
   const card = document.getElementById(location.hash.slice(1));
   if (card && card.hidden) { tools.reset(); arrange(); card.scrollIntoView(); }
-});
-
-// Copying.
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = document.createElement("textarea");
-    area.value = text;
-    (document.querySelector("dialog[open]") || document.body).append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-}
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest(".copy");
-  if (!button) return;
-  await copyText(button.previousElementSibling.textContent);
-  button.textContent = "copied";
-  setTimeout(() => { button.textContent = "copy"; }, 1200);
 });
 
 // One slider, large.
