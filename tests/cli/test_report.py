@@ -56,5 +56,5 @@ def test_mistakes_are_said(segan_here: Segan, make_run: MakeRun, tmp_path: Path)
     assert "is not an atlas (atlas.json is missing)" in done.stderr
     (run / "control.json").write_text('{"sliders": [{"slider": 3}]}')
     done = segan_here("report", run)
-    assert "control.json: Expected `str`, got `int` - at `$.sliders[0].slider`" in done.stderr
+    assert "control.json: Expected 'str', got 'int' - at '$.sliders[0].slider'" in done.stderr
     assert not (tmp_path / "report").exists()
