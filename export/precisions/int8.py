@@ -33,9 +33,6 @@ from segan.train.networks.stylegan2.generator import Generator
 
 Array = NDArray[np.float32]
 
-#: Largest int8 magnitude: −128 is not used, so that 0 stays 0 and signs are alike.
-_LEVELS = 127
-
 #: What scales leave above the largest magnitude that calibration saw: what lies beyond is cut off,
 #: and shifts the brightness of the rare image that reaches it, which is worse than coarser steps.
 _HEADROOM = 1.2

@@ -16,7 +16,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -347,18 +347,3 @@ def _read(path: Path, limit: int) -> bytes | None:
 def _without_waiting(path: str, flags: int) -> int:
     # A pipe that somebody put there would wait for its other end.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def stored_records(folder: Path) -> Iterator[tuple[Path, EngineRecord]]:
-    """The engines of a folder that were built here, with their side files.
-
-    Raises:
-        OutputError: the secret cannot be used.
-    """
-    secret = engine_secret()
-    for path in sorted(folder.glob("*.engine")):
-        data = _read(_side_file(path), _MAX_RECORD_BYTES)
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            record = msgspec.json.decode(data or b"", type=EngineRecord)
-            if record.is_genuine(secret):
-                yield path, record

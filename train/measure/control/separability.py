@@ -28,8 +28,6 @@ Flags = npt.NDArray[np.bool_]
 
 #: Share of the images that is kept for each question, as in the paper.
 KEPT = 0.5
-#: Images in the paper.
-PAPER_N = 200_000
 
 
 class Question(NamedTuple):
