@@ -1,4 +1,4 @@
-"""Errors in the command line's words: the settings that they name as the options of a command."""
+"""Error messages of the command line: the settings in an error become options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PARAMETERS: dict[str, str] = {}
 
 
 def error_text(error: SeganError, root: click.Group, args: Sequence[str]) -> str:
-    """What an error says to who typed ``args``: its settings are options of that command.
+    """Return an error's message, in which settings are options of the command.
 
     Args:
-        error: what was raised.
+        error: the error.
         root: the group that ``args`` were given to.
-        args: what was typed, without the program's name.
+        args: the command line, without the program's name.
     """
     return error.text(_namer(_typed_command(root, args)))
 
@@ -43,7 +43,7 @@ def _namer(command: click.Command) -> Callable[[str, str | None], str]:
 
 
 def _typed_command(root: click.Group, args: Sequence[str]) -> click.Command:
-    """The command that was typed: each word that names a sub-command leads on."""
+    """Return the command that ``args`` name, a sub-command where there is one."""
     command: click.Command = root
     context = click.Context(root)
     for word in args:
@@ -57,7 +57,7 @@ def _typed_command(root: click.Group, args: Sequence[str]) -> click.Command:
 
 
 def _option_names(command: click.Command) -> dict[str, str]:
-    """How the user writes each parameter: its longest option, or an argument's place holder."""
+    """Return how each parameter is written: its longest option, or its place holder."""
     names: dict[str, str] = {}
     for parameter in command.params:
         if parameter.name is not None:

@@ -1,7 +1,7 @@
-"""The ``segan`` command: finds the sub-command, and turns errors into the lines the user sees.
+"""The ``segan`` command: finds the sub-command, and prints errors in one or two lines.
 
-Sub-commands are imported only when they are used, so that ``segan --help`` stays fast and
-nothing imports torch before it is needed.
+Sub-commands are imported when they are used, so that ``segan --help`` stays fast and torch is
+imported only where it is needed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on first use, and which corrects mistyped names."""
+    """A group that imports commands on first use and suggests the nearest name."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a reader that went away (``segan info | head``) is no error."""
+        """Run the command; a reader that stops (``segan info | head``) is not an error."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -51,11 +51,11 @@ class LazyGroup(click.Group):
             return ctx.exit(0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of a user's work."""
+        """Return the names, in the order of a user's work."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the command's module; None for an unknown name."""
+        """Import the command's module; return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command = importlib.import_module(COMMANDS[cmd_name][0]).command
@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggests the nearest command name for one that does not exist."""
+        """Suggest the nearest command for a name that does not exist."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " See 'segan --help'."
@@ -73,14 +73,14 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands from the table, without importing them."""
+        """List the commands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        # Takes a quarter of the time that --help has.
+        # Imported here: it takes a quarter of the time of --help.
         from importlib.metadata import version
 
         click.echo(f"segan {version('segan')}")
@@ -106,9 +106,9 @@ def root(debug: bool) -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0, 1 for failure, 2 for wrong use."""
+    """Run the command line; return the exit status: 0, 1 for failure, 2 for wrong use."""
     args = list(sys.argv[1:] if args is None else args)
-    # --debug is taken before or after the command's name.
+    # --debug may stand before or after the command's name.
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
     try:
@@ -127,7 +127,7 @@ def run(args: list[str] | None = None) -> int:
     except SeganError as error:
         if debug:
             raise
-        if not error.told_elsewhere:
+        if not error.is_reported:
             click.echo(f"segan: {error_text(error, root, args)}", err=True)
         return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
@@ -151,8 +151,8 @@ def run(args: list[str] | None = None) -> int:
         if debug:
             raise
         click.echo(
-            f"segan: unexpected {type(error).__name__}: {error}\nThis is a mistake in segan. "
-            "Report it with what the same command prints with --debug.",
+            f"segan: unexpected {type(error).__name__}: {error}\nThis is a bug in segan. "
+            "Report it with the output of the same command with --debug.",
             err=True,
         )
         return 1

@@ -1,4 +1,4 @@
-"""``segan name``: what a slider shall be called, how far it goes, and whether it is listed."""
+"""``segan name``: the name of a slider, its range, and whether it is listed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from segan.runtime.errors import ConfigError
     "--range",
     "limits",
     default=None,
-    show_default="as it is, at first the slider's own",
+    show_default="unchanged; at first the slider's own",
     metavar="LOW,HIGH",
-    help="What a sweep by this name covers.",
+    help="Range of a sweep by this name.",
 )
 @click.option(
     "--sign",
     type=click.Choice(["1", "-1"]),
     default=None,
-    show_default="as it is, at first 1",
-    help="-1 where the slider's coordinate falls as what the name says grows.",
+    show_default="unchanged; at first 1",
+    help="-1 if a higher coordinate of the slider means less of the named attribute.",
 )
 @click.option(
     "--hide/--show",
@@ -37,14 +37,14 @@ from segan.runtime.errors import ConfigError
     default=None,
     help="Leave the slider out of lists, or list it again.",
 )
-@click.option("--remove", is_flag=True, help="Take the slider's name away.")
+@click.option("--remove", is_flag=True, help="Remove the slider's name.")
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
     default=None,
     show_default="into BUNDLE itself",
-    help="Write a copy, NAME.segan as one file, and leave BUNDLE as it is.",
+    help="Write a copy, NAME.segan as one file, and leave BUNDLE unchanged.",
 )
 @json_option
 def command(
@@ -58,10 +58,10 @@ def command(
 ) -> None:
     """Name a slider of BUNDLE, or of the newest bundle under this folder.
 
-    SLIDER is written as L3N0D5, or is the name that it has. The names are kept in the bundle:
-    'segan sweep --attr smile' and 'segan generate --attr smile=1.5' find it by them, and
-    'segan info' lists them. Without NAME the range, sign or listing of the slider is changed. A
-    bundle that ships with segan is not changed; -o writes a copy.
+    SLIDER is written as L3N0D5, or is its current name. The names are stored in the bundle:
+    'segan sweep --attr smile' and 'segan generate --attr smile=1.5' use them, and
+    'segan info' lists them. Without NAME the slider's range, sign or listing is changed. The
+    bundle that ships with segan is never changed; -o writes a copy.
     """
     from segan.runtime.bundle.attributes import find_attribute, read_attributes
     from segan.runtime.bundle.attributes_editing import name_slider, remove_names, write_attributes
@@ -70,11 +70,18 @@ def command(
     path, where, name = _read_words(words)
     changes = (name, limits, sign, hidden)
     if remove and any(change is not None for change in changes):
-        raise ConfigError("--remove takes a slider and nothing else; expected it alone.")
+        raise ConfigError(
+            "`remove` is given together with a change",
+            field="remove",
+            value=True,
+            expected="a slider and nothing else",
+        )
     if not remove and all(change is None for change in changes):
         raise ConfigError(
-            "nothing is to be changed; expected a NAME, --range, --sign, --hide, --show or "
-            "--remove. Example: segan name L3N0D5 smile"
+            "no change is given",
+            field="words",
+            expected="a NAME, --range, --sign, --hide, --show or --remove",
+            remedy="Example: segan name L3N0D5 smile",
         )
     span = None if limits is None else parse_range(limits)
     bundle = open_bundle(path or newest_bundle())
@@ -99,7 +106,7 @@ def command(
         entry = None if own is None else own.to_json()
         click.echo(json.dumps({"bundle": str(written), "slider": str(slider), "entry": entry}))
     elif own is None:
-        click.echo(f"{written}: {slider} has no name any more.")
+        click.echo(f"{written}: {slider} has no name now.")
     else:
         low, high = own.range
         click.echo(
@@ -111,14 +118,16 @@ def command(
 
 
 def _read_words(words: tuple[str, ...]) -> tuple[Path | None, str, str | None]:
-    """(bundle, slider, name). The first word is the bundle when it is a path that could be one."""
+    """Return (bundle, slider, name). The first word is the bundle if it is a path of one."""
     rest = list(words)
     path = None
     if rest and (rest[0].endswith((".segan", ".segan.zip")) or Path(rest[0]).exists()):
         path = Path(rest.pop(0))
     if not 1 <= len(rest) <= 2:
         raise ConfigError(
-            f"{shlex.join(words) or 'nothing'} is given; expected [BUNDLE] SLIDER [NAME], such as "
-            "faces.segan L3N0D5 smile."
+            f"{shlex.join(words) or 'nothing'} is given",
+            field="words",
+            value=shlex.join(words),
+            expected="[BUNDLE] SLIDER [NAME], such as faces.segan L3N0D5 smile",
         )
     return path, rest[0], rest[1] if len(rest) == 2 else None

@@ -1,4 +1,4 @@
-"""Standard output and error whose reader goes away: ``segan info | head``, a closed terminal."""
+"""Standard output and error without a reader: ``segan info | head``, a closed terminal."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-#: What writing to a pipe without a reader, and to a terminal that was closed, fails with.
+#: Errors of writing to a pipe without a reader and to a terminal that was closed.
 _GONE = (errno.EPIPE, errno.EIO)
 
 
 @contextlib.contextmanager
 def going_on_unread(stream: TextIO) -> Iterator[None]:
-    """Lets work of hours go on where a stream that the body writes to has no reader any more.
+    """Let long work continue when a stream that the block writes to has lost its reader.
 
-    What the body could not write is dropped, as is all that follows on that stream. Where it is
-    standard output, standard error says so.
+    Everything that is written to the stream from then on is dropped. For standard output, a line
+    on standard error says so.
     """
     try:
         yield
@@ -27,17 +27,17 @@ def going_on_unread(stream: TextIO) -> Iterator[None]:
             raise
         silence(stream)
         if stream is sys.stdout:
-            say("nobody reads the output any more; the work goes on")
+            say("standard output is closed; the work continues without it")
 
 
 def say(text: str) -> None:
-    """A line on standard error, for whoever reads it."""
+    """Print a line on standard error; a closed one is ignored."""
     with going_on_unread(sys.stderr):
         print(text, file=sys.stderr, flush=True)
 
 
 def silence(stream: TextIO) -> None:
-    """Sends what a stream still holds, and all that follows, to nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Discard what a stream has buffered, and everything written to it from now on."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

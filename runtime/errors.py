@@ -1,4 +1,4 @@
-"""Every error that segan raises on purpose.
+"""The errors that segan raises on purpose.
 
     SeganError
     ├── ConfigError       a setting or argument is out of its range (also a ValueError)
@@ -14,8 +14,8 @@
     └── OutputError       the result cannot be written
 
 An error carries data: what is wrong, the argument or setting at fault, the value that was given,
-what was expected, and what to do next. ``str(error)`` makes one or two sentences of it in Python's
-names (``psi is 1.8; expected 0 to 1. Pass 0.7, for example.``), the command line in its own.
+what was expected, and what to do next. ``str(error)`` writes one or two sentences with the names
+of Python (``psi is 1.8; expected 0 to 1. Pass 0.7, for example.``), the command line with options.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ def name_settings(text: str, name: Callable[[str, str | None], str]) -> str:
 
 
 class SeganError(Exception):
-    """The root: catch this to catch everything that segan raises on purpose.
+    """The base class of all errors that segan raises on purpose.
 
-    In ``problem``, ``expected`` and ``remedy`` a setting stands in backticks, alone (`psi`) or with
-    a value (`psi 0.7`), so that each interface can write it in its own way.
+    In ``problem``, ``expected`` and ``remedy`` a setting is in backticks, alone (`psi`) or with
+    a value (`psi 0.7`), so that each interface writes it in its own way.
 
     Attributes:
-        problem: what is wrong; empty where ``field`` and ``value`` say it: "psi is 1.8".
+        problem: what is wrong, a clause; empty where ``field`` and ``value`` say it: "psi is 1.8".
         field: the argument or setting at fault, by its name in Python; None for none.
-        value: what was given; NO_VALUE where nothing was.
-        expected: what would have been right, to follow the word "expected"; empty for unsaid.
-        remedy: what to do next, in sentences; empty for unsaid.
-        told_elsewhere: whether another process of the same run tells the user.
+        value: what was given; NO_VALUE for nothing.
+        expected: a valid value, to follow the word "expected"; may be empty.
+        remedy: what to do next, in sentences; may be empty.
+        is_reported: another process of the same run prints the error.
     """
 
-    told_elsewhere = False
+    is_reported = False
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class SeganError(Exception):
         said = self.clause
         if self.expected:
             said = f"{said}; expected {self.expected}"
-        if (self.expected or self.remedy) and not said.endswith((".", "!", "?", ":")):
+        if said and not said.endswith((".", "!", "?", ":")):
             said += "."
         if self.remedy:
             said = f"{said} {self.remedy}"

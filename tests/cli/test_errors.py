@@ -17,14 +17,14 @@ from segan.runtime.errors import ConfigError, DataError
             "--psi is 1.8; expected 0 to 1. Pass --psi 0.7.",
         ),
         # A setting that the command has no option for keeps its name.
-        (ConfigError(field="frames", value=0), ["generate"], "frames is 0"),
+        (ConfigError(field="frames", value=0), ["generate"], "frames is 0."),
         (
             DataError("no images; expected some.", remedy="Run it with `out a folder`."),
             ["data", "convert", "x", "y"],
             "no images; expected some. Run it with OUT 'a folder'.",
         ),
-        (ConfigError("plain words"), [], "plain words"),
-        (ConfigError("plain words"), ["--debug", "nonsense"], "plain words"),
+        (ConfigError("plain words"), [], "plain words."),
+        (ConfigError("plain words"), ["--debug", "nonsense"], "plain words."),
     ],
 )
 def test_settings_are_written_as_options(error: ConfigError, args: list[str], text: str) -> None:

@@ -132,7 +132,7 @@ def test_going_on_and_starting_anew(segan_here: Segan, toy_bundle: Path, tmp_pat
         ),
         (("--format", "bmp"), "'bmp'"),
         (("--format", "jpeg", "--quality", "0"), "quality is 0; expected 1 to 100"),
-        (("--compress-level", "10"), "compress_level is 10; expected 0 to 9"),
+        (("--compress-level", "10"), "--compress-level is 10; expected 0 to 9"),
         (("-o", "out.zip"), "-o is out.zip; expected a folder"),
         (("--shard-size", "5"), "shard_size does not apply to png"),
     ],

@@ -62,7 +62,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
             "Run: pip install 'segan'\n",
         ),
         (OSError(36, "File name too long", "xxx"), 1, "segan: xxx: File name too long.\n"),
-        (KeyError("gone"), 1, "segan: unexpected KeyError: 'gone'\nThis is a mistake in segan."),
+        (KeyError("gone"), 1, "segan: unexpected KeyError: 'gone'\nThis is a bug in segan."),
     ],
 )
 def test_errors_become_a_line_and_a_status(

@@ -38,7 +38,7 @@ def test_the_newest_bundle_and_the_current_name(segan_here: Segan, toy_bundle: P
     assert json.loads(done.stdout)["entry"]["name"] == "grin"
     assert "hidden" not in json.loads(done.stdout)["entry"]
     done = segan_here("name", "--remove", "grin")
-    assert "L1N0D2 has no name any more" in done.stdout
+    assert "L1N0D2 has no name now" in done.stdout
     assert names(toy_bundle) == []
 
 
@@ -58,14 +58,14 @@ def test_the_shipped_model_is_copied(segan_here: Segan, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ((), "nothing is given; expected [BUNDLE] SLIDER [NAME]"),
-        (("L0N0D0",), "nothing is to be changed"),
+        (("L0N0D0",), "no change is given"),
         (("L0N0D0", "a", "b"), "expected [BUNDLE] SLIDER [NAME]"),
         (("toy.segan",), "expected [BUNDLE] SLIDER [NAME]"),
         (("L0N0D9", "a"), "dim is 9; expected 0 to 5"),
         (("pose", "a"), "attribute is 'pose', but this bundle names no slider"),
         (("L0N0D0", "a", "--range", "2,1"), "expected LOW below HIGH"),
         (("L0N0D0", "a", "--sign", "2"), "'2' is not one of"),
-        (("L0N0D0", "a", "--remove"), "--remove takes a slider and nothing else"),
+        (("L0N0D0", "a", "--remove"), "expected a slider and nothing else"),
         (("L0N0D0", "--remove"), "L0N0D0 has no name to remove"),
         (("L0N0D0", "L1N0D0"), "reads as a slider"),
         (("L0N0D0", "a", "-o", "a.zip"), "ends in .segan"),

@@ -47,12 +47,14 @@ def test_an_error_says_its_data_in_pythons_names() -> None:
 def test_a_problem_in_words_stands_in_place_of_field_and_value() -> None:
     error = errors.DataError("there are no images", field="data", value="a.zip", remedy="Add some.")
     assert str(error) == "there are no images. Add some."
-    assert str(errors.DataError("left as it is")) == "left as it is"
+    assert str(errors.DataError("there are none")) == "there are none."
+    assert str(errors.DataError("are there none?")) == "are there none?"
+    assert str(errors.DataError()) == ""
 
 
 def test_text_is_quoted_and_no_value_is_not_none() -> None:
-    assert str(errors.ConfigError(field="noise", value="x")) == "noise is 'x'"
-    assert str(errors.ConfigError(field="noise", value=None)) == "noise is None"
+    assert str(errors.ConfigError(field="noise", value="x")) == "noise is 'x'."
+    assert str(errors.ConfigError(field="noise", value=None)) == "noise is None."
     assert errors.ConfigError("x").value is errors.NO_VALUE
 
 

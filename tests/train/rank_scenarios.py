@@ -160,7 +160,7 @@ def told(act: Any) -> list[Any]:
     try:
         act()
     except Exception as error:
-        return [type(error).__name__, str(error), getattr(error, "told_elsewhere", False)]
+        return [type(error).__name__, str(error), getattr(error, "is_reported", False)]
     return []
 
 

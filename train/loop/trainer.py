@@ -328,5 +328,5 @@ class Trainer:
                 f"{self.world.place.resume_command(self.run_folder)}"
             )
         told = type(error)(text)
-        told.told_elsewhere = error.told_elsewhere
+        told.is_reported = error.is_reported
         raise told from error

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,6 +10,9 @@ from PIL import Image
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.pictures.encode import ImageEncoding, encode_image, to_pil
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 
 def _image(channels: int, height: int = 5, width: int = 7) -> NDArray[np.uint8]:
@@ -54,29 +57,31 @@ def test_the_same_image_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_jpeg_refuses_transparency(channels: int) -> None:
-    with pytest.raises(ConfigError, match=r"jpeg cannot hold the transparency.*Pass png or webp"):
+def test_jpeg_refuses_transparency(channels: int, raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, field="format", value="jpeg"):
         encode_image(_image(channels), ImageEncoding(format="jpeg"))
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("field", "value", "expected"),
     [
-        ({"format": "bmp"}, "expected one of png, webp, jpeg"),
-        ({"quality": 0}, "quality is 0; expected 1 to 100"),
-        ({"quality": 101}, "quality is 101; expected 1 to 100"),
-        ({"compress_level": 10}, "compress_level is 10; expected 0 to 9"),
+        ("format", "bmp", "one of png, webp, jpeg"),
+        ("quality", 0, "1 to 100"),
+        ("quality", 101, "1 to 100"),
+        ("compress_level", 10, "0 to 9"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        ImageEncoding(**settings)
+def test_settings_out_of_range_are_refused(
+    field: str, value: Any, expected: str, raises_error: RaisesError
+) -> None:
+    with raises_error(ConfigError, field=field, value=value, expected=expected):
+        ImageEncoding(**{field: value})
 
 
-def test_arrays_that_are_no_image_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"float32 \[4, 4, 3\]; expected uint8"):
+def test_arrays_that_are_no_image_are_refused(raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, field="image", value="float32 [4, 4, 3]"):
         to_pil(np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(ConfigError, match="expected 1 to 4"):
+    with raises_error(ConfigError, field="channels", value=5, expected="1 to 4"):
         encode_image(np.zeros((4, 4, 5), np.uint8), ImageEncoding())
 
 
@@ -111,9 +116,9 @@ def test_other_levels_are_smaller() -> None:
     assert sizes[1] < 0.7 * sizes[0]
 
 
-def test_an_image_without_pixels_is_refused() -> None:
+def test_an_image_without_pixels_is_refused(raises_error: RaisesError) -> None:
     for image_format in ("png", "webp"):
-        with pytest.raises(ConfigError, match=r"uint8 \[0, 4, 3\]; expected"):
+        with raises_error(ConfigError, field="image", value="uint8 [0, 4, 3]"):
             encode_image(np.zeros((0, 4, 3), np.uint8), ImageEncoding(format=image_format))
 
 

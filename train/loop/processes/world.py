@@ -142,7 +142,7 @@ class World:
 
     def told_by(self, rank: int, error: SeganError) -> SeganError:
         """Marks an error that all processes raise, so that the user reads it once."""
-        error.told_elsewhere = self.rank != rank
+        error.is_reported = self.rank != rank
         return error
 
     @contextlib.contextmanager

@@ -265,7 +265,7 @@ def test_alone_nothing_is_exchanged() -> None:
 
     with pytest.raises(OutputError, match=r"^the disk is full\.$") as caught:
         ALONE.together(fail)
-    assert not caught.value.told_elsewhere
+    assert not caught.value.is_reported
 
 
 def test_others_that_do_not_come() -> None:
