@@ -1,4 +1,4 @@
-"""Draws the shipped model's pictures for the docs: 64 samples, and a sweep of every named slider.
+"""Draw the shipped model's pictures for the docs: samples, named sliders, and a few of them.
 
 Run from the repository root: ``python docs/make_shipped_pictures.py``.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segan.runtime import load
+from segan.runtime import Generator, load
 from segan.runtime.bundle.attributes import read_attributes
 from segan.runtime.bundle.shipped import shipped_bundle
 from segan.runtime.pictures.sheets import grid, labelled_sheet, value_label, write_sheet
@@ -19,11 +19,25 @@ IMAGES = Path(__file__).parent / "images"
 SEEDS, STEPS = (5, 44), 9
 #: Pixels that a sample is enlarged to, about.
 TILE = 128
+#: The sliders of the README's picture, and its seed.
+FEW, FEW_SEED = ("hair_length", "skin_tone", "head_tilt", "glasses", "shirt_hue"), 44
+
+
+def few_sliders(generator: Generator) -> None:
+    """Write the README's picture: a few sliders on one face."""
+    sheet = labelled_sheet(
+        np.stack([generator.sweep(seed=FEW_SEED, attr=name, steps=STEPS) for name in FEW]),
+        rows=list(FEW),
+        cols=[""] * STEPS,
+        title="",
+    )
+    write_sheet(IMAGES / "shipped-few.webp", sheet)
 
 
 def main() -> None:
-    """Writes both pictures."""
+    """Write the three pictures."""
     with load(shipped_bundle()) as generator:
+        few_sliders(generator)
         samples = generator.generate(seeds=range(64))
         write_sheet(
             IMAGES / "shipped-samples.webp",

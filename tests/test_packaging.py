@@ -100,10 +100,10 @@ def constraints() -> dict[str, str]:
 
 
 def requirements() -> list[Requirement]:
-    """What the project and the extras that 'make setup' installs ask for."""
+    """What the project and the extras that the Makefile installs ask for."""
     project = PROJECT["project"]
     wanted = list(project["dependencies"])
-    for extra in ("train", "export", "metrics", "video", "dev"):
+    for extra in ("train", "export", "metrics", "video", "dev", "docs"):
         wanted += project["optional-dependencies"][extra]
     return [found for found in map(Requirement, wanted) if found.name != "segan"]
 
@@ -124,9 +124,9 @@ def test_every_extra_is_described_and_resolves() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(extras) == {
         *("train", "export", "metrics", "openvino", "tensorrt", "tensorrt-rtx", "video"),
-        *("dev", "all"),
+        *("dev", "docs", "all"),
     }
-    assert set(_EXTRAS) == set(extras) - {"dev", "all"}
+    assert set(_EXTRAS) == set(extras) - {"dev", "docs", "all"}
     for wanted in extras.values():
         for requirement in map(Requirement, wanted):
             if requirement.name == "segan":
