@@ -13,10 +13,10 @@ from segan.cli.options import json_option
 from segan.runtime.errors import BackendError, ConfigError, VerifyError
 
 if TYPE_CHECKING:
-    from segan.export.engines import EngineFile
     from segan.export.exporter import ExportConfig
     from segan.export.finishing import ExportResult
     from segan.export.precisions.names import ReducedPrecision
+    from segan.runtime.backends.tensorrt.bundle import EngineFile
     from segan.runtime.bundle.manifest import Manifest
     from segan.train.runs.checkpoint import LoadedGenerator
 
@@ -144,7 +144,7 @@ def command(
     """
     capabilities: tuple[str, ...] = ()
     if trt_arch is not None:
-        from segan.export.engines import parse_capabilities
+        from segan.runtime.backends.tensorrt.bundle import parse_capabilities
 
         if not trt:
             raise ConfigError("--trt-arch is given without --trt. Add --trt, or leave it out.")
@@ -195,7 +195,8 @@ def _add_engines(
     config: ExportConfig,
 ) -> tuple[EngineFile, ...]:
     """Builds the engines, and verifies them where they run."""
-    from segan.export.engines import build_engines, verify_engines, why_unverified
+    from segan.export.engines import verify_engines, why_unverified
+    from segan.runtime.backends.tensorrt.bundle import build_engines
 
     told = {"": 0.0}
 
@@ -209,7 +210,10 @@ def _add_engines(
         engines = build_engines(result.path, capabilities=capabilities, on_progress=show)
     except BackendError as error:
         raise BackendError(
-            f"{result.path} is written and verified, but has no engines: {error}"
+            f"{result.path} is written and verified, but has no engines: {error.problem}",
+            field=error.field,
+            value=error.value,
+            remedy=error.remedy,
         ) from None
     problem = why_unverified(capabilities)
     if problem is not None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import features
 
-from segan.runtime.backends.choose import BACKENDS, GRAPHS, open_session, precisions_of, why_not
+from segan.runtime.backends.choose import open_session, why_not
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import SessionConfig
 from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files.cache import cache_folder, cache_root
@@ -47,15 +48,10 @@ def describe_backends() -> dict[str, dict[str, Any]]:
 
 
 def _precisions(backend: str) -> list[str]:
-    """What a working backend computes in on this processor, given a bundle with every graph."""
-    found = list(precisions_of(backend, GRAPHS))
-    if backend == "openvino":
-        from segan.runtime.backends.openvino import capabilities
-
-        # On a processor without bf16 it would compute in fp32, so the session refuses.
-        if "BF16" not in capabilities():
-            found.remove("bf16")
-    return [str(name) for name in found]
+    """Return what a working backend computes in here, given a bundle with every graph."""
+    entry = BACKENDS[backend]
+    unsupported = entry.session_class().unsupported()
+    return [str(name) for name in entry.reads if name not in unsupported]
 
 
 def try_backends() -> dict[str, str | None]:
@@ -66,7 +62,7 @@ def try_backends() -> dict[str, str | None]:
 def _try(backend: str) -> str | None:
     problem = why_not(backend)
     if problem is not None:
-        return problem
+        return str(problem)
     values = np.arange(3, dtype=np.float32)[:, None]
     config = SessionConfig(threads=1)
     try:

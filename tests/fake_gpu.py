@@ -466,8 +466,8 @@ class Card:
     def put_in(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
         """Lets segan find it."""
         patch.setenv("SEGAN_CACHE", str(cache))
-        patch.setattr(tensorrt, "why_not", lambda: None)
-        patch.setattr(tensorrt, "find_library", lambda: self.library)
+        patch.setattr(tensorrt.TensorRTSession, "why_not", staticmethod(lambda: None))
+        patch.setattr(tensorrt, "require_library", lambda: self.library)
         patch.setattr(tensorrt, "cuda_devices", lambda: [CARD])
         patch.setattr(tensorrt, "open_device", lambda: self.device)
         patch.setattr(tensorrt_graphs, "open_device", lambda: self.device)

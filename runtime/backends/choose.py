@@ -1,64 +1,15 @@
-"""Choosing a backend and a precision by what works here, and opening a graph on it."""
+"""Choosing a backend and a precision that work here, and opening a graph on a backend."""
 
 from __future__ import annotations
 
 import difflib
-import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import cast, get_args
 
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision, Session, SessionConfig
 from segan.runtime.errors import BackendError, ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Backend:
-    """What a backend can do.
-
-    Attributes:
-        module: with ``why_not() -> str | None`` and ``open_graph(model, *, name, config)``.
-        graphs: each precision that it computes in, with the precision of the graph that it reads.
-        preferred: what ``auto`` takes, best first: the first whose graph the bundle has.
-    """
-
-    module: str
-    graphs: Mapping[Precision, Precision]
-    preferred: tuple[Precision, ...]
-
-
-_ROOM = "segan.runtime.backends"
-
-#: Best first. A GPU computes fp16 by default, since verification has compared it; a CPU fp32.
-_TABLE: dict[str, _Backend] = {
-    "tensorrt": _Backend(
-        module=f"{_ROOM}.tensorrt.session",
-        graphs={"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"},
-        preferred=("fp16", "fp32"),
-    ),
-    "cuda": _Backend(
-        module=f"{_ROOM}.cuda.session",
-        graphs={"fp32": "fp32", "fp16": "fp16"},
-        preferred=("fp16", "fp32"),
-    ),
-    "openvino": _Backend(
-        module=f"{_ROOM}.openvino",
-        # It computes an fp32 graph in bf16 when it is told to, and decides where that pays.
-        graphs={"fp32": "fp32", "bf16": "fp32", "int8": "int8"},
-        preferred=("fp32",),
-    ),
-    "cpu": _Backend(
-        module=f"{_ROOM}.onnxruntime",
-        graphs={"fp32": "fp32", "fp16": "fp16", "int8": "int8"},
-        preferred=("fp32",),
-    ),
-}
-
-#: Precisions that a bundle may have synthesis graphs of.
-GRAPHS: tuple[Precision, ...] = get_args(Precision)
-
-#: The backends, best first; ``auto`` takes the first one that works here.
-BACKENDS = tuple(_TABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +20,7 @@ class Choice:
         backend: one of ``BACKENDS``.
         precision: of the computation.
         graph: precision of the graph that is read.
-        passed_over: better backends that were not taken, with the reason.
+        passed_over: better backends that cannot be used, with the reason.
     """
 
     backend: str
@@ -79,46 +30,45 @@ class Choice:
 
 
 def check_backend(backend: str) -> str:
-    """The name itself. Raises: ConfigError, listing what exists."""
-    return _known("backend", backend, ("auto", *BACKENDS))
+    """Return the name. Raises: ConfigError, which lists the names that exist."""
+    return _check_name("backend", backend, ("auto", *BACKENDS))
 
 
 def check_precision(precision: str) -> str:
-    """The name itself. Raises: ConfigError, listing what exists."""
-    return _known("precision", precision, ("auto", *get_args(Precision)))
+    """Return the name. Raises: ConfigError, which lists the names that exist."""
+    return _check_name("precision", precision, ("auto", *get_args(Precision)))
 
 
-def _known(what: str, name: str, names: tuple[str, ...]) -> str:
+def _check_name(setting: str, name: str, names: tuple[str, ...]) -> str:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{what} is {name!r}; expected one of {', '.join(names)}.{hint}")
+        raise ConfigError(
+            field=setting,
+            value=name,
+            expected=f"one of {', '.join(names)}",
+            remedy=f"Did you mean {near[0]!r}?" if near else "",
+        )
     return name
 
 
-def why_not(backend: str) -> str | None:
-    """Why a backend cannot work on this machine, with what to do; None where it seems to.
+def why_not(backend: str) -> BackendError | None:
+    """Return why a backend cannot work on this machine; None where it seems to work.
 
-    Looks for packages and devices; computes nothing.
+    Looks for packages and devices, and computes nothing.
     """
-    found: str | None = _module(backend).why_not()
-    return found
-
-
-def _module(backend: str) -> Any:
-    return importlib.import_module(_TABLE[backend].module)
+    return BACKENDS[backend].session_class().why_not()
 
 
 def precisions_of(backend: str, graphs: Iterable[str]) -> tuple[Precision, ...]:
-    """The precisions that a backend computes in, given the precisions of a bundle's graphs."""
-    there = set(graphs)
-    return tuple(name for name, graph in _TABLE[backend].graphs.items() if graph in there)
+    """Return the precisions that a backend computes in, given those of a bundle's graphs."""
+    available = set(graphs)
+    return tuple(name for name, graph in BACKENDS[backend].reads.items() if graph in available)
 
 
 def candidates(
     backend: str = "auto", precision: str = "auto", graphs: Iterable[str] = ("fp32",)
 ) -> list[Choice]:
-    """What can compute here, best first; with a backend's name, that one.
+    """Return what can compute here, best first; with a backend's name, that backend alone.
 
     Args:
         backend: ``auto`` or one of ``BACKENDS``.
@@ -126,60 +76,68 @@ def candidates(
         graphs: the precisions of a bundle's synthesis graphs.
 
     Raises:
-        ConfigError: an unknown name, or a precision that the backend does not have, or that the
-            bundle has no graph for.
-        BackendError: what was asked for cannot work on this machine.
+        ConfigError: an unknown name, or a precision that the backend does not compute in or that
+            the bundle has no graph for.
+        BackendError: the backend cannot work on this machine.
     """
     check_backend(backend)
     check_precision(precision)
-    there = tuple(graphs)
+    available = tuple(graphs)
     found: list[Choice] = []
     passed_over: dict[str, str] = {}
+    misfits = 0
     for name in BACKENDS if backend == "auto" else (backend,):
-        entry = _TABLE[name]
-        problem = _misfit(name, precision, there)
-        wrong_use = problem is not None
-        problem = problem or why_not(name)
+        misfit = _misfit(name, precision, available)
+        misfits += misfit is not None
+        problem = misfit or why_not(name)
         if problem is None:
-            wanted = entry.preferred if precision == "auto" else (precision,)
-            taken = next(p for p in wanted if entry.graphs[p] in there)  # type: ignore[index]
+            entry = BACKENDS[name]
+            wanted = entry.preferred if precision == "auto" else (cast(Precision, precision),)
+            taken = next(p for p in wanted if entry.reads[p] in available)
             found.append(
                 Choice(
                     backend=name,
-                    precision=taken,  # type: ignore[arg-type]
-                    graph=entry.graphs[taken],  # type: ignore[index]
+                    precision=taken,
+                    graph=entry.reads[taken],
                     passed_over=dict(passed_over),
                 )
             )
         elif backend != "auto":
-            raise (ConfigError if wrong_use else BackendError)(problem)
-        passed_over[name] = problem or ""
+            raise problem
+        passed_over[name] = str(problem or "")
     if not found:
-        names: dict[str, list[str]] = {}
-        for name, reason in passed_over.items():
-            names.setdefault(reason.replace(f"backend {name!r}", "it"), []).append(name)
-        reasons = " ".join(f"{', '.join(those)}: {reason}" for reason, those in names.items())
-        if all(_misfit(name, precision, there) for name in BACKENDS):
-            raise ConfigError(f"no backend computes {precision} from this bundle. {reasons}")
-        raise BackendError(f"no backend works here. {reasons}")
+        reasons = " ".join(passed_over.values())
+        if misfits == len(BACKENDS):
+            raise ConfigError(
+                f"no backend computes {precision} from this bundle",
+                field="precision",
+                value=precision,
+                remedy=reasons,
+            )
+        raise BackendError("no backend works here", remedy=reasons)
     return found
 
 
-def _misfit(backend: str, precision: str, graphs: tuple[str, ...]) -> str | None:
-    """Why a precision cannot be had of a backend and a bundle, whatever the machine."""
-    entry = _TABLE[backend]
+def _misfit(backend: str, precision: str, graphs: tuple[str, ...]) -> ConfigError | None:
+    """Return why a backend cannot compute a bundle in a precision, whatever the machine."""
+    reads = BACKENDS[backend].reads
     if precision == "auto":
         return None
-    if precision not in entry.graphs:
-        return (
-            f"precision is {precision!r}, which backend {backend!r} does not compute in; "
-            f"expected one of auto, {', '.join(entry.graphs)}."
+    if precision not in reads:
+        return ConfigError(
+            f"`precision` is {precision!r}, which backend {backend!r} does not compute in",
+            field="precision",
+            value=precision,
+            expected=f"one of auto, {', '.join(reads)}",
         )
-    graph = entry.graphs[precision]  # type: ignore[index]
+    graph = reads[cast(Precision, precision)]
     if graph not in graphs:
-        return (
-            f"precision {precision} on backend {backend!r} reads a graph that this bundle does not "
-            f"have (it has {', '.join(graphs)}). Write it with: segan export --{graph}"
+        return ConfigError(
+            f"precision {precision} on backend {backend!r} reads the bundle's {graph} graph, and "
+            f"this bundle has {', '.join(graphs)}",
+            field="precision",
+            value=precision,
+            remedy=f"Write the graph with: segan export --{graph}",
         )
     return None
 
@@ -191,21 +149,20 @@ def open_session(
     name: str,
     config: SessionConfig | None = None,
 ) -> Session:
-    """Loads a graph.
+    """Load a graph.
 
     Args:
         model_bytes: the serialized ONNX model, with its weights inside.
         backend: ``auto`` or one of ``BACKENDS``.
-        name: what the graph is, for messages.
+        name: of the graph, for messages.
         config: how to compute.
 
     Raises:
         ConfigError: an unknown backend, or a setting out of its range.
         BackendError: the backend is missing or cannot load the model.
     """
-    config = config or SessionConfig()
     if backend == "auto":
         backend = candidates()[0].backend
     check_backend(backend)
-    session: Session = _module(backend).open_graph(model_bytes, name=name, config=config)
-    return session
+    session = BACKENDS[backend].session_class()
+    return session(model_bytes, name=name, config=config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.backends.choose import Choice, candidates, open_session
 from segan.runtime.backends.pixels import to_uint8
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision, Session, SessionConfig, TensorSpec
 from segan.runtime.bundle.layout import noise_sizes
 from segan.runtime.bundle.manifest import Manifest
@@ -24,13 +24,7 @@ Array = NDArray[np.float32]
 
 Images = NDArray[np.uint8]
 
-#: Backends that keep tensors on a device, with the class that does.
-_ON_DEVICE = {
-    "tensorrt": "segan.runtime.backends.tensorrt.graphs:TensorRTGraphs",
-    "cuda": "segan.runtime.backends.cuda.graphs:CudaGraphs",
-}
-
-# Shape of a tensor behind its batch dimension.
+# Shapes of tensors by name, without the batch dimension.
 _Shapes = dict[str, tuple[int, ...]]
 
 
@@ -40,18 +34,18 @@ def open_graphs(
     precision: str = "auto",
     config: SessionConfig | None = None,
 ) -> BundleGraphs:
-    """Loads a bundle's graphs on the best backend that works here, or on the one named.
+    """Load a bundle's graphs on the best backend that works here, or on a named one.
 
     Args:
         bundle: an open bundle.
-        backend: ``auto`` or one of ``segan.runtime.backends.choose.BACKENDS``.
+        backend: ``auto`` or one of ``segan.runtime.backends.registry.BACKENDS``.
         precision: ``auto``, fp32, fp16, bf16 or int8.
         config: how to compute; its precision is set by the choice.
 
     Raises:
-        BundleError: graphs that do not fit the manifest.
+        BundleError: graphs that do not match the manifest.
         BackendError: the backend is missing or cannot load a graph.
-        ConfigError: an unknown name, or a precision that cannot be had.
+        ConfigError: an unknown name, or a precision that is not available.
     """
     config = config or SessionConfig()
     failed: dict[str, str] = {}
@@ -59,7 +53,8 @@ def open_graphs(
     for choice in choices:
         choice = replace(choice, passed_over=choice.passed_over | failed)
         try:
-            return _graphs_class(choice.backend)(bundle, choice, config)
+            graphs: BundleGraphs = BACKENDS[choice.backend].graphs_class()(bundle, choice, config)
+            return graphs
         except BackendError as error:
             if choice.backend == choices[-1].backend:
                 raise
@@ -67,29 +62,20 @@ def open_graphs(
     raise AssertionError("candidates() gives one or raises")
 
 
-def _graphs_class(backend: str) -> type[BundleGraphs]:
-    """What runs a bundle on a backend."""
-    if backend not in _ON_DEVICE:
-        return BundleGraphs
-    module, _, name = _ON_DEVICE[backend].partition(":")
-    found: type[BundleGraphs] = getattr(importlib.import_module(module), name)
-    return found
-
-
 class BundleGraphs:
-    """Mapping, offsets and synthesis, loaded. Safe to share by threads.
+    """The mapping, offsets and synthesis graphs, loaded. Safe to share between threads.
 
     Attributes:
-        choice: what runs them, and why not something else.
+        choice: the backend and precision, and why better backends were passed over.
         manifest: of the bundle.
         noise: the constant noise, [1, sum of the sites' r²] float32, or None without noise.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, config: SessionConfig) -> None:
-        """Raises BundleError for graphs that do not fit the manifest, BackendError, ConfigError."""
+        """Load the graphs. Raises: BundleError (they do not match the manifest), BackendError."""
         manifest = bundle.manifest
         self.choice, self.manifest = choice, manifest
-        # The small graphs are computed in fp32 whatever synthesis is: they cost next to nothing.
+        # The small graphs cost next to nothing, so they are always computed in fp32.
         files: dict[str, tuple[str, Precision]] = {
             "mapping": (manifest.graphs.mapping, "fp32"),
             "offsets": (manifest.graphs.offsets, "fp32"),
@@ -98,13 +84,14 @@ class BundleGraphs:
         self._sessions: dict[str, Session] = {}
         for name, (file, precision) in files.items():
             model = bundle.read(file)
-            # A second pool of threads would spin beside synthesis's own, and slow it by a third.
+            # A second pool of threads would spin beside synthesis's and slow it by a third.
             threads = config.threads if name == "synthesis" else 1
             own = replace(config, precision=precision, threads=threads)
             try:
                 session = open_session(model, choice.backend, name=name, config=own)
             except BackendError as error:
-                raise BackendError(f"{bundle.path}: {error}") from None
+                error.problem = f"{bundle.path}: {error.problem}"
+                raise
             _check_graph(bundle, session, *_expected(manifest)[name])
             self._sessions[name] = session
         self.noise: Array | None = None
@@ -115,11 +102,14 @@ class BundleGraphs:
                 )
             except ValueError as error:
                 raise BundleError(
-                    f"{bundle.path}: {manifest.noise}: {error}. Export the bundle again."
+                    f"{bundle.path}: {manifest.noise}: {error}",
+                    field="path",
+                    value=bundle.path,
+                    remedy="Export the bundle again.",
                 ) from None
 
     def run(self, name: str, feeds: dict[str, Any]) -> dict[str, Array]:
-        """Runs one graph on float32 copies of its inputs; inputs that are None are left out.
+        """Run one graph on its inputs as float32; inputs that are None are left out.
 
         Raises:
             ConfigError: a missing or unknown input, or a wrong shape.
@@ -135,17 +125,17 @@ class BundleGraphs:
     def style(
         self, w: ArrayLike, psi: ArrayLike, coords: ArrayLike | None
     ) -> tuple[Array, Array | None]:
-        """Truncation and subspaces; see ``segan.runtime.generate.generator.Generator.style``."""
+        """Compute truncation and subspaces; see ``Generator.style``."""
         found = self.run("offsets", offsets_feeds(self.manifest, w, psi, coords))
         return found["ws"], found.get("shifts")
 
     def synthesize(self, ws: ArrayLike, shifts: ArrayLike | None, noise: ArrayLike | None) -> Array:
-        """Synthesis; see ``segan.runtime.generate.generator.Generator.synthesize``."""
+        """Compute images; see ``Generator.synthesize``."""
         noise = self.noise if noise is None else noise
         return self.run("synthesis", {"ws": ws, "shifts": shifts, "noise": noise})["image"]
 
     def images(self, inputs: GraphInputs) -> Images:
-        """One batch, from latents to pixels.
+        """Compute one batch, from latents to pixels.
 
         Returns:
             [N, H, W, C] uint8.
@@ -161,11 +151,11 @@ class BundleGraphs:
         return to_uint8(self.synthesize(ws, shifts, inputs.noise))
 
     def stream(self, batches: Iterable[GraphInputs]) -> Iterator[Images]:
-        """``images`` of each batch, in order; a backend may begin the next one meanwhile."""
+        """Yield ``images`` of each batch, in order; a backend may begin the next one meanwhile."""
         return map(self.images, batches)
 
     def close(self) -> None:
-        """Gives the sessions' memory back."""
+        """Return the sessions' memory."""
         for session in self._sessions.values():
             session.close()
 
@@ -173,7 +163,7 @@ class BundleGraphs:
 def offsets_feeds(
     manifest: Manifest, w: ArrayLike, psi: ArrayLike, coords: ArrayLike | None
 ) -> dict[str, Any]:
-    """The inputs of ``offsets.onnx``, spread over images and sites.
+    """Return the inputs of ``offsets.onnx``, broadcast over images and sites.
 
     Args:
         manifest: of the bundle.
@@ -191,20 +181,27 @@ def offsets_feeds(
         row = np.broadcast_to(np.asarray(psi, np.float32), (len(vectors), manifest.num_sites))
     except ValueError:
         raise ConfigError(
-            f"psi has shape {list(np.shape(psi))}; expected [{manifest.num_sites}] or "
-            f"[{len(vectors)}, {manifest.num_sites}]."
+            f"`psi` has shape {list(np.shape(psi))}",
+            field="psi",
+            value=list(np.shape(psi)),
+            expected=f"[{manifest.num_sites}] or [{len(vectors)}, {manifest.num_sites}]",
         ) from None
     feeds: dict[str, Any] = {"w": vectors, "psi": row}
     if manifest.num_subspaces:
         shape = (len(vectors), manifest.num_subspaces, manifest.coords_dim)
         feeds["coords"] = np.zeros(shape, np.float32) if coords is None else coords
     elif coords is not None and np.size(coords):
-        raise ConfigError("coords are given, but this bundle has no subspaces; leave them out.")
+        raise ConfigError(
+            "this bundle has no subspaces",
+            field="coords",
+            value=list(np.shape(coords)),
+            remedy="Leave `coords` out.",
+        )
     return feeds
 
 
 def _expected(manifest: Manifest) -> dict[str, tuple[_Shapes, _Shapes]]:
-    """(inputs, outputs) of each graph that the manifest calls for."""
+    """Return (inputs, outputs) of each graph as the manifest requires them."""
     z, w, sites = (manifest.z_dim,), (manifest.w_dim,), manifest.num_sites
     ws = (sites, manifest.w_dim)
     coords = (manifest.num_subspaces, manifest.coords_dim)
@@ -229,34 +226,40 @@ def _expected(manifest: Manifest) -> dict[str, tuple[_Shapes, _Shapes]]:
 
 
 def _check_graph(bundle: Bundle, session: Session, inputs: _Shapes, outputs: _Shapes) -> None:
-    """Raises BundleError unless names, types and shapes are those that the manifest calls for."""
+    """Raise BundleError unless names, types and shapes match the manifest."""
     kinds = (("input", session.inputs, inputs), ("output", session.outputs, outputs))
     for kind, found, wanted in kinds:
         names = {spec.name for spec in found}
         if names != wanted.keys():
             raise BundleError(
                 f"{bundle.path}: the {session.name} graph has the {kind}s "
-                f"{', '.join(sorted(names))}; the manifest calls for {', '.join(sorted(wanted))}. "
-                "Export the bundle again."
+                f"{', '.join(sorted(names))}",
+                field="path",
+                value=bundle.path,
+                expected=f"{', '.join(sorted(wanted))}, by the manifest",
+                remedy="Export the bundle again.",
             )
         for spec in found:
             full = TensorSpec(
                 name=spec.name, dtype=np.dtype(np.float32), shape=(None, *wanted[spec.name])
             )
-            # Shape inference may leave sizes of an output open; what a session returns is checked.
+            # Shape inference may leave sizes of an output open; a session checks its results.
             same = len(spec.shape) == len(full.shape) and all(
                 size == target or (kind == "output" and size is None)
                 for size, target in zip(spec.shape, full.shape, strict=True)
             )
             if not same or spec.dtype != full.dtype:
                 raise BundleError(
-                    f"{bundle.path}: the {session.name} graph has the {kind} {spec}; the manifest "
-                    f"calls for {full}. Export the bundle again."
+                    f"{bundle.path}: the {session.name} graph has the {kind} {spec}",
+                    field="path",
+                    value=bundle.path,
+                    expected=f"{full}, by the manifest",
+                    remedy="Export the bundle again.",
                 )
 
 
 def _decode_noise(data: bytes, size: int) -> Array:
-    """Reads a .npy of float32 [size] without trusting its header; raises ValueError."""
+    """Read a .npy of float32 [size] without trusting its header. Raises: ValueError."""
     file = io.BytesIO(data)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("it is not a .npy file of version 1.0")

@@ -1,4 +1,4 @@
-"""ONNX Runtime: what its sessions have in common, and the one on the CPU."""
+"""ONNX Runtime: the common part of its sessions, and the session on the CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DTYPES = {
     "tensor(uint8)": np.uint8,
 }
 
-#: How the many allocators behind ONNX Runtime say that memory ran out.
+#: How the allocators of ONNX Runtime report that memory ran out.
 _OUT_OF_MEMORY = re.compile(
     "out of memory|failed to allocate|bad_alloc|smaller than requested bytes|bad allocation"
     "|CUDA failure 2:",
@@ -32,7 +32,7 @@ _OUT_OF_MEMORY = re.compile(
 
 @cache
 def runtime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: its own types have no common base, so they are collected."""
+    """Return the types that ONNX Runtime raises, which have no common base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = [kind for kind in vars(state).values() if isinstance(kind, type)]
@@ -44,41 +44,17 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def why_not() -> str | None:
-    """Why ONNX Runtime cannot work here; None where it seems to."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        return (
-            f"backend 'cpu' needs onnxruntime, which cannot be imported ({error}). "
-            "Run: pip install onnxruntime"
-        )
-    if not hasattr(onnxruntime, "InferenceSession"):
-        # What is left when one of two packages that share the module's folder was uninstalled.
-        return (
-            "backend 'cpu' needs onnxruntime, of which only a part is left here. "
-            "Run: pip install --force-reinstall --no-deps onnxruntime"
-        )
-    return None
-
-
-def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Session:
-    """Loads a graph; see ``OnnxRuntimeSession``."""
-    return OnnxRuntimeSession(model_bytes, name=name, config=config)
-
-
 class OrtSession(Session):
     """One graph on ONNX Runtime; a subclass names the provider and checks that it can work.
 
     Args:
-        model_bytes: the serialized model, with its weights inside.
-        name: what the graph is, for messages.
+        model_bytes: see ``Session``.
+        name: see ``Session``.
         config: how to compute.
-        provider: the only one asked for, with its options.
+        provider: the only execution provider to use, with its options.
 
     Raises:
-        BackendError: ONNX Runtime cannot load the model, or the model wants weights from another
-            file.
+        BackendError: see ``Session``.
     """
 
     def __init__(
@@ -99,38 +75,42 @@ class OrtSession(Session):
         options.intra_op_num_threads = config.threads or usable_cores()
         options.inter_op_num_threads = 1
         if config.low_memory:
-            # Otherwise it keeps what it ever needed, once in its arena and once planned ahead.
+            # Otherwise it keeps the most memory that it ever needed, in its arena and in its plan.
             options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-            # Steps in the graph's order: others compute all sites' noise before anything else. It
-            # lasts only without the optimisations of memory layout, which make new steps.
+            # Run nodes in the graph's order: others compute all sites' noise first. This order is
+            # kept only without the optimisations of memory layout, which add nodes.
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        # Its messages reach the user as our errors, not on stderr beside them.
+        # Its messages become part of our errors, so it prints none to stderr.
         options.log_severity_level = 4
         if provider[0] != "CPUExecutionProvider":
-            # Every node runs where it was asked to run, or the graph does not load.
+            # A graph does not load where a node would run on another provider.
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
-            # Without enable_fallback=0 it loads, and after a failing run goes on, on the CPU.
+            # Without enable_fallback=0 it falls back to the CPU on loading and after a failed run.
             self._session: Any = onnxruntime.InferenceSession(
                 model_bytes, options, providers=[provider], enable_fallback=0
             )
         except runtime_errors() as error:
-            raise BackendError(self._load_problem(error)) from None
-        # It keeps the bytes for a second attempt on other providers, which there are none of.
+            raise self._load_error(error) from None
+        # It keeps the bytes to retry on other providers, and there are none.
         self._session._model_bytes = None
         self.inputs = tuple(self._spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(self._spec(node) for node in self._session.get_outputs())
 
-    def _load_problem(self, error: Exception) -> str:
-        """What to tell when the graph does not load."""
+    def _load_error(self, error: Exception) -> BackendError:
+        """Return the error for a graph that does not load."""
+        problem = f"ONNX Runtime cannot load the {self.name} graph"
         if _OUT_OF_MEMORY.search(str(error)):
-            return f"memory ran out while the {self.name} graph was loaded: {first_line(error)}"
-        return f"ONNX Runtime cannot load the {self.name} graph: {first_line(error)}"
+            problem = f"memory ran out while the {self.name} graph was loaded"
+        return BackendError(f"{problem}: {first_line(error)}")
 
     def _spec(self, node: Any) -> TensorSpec:
         if node.type not in _DTYPES:
-            raise BackendError(f"the {self.name} graph: {node.name} has the type {node.type}.")
+            raise BackendError(
+                f"the {self.name} graph: {node.name} has the type {node.type}",
+                expected=f"one of {', '.join(_DTYPES)}",
+            )
         shape = tuple(size if isinstance(size, int) else None for size in node.shape)
         return TensorSpec(name=node.name, dtype=np.dtype(_DTYPES[node.type]), shape=shape)
 
@@ -143,12 +123,14 @@ class OrtSession(Session):
         return dict(zip(names, results, strict=True))
 
     def _failure(self, error: Exception, batch: int) -> BackendError:
-        """What to tell when a run of ``batch`` images failed."""
+        """Return the error for a failed run of ``batch`` images."""
         if _OUT_OF_MEMORY.search(str(error)):
-            smaller = f" Pass a smaller --batch-size, such as {batch // 2}." if batch > 1 else ""
             return BackendError(
                 f"memory ran out in the {self.name} graph on backend {self.backend!r} with a "
-                f"batch of {batch}.{smaller}"
+                f"batch of {batch}",
+                field="batch_size",
+                value=batch,
+                remedy=f"Pass a smaller batch: `batch_size {batch // 2}`." if batch > 1 else "",
             )
         return BackendError(f"ONNX Runtime failed in the {self.name} graph: {first_line(error)}")
 
@@ -157,26 +139,16 @@ class OrtSession(Session):
 
 
 class OnnxRuntimeSession(OrtSession):
-    """One graph on ONNX Runtime's CPUExecutionProvider.
-
-    Args:
-        model_bytes: the serialized model, with its weights inside.
-        name: what the graph is, for messages.
-        config: how to compute.
-
-    Raises:
-        BackendError: ONNX Runtime is missing or cannot load the model, or the model wants weights
-            from another file.
-    """
+    """One graph on ONNX Runtime's CPUExecutionProvider; see ``Session``."""
 
     backend = "cpu"
 
     def __init__(
         self, model_bytes: bytes, *, name: str, config: SessionConfig | None = None
     ) -> None:
-        problem = why_not()
+        problem = self.why_not()
         if problem is not None:
-            raise BackendError(problem)
+            raise problem
         super().__init__(
             model_bytes,
             name=name,
@@ -184,10 +156,32 @@ class OnnxRuntimeSession(OrtSession):
             provider=("CPUExecutionProvider", {}),
         )
 
+    @staticmethod
+    def why_not() -> BackendError | None:
+        """Return why ONNX Runtime cannot work here; None where it seems to."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            return BackendError(
+                f"backend 'cpu' needs onnxruntime, which cannot be imported ({error})",
+                field="backend",
+                value="cpu",
+                remedy="Run: pip install onnxruntime",
+            )
+        if not hasattr(onnxruntime, "InferenceSession"):
+            # Two packages share the module's folder; uninstalling one of them leaves this.
+            return BackendError(
+                "backend 'cpu' needs onnxruntime, and the installed one is incomplete",
+                field="backend",
+                value="cpu",
+                remedy="Run: pip install --force-reinstall --no-deps onnxruntime",
+            )
+        return None
+
 
 def first_line(error: Exception) -> str:
-    """The message without ONNX Runtime's code and source location, ending in a full stop."""
+    """Return a message without ONNX Runtime's code, source location and full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])
     text = re.sub(r"/\S+\.(?:cc|h):\d+ ", "", text)
-    return text[:300].rstrip(". ") + "."
+    return text[:300].rstrip(". ")

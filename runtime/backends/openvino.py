@@ -19,31 +19,18 @@ from segan.runtime.bundle.onnx_wire import check_self_contained
 from segan.runtime.errors import BackendError
 from segan.runtime.machine.cores import usable_cores
 
-#: Element types of OpenVINO by name; others are refused.
+#: numpy type of each element type of OpenVINO that a graph may use.
 _DTYPES = {"f32": np.float32, "f16": np.float16, "i64": np.int64, "u8": np.uint8}
 
-#: Batch sizes that a graph is kept compiled for, and how often another one must be asked for
-#: until it takes the place of the one that was not used for longest.
+#: Batch sizes that a graph is kept compiled for, and how often another size must be requested
+#: before it replaces the least recently used one.
 _MOST_SIZES, _OFTEN = 4, 8
 
-# The inputs' shapes, in the order of ``inputs``.
+# Shapes of the inputs, in the order of ``inputs``.
 _Shapes = tuple[tuple[int, ...], ...]
 
-#: What OpenVINO is told to compute in.
+#: OpenVINO's hint for each precision.
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-
-
-def why_not() -> str | None:
-    """Why OpenVINO cannot work here; None where it seems to."""
-    try:
-        import openvino
-    except ImportError as error:
-        return (
-            f"backend 'openvino' needs openvino, which cannot be imported ({error}). "
-            "Run: pip install 'segan[openvino]'"
-        )
-    del openvino
-    return None
 
 
 @cache
@@ -54,53 +41,50 @@ def _core() -> Any:
 
 
 def capabilities() -> tuple[str, ...]:
-    """What the processor computes in by itself, in OpenVINO's words: FP32, BF16, INT8 and more."""
+    """Return the processor's native precisions by OpenVINO's names: FP32, BF16, INT8 and more."""
     return tuple(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def _hint(precision: Precision) -> str:
-    """What a graph is computed in; the int8 of a graph stands in it, the rest is bf16 or fp32."""
+    """Return the hint for a graph; of an int8 graph, for the parts that are not int8."""
     if precision == "int8":
         return "bf16" if "BF16" in capabilities() else "f32"
     return _HINTS[precision]
 
 
-def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Session:
-    """Loads a graph; see ``OpenVinoSession``."""
-    return OpenVinoSession(model_bytes, name=name, config=config)
-
-
 class OpenVinoSession(Session):
     """One graph on OpenVINO's CPU plugin.
 
-    The graph is compiled for each batch size that is used: with sizes that it knows, the plugin
-    keeps one memory layout through the whole network and reorders nothing between operators.
-    A service that sees many sizes gets the few most used ones so, the others from a graph compiled
-    for any size.
+    The graph is compiled for each batch size in use: with known sizes, the plugin keeps one memory
+    layout through the whole network and does not reorder data between operators. Where many sizes
+    are in use, the most frequent ones have a graph of their own, and the others share one that is
+    compiled for any size.
 
     Args:
-        model_bytes: the serialized ONNX model, with its weights inside.
-        name: what the graph is, for messages.
-        config: how to compute. With ``throughput`` as many requests run side by side, each on its
-            share of the threads, as there are threads that call.
+        model_bytes: see ``Session``.
+        name: see ``Session``.
+        config: how to compute. With ``throughput`` as many requests run in parallel as there are
+            threads, each on its share of them.
 
     Raises:
-        BackendError: OpenVINO is missing or cannot read the model, the model wants weights from
-            another file, or the processor has no bf16.
+        BackendError: see ``Session``; also where the processor has no bf16.
     """
 
     def __init__(
         self, model_bytes: bytes, *, name: str, config: SessionConfig | None = None
     ) -> None:
         config = config or SessionConfig()
-        problem = why_not()
+        problem = self.why_not()
         if problem is not None:
-            raise BackendError(problem)
-        if config.precision == "bf16" and "BF16" not in capabilities():
-            # It would compute in fp32 and say nothing.
+            raise problem
+        if config.precision in self.unsupported():
+            # OpenVINO would compute in fp32 without a message.
             raise BackendError(
-                "precision is 'bf16', which this processor does not compute in "
-                f"(OpenVINO finds {', '.join(capabilities())}). Use --precision fp32."
+                f"`precision` is {config.precision!r}, which this processor does not compute in "
+                f"(OpenVINO finds {', '.join(capabilities())})",
+                field="precision",
+                value=config.precision,
+                remedy="Pass `precision fp32`.",
             )
         self.name, self.backend, self.precision = name, "openvino", config.precision
         check_self_contained(model_bytes, name)
@@ -109,7 +93,7 @@ class OpenVinoSession(Session):
             "INFERENCE_PRECISION_HINT": _hint(config.precision),
             "PERFORMANCE_HINT": "THROUGHPUT" if config.throughput else "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            # fp32 means fp32: no activation is kept in a smaller type.
+            # In fp32 no activation is stored in a smaller type.
             "EXECUTION_MODE_HINT": "ACCURACY" if config.precision == "fp32" else "PERFORMANCE",
         }
         if config.throughput:
@@ -127,32 +111,55 @@ class OpenVinoSession(Session):
         self._any_size: _Compiled | None = None
         self._asked: Counter[_Shapes] = Counter()
 
+    @staticmethod
+    def why_not() -> BackendError | None:
+        """Return why OpenVINO cannot work here; None where it seems to."""
+        try:
+            import openvino
+        except ImportError as error:
+            return BackendError(
+                f"backend 'openvino' needs openvino, which cannot be imported ({error})",
+                field="backend",
+                value="openvino",
+                remedy="Run: pip install 'segan[openvino]'",
+            )
+        del openvino
+        return None
+
+    @staticmethod
+    def unsupported() -> frozenset[Precision]:
+        """Return bf16 on a processor without it."""
+        return frozenset() if "BF16" in capabilities() else frozenset({"bf16"})
+
     @contextlib.contextmanager
-    def _failing(self, how: str, advice: str = "") -> Iterator[None]:
+    def _failing(self, how: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
             raise BackendError(
-                f"OpenVINO {how} the {self.name} graph: {_first_line(error)}{advice}"
+                f"OpenVINO {how} the {self.name} graph: {_first_line(error)}", remedy=remedy
             ) from None
 
     def _spec(self, port: Any) -> TensorSpec:
         kind = port.get_element_type().get_type_name()
         if kind not in _DTYPES:
-            raise BackendError(f"the {self.name} graph: {port.get_any_name()} has the type {kind}.")
+            raise BackendError(
+                f"the {self.name} graph: {port.get_any_name()} has the type {kind}",
+                expected=f"one of {', '.join(_DTYPES)}",
+            )
         shape = tuple(
             size.get_length() if size.is_static else None for size in port.get_partial_shape()
         )
         return TensorSpec(name=port.get_any_name(), dtype=np.dtype(_DTYPES[kind]), shape=shape)
 
     def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        # Shared inputs are read as they lie in memory.
+        # share_inputs reads the arrays in place, so they must be contiguous.
         whole = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-        advice = " If memory ran out, use a smaller batch size."
+        remedy = "If memory ran out, use a smaller batch size."
         shapes = tuple(whole[spec.name].shape for spec in self.inputs)
-        with self._failing("failed in", advice):
+        with self._failing("failed in", remedy):
             with self._lock:
-                # Another thread may have closed it since.
+                # Another thread may have closed the session.
                 self._check_open()
                 compiled = self._compiled(shapes)
             with compiled.request() as request:
@@ -160,7 +167,7 @@ class OpenVinoSession(Session):
                 return {spec.name: results[spec.name] for spec in self.outputs}
 
     def _compiled(self, shapes: _Shapes) -> _Compiled:
-        """The graph for inputs of these shapes, compiled when it has to be."""
+        """Return the graph for inputs of these shapes, compiled if necessary."""
         self._asked[shapes] += 1
         if shapes not in self._sized:
             if len(self._sized) >= self._most and self._asked[shapes] < _OFTEN:
@@ -188,7 +195,7 @@ class OpenVinoSession(Session):
 
 
 class _Compiled:
-    """A compiled graph and its requests, each of which serves one caller at a time."""
+    """A compiled graph and its inference requests, each of which serves one caller at a time."""
 
     def __init__(self, model: Any, at_once: int) -> None:
         self._model = model
@@ -209,12 +216,12 @@ class _Compiled:
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, without OpenVINO's source locations, ending in a full stop."""
+    """Return a message without OpenVINO's source locations and full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [
+    messages = [
         line
         for line in lines
         if not line.startswith(("Exception from ", "Check '")) and not line.endswith(".cpp")
     ]
-    text = (telling or lines or [type(error).__name__])[0]
-    return text[:300].rstrip(". :") + "."
+    text = (messages or lines or [type(error).__name__])[0]
+    return text[:300].rstrip(". :")

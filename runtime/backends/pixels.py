@@ -9,15 +9,15 @@ from segan.runtime.errors import BackendError
 
 
 def not_finite() -> BackendError:
-    """What to raise for an image that holds NaN or infinite values."""
+    """Return the error for an image that holds NaN or infinite values."""
     return BackendError(
-        "the synthesis graph gave values that are not finite. Check the sliders' values, and "
-        "the bundle with: segan info --check"
+        "the synthesis graph returned values that are not finite",
+        remedy="Check the sliders' values, and the bundle with: segan info --check",
     )
 
 
 def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
-    """Pixels from network output: clip(floor(127.5 x + 128), 0, 255), channels last.
+    """Compute pixels from network output: clip(floor(127.5 x + 128), 0, 255), channels last.
 
     Args:
         image: [N, C, H, W] float32, nominally in [-1, 1].
@@ -31,6 +31,6 @@ def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
     pixels = np.asarray(image, np.float32) * np.float32(127.5) + np.float32(128)
     if not np.isfinite(pixels).all():
         raise not_finite()
-    # Cutting off after clipping to 0 is floor.
+    # Conversion to uint8 truncates, which is floor for values of 0 or more.
     np.clip(pixels, 0, 255, out=pixels)
     return np.ascontiguousarray(pixels.astype(np.uint8).transpose(0, 2, 3, 1))

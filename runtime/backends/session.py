@@ -13,10 +13,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.runtime.backends.engine_settings import EngineSettings
 from segan.runtime.errors import BackendError, ConfigError
 
-#: Of a computation, and of a graph that has it written in.
+#: Precisions of a computation, and of the graphs that a bundle may have.
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 #: Inputs that may hold one row for the whole batch.
@@ -25,15 +24,17 @@ BROADCAST_INPUTS = frozenset({"noise"})
 
 @dataclass(frozen=True, kw_only=True)
 class SessionConfig:
-    """How to compute; a backend leaves aside what it has no use for.
+    """How to compute; a backend ignores settings that do not apply to it.
 
     Attributes:
         precision: of the computation.
-        threads: CPU threads; None takes the physical cores that the process may use.
-        low_memory: give memory back as soon as it is free, which takes some time of each run.
-        throughput: serve several requests at once, each slower by itself.
-        cache: folder for what a backend compiles; None compiles anew each time, but for TensorRT.
-        engines: how TensorRT builds; None takes its defaults.
+        threads: CPU threads; None for the physical cores that the process may use.
+        low_memory: return memory to the system early, which makes each run slower.
+        throughput: serve several requests at once, each of them slower.
+        cache: folder for compiled models. With None a backend compiles each time, except TensorRT,
+            which has a cache of its own.
+        backend_settings: a record of the backend's own, such as TensorRT's ``EngineSettings``; None
+            for its defaults.
 
     Raises:
         ConfigError: ``threads`` is below 1.
@@ -44,11 +45,11 @@ class SessionConfig:
     low_memory: bool = False
     throughput: bool = False
     cache: Path | None = None
-    engines: EngineSettings | None = None
+    backend_settings: Any = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; expected 1 or more.")
+            raise ConfigError(field="threads", value=self.threads, expected="1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +78,26 @@ class TensorSpec:
 
 
 class Session(abc.ABC):
-    """One graph, loaded by one backend. Usable as a context manager.
+    """One graph, loaded by one backend. A context manager, which closes it.
 
-    A subclass sets the attributes and computes in ``_run``; ``run`` checks what goes in and out, so
-    that every backend refuses the same mistakes with the same words.
+    A subclass sets the attributes and computes in ``_run``; ``run`` checks inputs and outputs, so
+    that every backend reports the same mistakes in the same way.
+
+    Args:
+        model_bytes: the serialized ONNX model, with its weights inside.
+        name: of the graph, for messages.
+        config: how to compute; None for the defaults.
+
+    Raises:
+        BackendError: the backend cannot work here or cannot load the model, or the model stores
+            weights in another file.
 
     Attributes:
-        name: what the graph is, for messages, for example ``synthesis``.
+        name: of the graph, for messages, for example ``synthesis``.
         backend: the backend's name, for example ``cpu``.
         precision: of the computation, for example ``fp32``.
-        inputs: what ``run`` expects.
-        outputs: what ``run`` returns.
+        inputs: of ``run``.
+        outputs: of ``run``.
     """
 
     name: str
@@ -97,8 +107,23 @@ class Session(abc.ABC):
     outputs: tuple[TensorSpec, ...]
     _closed = False
 
+    @abc.abstractmethod
+    def __init__(
+        self, model_bytes: bytes, *, name: str, config: SessionConfig | None = None
+    ) -> None: ...
+
+    @staticmethod
+    def why_not() -> BackendError | None:
+        """Return why the backend cannot work here and what to install; None where it seems to."""
+        return None
+
+    @staticmethod
+    def unsupported() -> frozenset[Precision]:
+        """Return the precisions that this machine's processor does not compute in."""
+        return frozenset()
+
     def run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Computes the graph.
+        """Compute the graph.
 
         Args:
             feeds: an array for each input, all with the same first dimension N of 1 or more;
@@ -117,17 +142,19 @@ class Session(abc.ABC):
         return results
 
     def _begin(self, feeds: Mapping[str, Any]) -> int:
-        """The batch size, after checking all inputs; what has dtype and shape will do as input."""
+        """Check all inputs, which need a dtype and a shape, and return the batch size."""
         self._check_open()
         return self.check(feeds)
 
     def _check_open(self) -> None:
-        """Raises BackendError once it is closed. Where ``_close`` takes a lock, ask under it."""
+        """Raise BackendError after ``close``. Where ``_close`` takes a lock, call this under it."""
         if self._closed:
-            raise BackendError(f"the {self.name} session is closed. Load the bundle again.")
+            raise BackendError(
+                f"the {self.name} session is closed", remedy="Load the bundle again."
+            )
 
     def check(self, feeds: Mapping[str, Any]) -> int:
-        """The batch size N, after checking all inputs.
+        """Check all inputs and return the batch size N.
 
         Raises:
             ConfigError: see ``run``.
@@ -135,8 +162,10 @@ class Session(abc.ABC):
         wanted = {spec.name for spec in self.inputs}
         if feeds.keys() != wanted:
             raise ConfigError(
-                f"{self.name} got the inputs {', '.join(sorted(feeds)) or 'none'}; "
-                f"expected {', '.join(sorted(wanted))}."
+                f"{self.name} got the inputs {', '.join(sorted(feeds)) or 'none'}",
+                field="feeds",
+                value=", ".join(sorted(feeds)),
+                expected=", ".join(sorted(wanted)),
             )
         batch: int | None = None
         for spec in sorted(self.inputs, key=lambda spec: spec.name in BROADCAST_INPUTS):
@@ -146,43 +175,49 @@ class Session(abc.ABC):
                 or not spec.fits(array.shape)
                 or not math.prod(array.shape)
             ):
+                found = f"{array.dtype} {list(array.shape)}"
                 raise ConfigError(
-                    f"{self.name}: {spec.name} is {array.dtype} {list(array.shape)}; expected "
-                    f"{spec} with N of 1 or more."
+                    f"{self.name}: {spec.name} is {found}",
+                    field=spec.name,
+                    value=found,
+                    expected=f"{spec} with N of 1 or more",
                 )
             rows = array.shape[0]
             if batch is None:
                 batch = rows
             elif rows != batch and not (rows == 1 and spec.name in BROADCAST_INPUTS):
                 raise ConfigError(
-                    f"{self.name}: {spec.name} has {rows} rows; expected {batch}, as the other "
-                    "inputs have."
+                    f"{self.name}: {spec.name} has {rows} rows",
+                    field=spec.name,
+                    value=rows,
+                    expected=f"{batch}, as the other inputs have",
                 )
         return 1 if batch is None else batch
 
     def _check_outputs(self, results: Mapping[str, Any], batch: int) -> None:
-        """Raises BackendError for an output of another shape than stated."""
+        """Raise BackendError for an output of another shape than stated."""
         for spec in self.outputs:
             found = results[spec.name].shape
             if not spec.fits(found) or found[0] != batch:
                 raise BackendError(
-                    f"{self.name}: output {spec.name} has shape {list(found)}; expected {spec} "
-                    f"with N = {batch}. Export the bundle again."
+                    f"{self.name}: output {spec.name} has shape {list(found)}",
+                    expected=f"{spec} with N = {batch}",
+                    remedy="Export the bundle again.",
                 )
 
     @abc.abstractmethod
     def _run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Computes the graph on checked inputs. Raises: BackendError."""
+        """Compute the graph on checked inputs. Raises: BackendError."""
 
     def close(self) -> None:
-        """Gives memory back; ``run`` fails from then on. Closing twice is allowed."""
+        """Return the memory; ``run`` fails from then on. May be called twice."""
         if not self._closed:
             self._closed = True
             self._close()
 
     @abc.abstractmethod
     def _close(self) -> None:
-        """Drops what the backend holds; called once."""
+        """Release what the backend holds; called once."""
 
     def __enter__(self) -> Self:
         return self

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.backends.choose import open_session
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision, Session, SessionConfig
 from segan.runtime.bundle.onnx_wire import write_field as field
 from segan.runtime.errors import BackendError
@@ -71,9 +72,6 @@ GPU_SHAPES = (
     Shape(channels=512, resolution=64, depth=4, batch=16),
     Shape(channels=1024, resolution=32, depth=4, batch=16),
 )
-
-#: Backends that compute on a GPU.
-GPU_BACKENDS = ("tensorrt", "cuda")
 
 
 def convolution_model(shape: Shape, graph: Precision) -> bytes:
@@ -196,7 +194,7 @@ class ConvolutionCeiling:
             BackendError: the backend is missing, or cannot compute any of them.
         """
         if shapes is None:
-            shapes = GPU_SHAPES if backend in GPU_BACKENDS else CPU_SHAPES
+            shapes = GPU_SHAPES if BACKENDS[backend].on_gpu else CPU_SHAPES
         best: tuple[float, Shape, Session] | None = None
         problem: BackendError | None = None
         for shape in shapes:

@@ -11,7 +11,6 @@ from typing import get_args
 import numpy as np
 
 from segan.runtime.backends.choose import (
-    BACKENDS,
     Choice,
     candidates,
     check_backend,
@@ -19,6 +18,7 @@ from segan.runtime.backends.choose import (
     precisions_of,
     why_not,
 )
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision
 from segan.runtime.errors import BackendError, ConfigError
 
@@ -52,7 +52,7 @@ class BenchmarkConfig:
     throughput: bool = False
 
     def __post_init__(self) -> None:
-        _check_names("backend", self.backends, check_backend, BACKENDS)
+        _check_names("backend", self.backends, check_backend, tuple(BACKENDS))
         _check_names("precision", self.precisions, check_precision, get_args(Precision))
         if not self.batches:
             raise ConfigError("batches is empty; expected one size or more, such as 1,16.")
@@ -237,7 +237,7 @@ def plan(config: BenchmarkConfig, graphs: Sequence[str]) -> tuple[list[Choice], 
             except ConfigError as error:
                 misfits[backend, precision] = str(error)
                 # What keeps the backend from working at all comes before what the bundle lacks.
-                problem = why_not(backend) or _lacking(backend, precision, graphs)
+                problem = str(why_not(backend) or _lacking(backend, precision, graphs))
             except BackendError as error:
                 problem = str(error)
             not_run.append(

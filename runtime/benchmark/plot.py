@@ -5,26 +5,26 @@ from __future__ import annotations
 import importlib.util
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from segan.runtime.backends.registry import BACKENDS
+from segan.runtime.backends.session import Precision
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.files.atomic import write_atomic
 
 _FORMATS = (".png", ".pdf", ".svg")
 
-#: A colour for each backend and a lightness for each precision, legible in grey too.
-_COLOURS = {
-    "cpu": ("#8a8f98", "#6b7078", "#b0b4bb", "#4c5057"),
-    "openvino": ("#8fb8e8", "#2f74c0", "#5a97d8", "#174a86"),
-    "cuda": ("#f2c38b", "#d9822b", "#e6a25a", "#a85d12"),
-    "tensorrt": ("#a9d49a", "#4a9a36", "#77b865", "#2b6b1b"),
-}
+#: Four lightnesses of a colour, one for each precision, for the backends in the registry's order.
+_COLOURS = (
+    ("#a9d49a", "#4a9a36", "#77b865", "#2b6b1b"),
+    ("#f2c38b", "#d9822b", "#e6a25a", "#a85d12"),
+    ("#8fb8e8", "#2f74c0", "#5a97d8", "#174a86"),
+    ("#8a8f98", "#6b7078", "#b0b4bb", "#4c5057"),
+)
 _INK = "#30343a"
 
 #: Rates that are further apart than this are drawn on a logarithmic scale.
 _LINEAR = 30
-
-_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def check_plot(path: Path) -> None:
@@ -109,7 +109,8 @@ def _draw(
 ) -> None:
     """One series: bars, the rounds' spread, the ceiling as a line, its share as a number."""
     backend, precision = label.split()
-    colour = _COLOURS[backend][_PRECISIONS.index(precision)]
+    shades = _COLOURS[[*BACKENDS].index(backend) % len(_COLOURS)]
+    colour = shades[get_args(Precision).index(precision)]
     rates = [row["images_per_s"] for row in rows]
     spread = [
         [row["images_per_s"] - row["slowest"] for row in rows],

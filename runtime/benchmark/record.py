@@ -6,23 +6,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.benchmark.plan import BenchmarkConfig, BenchmarkResult, CeilingResult, RowResult
 from segan.runtime.benchmark.worker import COMPARED_SEEDS
 from segan.runtime.machine.cores import usable_cores
 from segan.runtime.machine.gpus import cuda_devices
 from segan.runtime.machine.hardware import describe_cpu, describe_memory
 
-#: Packages whose versions decide how fast a row is.
-_PACKAGES = (
-    "segan",
-    "numpy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tensorrt",
-    "tensorrt-rtx",
-    "cuda-bindings",
-)
+#: Packages whose versions determine how fast a row is.
+_PACKAGES = ("segan", "numpy", *(name for entry in BACKENDS.values() for name in entry.packages))
 
 
 def benchmark_record(result: BenchmarkResult, config: BenchmarkConfig) -> dict[str, Any]:

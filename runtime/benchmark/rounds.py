@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from segan.runtime.backends.choose import Choice
-from segan.runtime.benchmark.ceiling import GPU_BACKENDS, measure_device_copy, measure_host_copy
+from segan.runtime.backends.registry import BACKENDS
+from segan.runtime.benchmark.ceiling import measure_device_copy, measure_host_copy
 from segan.runtime.benchmark.cost import count_macs
 from segan.runtime.benchmark.plan import (
     BenchmarkConfig,
@@ -155,7 +156,7 @@ class _Run:
     def _measure_copies(self, choices: Sequence[Choice]) -> None:
         with contextlib.suppress(MemoryError):
             self._result.host_copy = measure_host_copy()
-        if any(choice.backend in GPU_BACKENDS for choice in choices):
+        if any(BACKENDS[choice.backend].on_gpu for choice in choices):
             with contextlib.suppress(BackendError):
                 self._result.device_copy = measure_device_copy()
         self._on_step()
@@ -214,7 +215,7 @@ class _Run:
             if running and not self._fits(batch):
                 break
             del pending[0]
-            on_gpu = choice.backend in GPU_BACKENDS
+            on_gpu = BACKENDS[choice.backend].on_gpu
             before = used_device_memory() if on_gpu else None
             reference = "" if self._result.reference_problem else str(self._reference)
             task = self._task(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from segan.cli import benchmark
+from segan.runtime.errors import BackendError
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -134,7 +135,7 @@ def test_nothing_that_runs_is_a_failure(
 ) -> None:
     from segan.runtime.backends import choose
 
-    monkeypatch.setattr(choose, "why_not", lambda backend: f"no {backend} here")
+    monkeypatch.setattr(choose, "why_not", lambda backend: BackendError(f"no {backend} here"))
     done = segan_here("benchmark", toy_bundle, "--backends", "cpu", "--json")
     assert done.returncode == 1
     record = json.loads(done.stdout)

@@ -71,9 +71,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: tuple[Path, 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     from segan.export import engines
+    from segan.runtime.backends.tensorrt import bundle
 
-    monkeypatch.setattr(engines, "why_no_gpu", lambda: "no NVIDIA driver is installed here")
-    monkeypatch.setattr(engines, "why_not", lambda: "no NVIDIA driver is installed here")
+    problem = "no NVIDIA driver is installed here"
+    monkeypatch.setattr(bundle, "why_no_gpu", lambda: problem)
+    monkeypatch.setattr(engines, "why_not", lambda backend: BackendError(problem))
 
 
 @pytest.fixture
@@ -82,14 +84,16 @@ def put_in(
 ) -> Callable[[str], Any]:
     """put_in(kind) puts a fake GPU with that library into the machine."""
     from segan.export import engines
+    from segan.runtime.backends.tensorrt import bundle
 
     def put(kind: str) -> Any:
         card = fake_gpu.Card(kind, largest=2)
         card.put_in(monkeypatch, home / "cache")
-        monkeypatch.setattr(engines, "find_library", lambda: card.library)
-        monkeypatch.setattr(engines, "cuda_devices", lambda: [fake_gpu.CARD])
-        monkeypatch.setattr(engines, "why_no_gpu", lambda: None)
-        monkeypatch.setattr(engines, "why_not", lambda: None)
+        monkeypatch.setattr(bundle, "find_library", lambda: card.library)
+        monkeypatch.setattr(bundle, "require_library", lambda: card.library)
+        monkeypatch.setattr(bundle, "cuda_devices", lambda: [fake_gpu.CARD])
+        monkeypatch.setattr(bundle, "why_no_gpu", lambda: None)
+        monkeypatch.setattr(engines, "why_not", lambda backend: None)
         return card
 
     return put
@@ -152,11 +156,9 @@ def test_the_bundle_stays_when_there_can_be_no_engines(
     fake_gpu: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from segan.export import engines
     from segan.runtime.backends.tensorrt import library as tensorrt_api
 
     library = None if kind is None else fake_gpu.Card(kind).library
-    monkeypatch.setattr(engines, "find_library", lambda: library)
     monkeypatch.setattr(tensorrt_api, "find_library", lambda: library)
     assert run(["export", "--trt"]) == 1
     message = capsys.readouterr().err.splitlines()[-1]
@@ -172,7 +174,10 @@ def test_the_bundle_stays_when_there_can_be_no_engines(
         (["--trt-arch", "8.9"], "--trt-arch is given without --trt"),
         (["--trt", "--trt-arch", "ada"], "--trt-arch is 'ada'; expected compute capabilities"),
         (["--trt", "--trt-arch", "8.9,"], "--trt-arch is '8.9,'; expected"),
-        (["--trt", "--trt-arch", "9.0"], "names 9.0; tensorrt_rtx 1.7.1 builds for 8.6, 8.9."),
+        (
+            ["--trt", "--trt-arch", "9.0"],
+            "tensorrt_rtx 1.7.1 does not build for 9.0; expected some of 8.6, 8.9.",
+        ),
     ],
 )
 def test_wrong_use(
@@ -196,7 +201,7 @@ def test_ahead_of_time_is_not_for_tensorrt(
 ) -> None:
     put_in("tensorrt")
     assert run(["export", "--trt", "--trt-arch", "8.9"]) == 2
-    assert "tensorrt builds for the GPU that is here" in capsys.readouterr().err
+    assert "tensorrt builds only for the GPU of this machine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["tensorrt", "tensorrt_rtx"])
@@ -247,13 +252,13 @@ def test_engines_whose_images_differ(
 def test_a_gpu_that_runs_out_of_memory(
     home: Path, capsys: Capture, put_in: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segan.export import engines
+    from segan.runtime.backends.tensorrt import bundle
 
     put_in("tensorrt")
 
     def fail(*_: Any, **__: Any) -> None:
         raise BackendError("the GPU's memory does not suffice.")
 
-    monkeypatch.setattr(engines, "obtain", fail)
+    monkeypatch.setattr(bundle, "obtain", fail)
     assert run(["export", "--trt"]) == 1
     assert "has no engines: the GPU's memory" in capsys.readouterr().err

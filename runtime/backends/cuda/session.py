@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.backends.onnxruntime import OrtSession, first_line, runtime_errors
-from segan.runtime.backends.session import Session, SessionConfig
+from segan.runtime.backends.session import SessionConfig
 from segan.runtime.errors import BackendError
 from segan.runtime.machine.gpus import why_no_gpu
 
-#: What puts the right packages in place, whatever is there.
+#: Installs the right packages, whatever is installed.
 INSTALL = (
     "Run: pip uninstall -y onnxruntime onnxruntime-gpu, then: "
     "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 )
 
-#: What the provider loads on Linux, and the package that holds it; {cuda} is CUDA's major version.
+#: Libraries that the provider loads on Linux → their product; {cuda} is CUDA's major version.
 _LIBRARIES = {
     "libcudart.so.{cuda}": "CUDA",
     "libcublasLt.so.{cuda}": "cuBLAS",
@@ -43,8 +43,8 @@ class Placement:
     """Where a session computes.
 
     Attributes:
-        provider: ONNX Runtime's name of what computes.
-        device: its name of the memory that tensors stay in.
+        provider: ONNX Runtime's name of the execution provider.
+        device: ONNX Runtime's name of the memory that tensors stay in.
     """
 
     provider: str
@@ -53,7 +53,7 @@ class Placement:
 
 GPU = Placement(provider="CUDAExecutionProvider", device="cuda")
 
-#: The same steps in the main memory, which is how they are tested without a GPU.
+#: The same steps in main memory, for tests without a GPU.
 HOST = Placement(provider="CPUExecutionProvider", device="cpu")
 
 
@@ -72,39 +72,38 @@ class DeviceTensor:
     shape: tuple[int, ...]
 
     def numpy(self) -> NDArray[Any]:
-        """A copy in the main memory."""
+        """Return a copy in main memory."""
         array: NDArray[Any] = self.value.numpy()
         return array
 
 
-def why_not() -> str | None:
-    """Why the CUDA backend cannot work here, with what to do; None where it seems to."""
-    problem = why_no_gpu()
-    if problem is not None:
-        return f"backend 'cuda' needs an NVIDIA GPU, but {problem}."
-    return _package_problem() or _library_problem()
+def _missing(problem: str, remedy: str) -> BackendError:
+    """Return the error for something that the backend needs."""
+    return BackendError(
+        f"backend 'cuda' needs {problem}", field="backend", value="cuda", remedy=remedy
+    )
 
 
-def _package_problem() -> str | None:
-    """What is wrong with the installed onnxruntime; both packages own one and the same module."""
+def _package_problem() -> BackendError | None:
+    """Return what is wrong with the installed onnxruntime; both packages own the same module."""
     plain, gpu = _installed("onnxruntime"), _installed("onnxruntime-gpu")
     if plain and gpu:
-        return (
-            f"backend 'cuda' needs onnxruntime-gpu alone: it ({gpu}) and onnxruntime ({plain}) are "
-            f"both installed and overwrite each other's files. {INSTALL}"
+        return _missing(
+            f"onnxruntime-gpu alone: it ({gpu}) and onnxruntime ({plain}) are both installed and "
+            "overwrite each other's files",
+            INSTALL,
         )
     try:
         import onnxruntime
 
         providers = onnxruntime.get_available_providers()
     except (ImportError, AttributeError) as error:
-        return (
-            f"backend 'cuda' needs onnxruntime-gpu, which cannot be imported ({error}). {INSTALL}"
-        )
+        return _missing(f"onnxruntime-gpu, which cannot be imported ({error})", INSTALL)
     if GPU.provider not in providers:
-        return (
-            "backend 'cuda' needs onnxruntime-gpu, which is not installed: the onnxruntime here "
-            f"({onnxruntime.__version__}) is built without CUDA. {INSTALL}"
+        return _missing(
+            "onnxruntime-gpu, which is not installed: the onnxruntime here "
+            f"({onnxruntime.__version__}) is built without CUDA",
+            INSTALL,
         )
     return None
 
@@ -117,8 +116,8 @@ def _installed(package: str) -> str | None:
 
 
 @cache
-def _library_problem() -> str | None:
-    """Which of the libraries that the provider loads are missing; None also where nobody knows."""
+def _library_problem() -> BackendError | None:
+    """Return which of the provider's libraries are missing; None also where that is unknown."""
     import onnxruntime
 
     cuda = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
@@ -135,26 +134,26 @@ def _library_problem() -> str | None:
     if not missing:
         return None
     packages = ", ".join(dict.fromkeys(missing.values()))
-    return (
-        f"backend 'cuda' needs {packages} for CUDA {cuda}; not found: {', '.join(missing)}. "
-        "Run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    return _missing(
+        f"{packages} for CUDA {cuda}, and {', '.join(missing)} cannot be loaded",
+        "Run: pip install 'onnxruntime-gpu[cuda,cudnn]'",
     )
 
 
 def _preload(onnxruntime: Any) -> None:
-    """Loads the libraries that pip put beside ONNX Runtime, where the loader does not look."""
+    """Load the libraries that pip installed beside ONNX Runtime, where the loader does not look."""
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
-        # It prints what it does not find; that is told by _library_problem.
+        # It prints what it does not find, which _library_problem reports.
         with contextlib.redirect_stdout(io.StringIO()):
             preload()
 
 
 def provider_options(config: SessionConfig) -> dict[str, str]:
-    """The CUDA provider's settings."""
+    """Return the CUDA provider's settings."""
     return {
         "device_id": "0",
-        # Batches of one size need the same memory again and again; doubling would waste up to half.
+        # Batches of one size need the same memory each time; doubling would waste up to half.
         "arena_extend_strategy": "kSameAsRequested",
         # Every algorithm is timed at the first batch of a size, unless memory is short.
         "cudnn_conv_algo_search": "HEURISTIC" if config.low_memory else "EXHAUSTIVE",
@@ -165,29 +164,25 @@ def provider_options(config: SessionConfig) -> dict[str, str]:
     }
 
 
-def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Session:
-    """Loads a graph; see ``CudaSession``."""
-    return CudaSession(model_bytes, name=name, config=config)
-
-
 class CudaSession(OrtSession):
-    """One graph on ONNX Runtime's CUDAExecutionProvider, all of it.
+    """One graph on ONNX Runtime's CUDAExecutionProvider, with no node on the CPU.
 
     Args:
-        model_bytes: the serialized model, with its weights inside.
-        name: what the graph is, for messages.
-        config: how to compute. ``throughput`` and ``cache`` change nothing.
-        placement: where; ``HOST`` for tests.
+        model_bytes: see ``Session``.
+        name: see ``Session``.
+        config: how to compute. ``throughput`` and ``cache`` have no effect.
+        placement: where to compute; None for the class's, which is the GPU.
 
     Raises:
-        BackendError: no GPU, a package or library is missing, ONNX Runtime would compute elsewhere,
-            memory ran out, or it cannot load the model.
+        BackendError: see ``Session``; also where ONNX Runtime would compute on the CPU, or memory
+            ran out.
 
     Attributes:
         placement: where it computes.
     """
 
     backend = "cuda"
+    placement: Placement = GPU
 
     def __init__(
         self,
@@ -195,29 +190,37 @@ class CudaSession(OrtSession):
         *,
         name: str,
         config: SessionConfig | None = None,
-        placement: Placement = GPU,
+        placement: Placement | None = None,
     ) -> None:
         config = config or SessionConfig()
-        # No node runs on the processor, so a pool of threads there would only lie about.
+        # No node runs on the CPU, so a pool of threads would be idle.
         config = replace(config, threads=config.threads or 1)
-        self.placement = placement
-        problem = why_not() if placement is GPU else None
+        self.placement = placement = placement or self.placement
+        problem = self.why_not() if placement is GPU else None
         if problem is not None:
-            raise BackendError(problem)
+            raise problem
         settings = provider_options(config) if placement is GPU else {}
         super().__init__(
             model_bytes, name=name, config=config, provider=(placement.provider, settings)
         )
         check_provider(self._session.get_providers(), placement, name)
 
-    def _load_problem(self, error: Exception) -> str:
+    @staticmethod
+    def why_not() -> BackendError | None:
+        """Return why the CUDA backend cannot work here, with what to do; None where it seems to."""
+        problem = why_no_gpu()
+        if problem is not None:
+            return _missing(f"an NVIDIA GPU, but {problem}", "")
+        return _package_problem() or _library_problem()
+
+    def _load_error(self, error: Exception) -> BackendError:
         if "assigned to the default CPU EP" in str(error):
-            # Nothing else is asked for, so either the provider or one of its nodes is missing.
+            # No other provider is requested, so the provider or one of its nodes is missing.
             return _elsewhere(self.name, _provider_problem())
-        return super()._load_problem(error)
+        return super()._load_error(error)
 
     def place(self, array: NDArray[Any]) -> DeviceTensor:
-        """Copies an array to the device.
+        """Copy an array to the device.
 
         Raises:
             BackendError: the device's memory ran out.
@@ -235,10 +238,10 @@ class CudaSession(OrtSession):
     def run_on_device(
         self, feeds: Mapping[str, NDArray[Any] | DeviceTensor]
     ) -> dict[str, DeviceTensor]:
-        """Computes the graph and leaves the results on the device.
+        """Compute the graph and leave the results on the device.
 
         Args:
-            feeds: as for ``run``; what lies on the device already stays there.
+            feeds: as for ``run``; an input may be on the device already.
 
         Returns:
             A tensor for each output.
@@ -258,7 +261,7 @@ class CudaSession(OrtSession):
                 binding.bind_ortvalue_input(name, tensor.value)
             for spec in self.outputs:
                 binding.bind_output(spec.name, self.placement.device, 0)
-            # Returns when the device is done.
+            # Returns when the device has finished.
             self._session.run_with_iobinding(binding)
             values = binding.get_outputs()
         except runtime_errors() as error:
@@ -272,30 +275,32 @@ class CudaSession(OrtSession):
 
 
 def check_provider(found: list[str], placement: Placement, name: str) -> None:
-    """Makes sure that what was asked for is what computes.
+    """Check that a session uses the provider that was requested.
 
     Args:
         found: ``get_providers()`` of a session, best first.
-        placement: what was asked for.
+        placement: what was requested.
         name: of the graph, for the message.
 
     Raises:
-        BackendError: something else would compute.
+        BackendError: another provider would compute.
     """
     if found[:1] != [placement.provider]:
-        raise BackendError(_elsewhere(name, _provider_problem()))
+        raise _elsewhere(name, _provider_problem())
 
 
-def _elsewhere(name: str, reason: str | None) -> str:
-    because = f": {reason}" if reason else ", and does not say why."
-    return (
-        f"ONNX Runtime would compute the {name} graph on the CPU, not on the GPU{because} "
-        "Nothing was computed. See what is missing with: segan doctor, or pass --backend cpu."
+def _elsewhere(name: str, reason: str | None) -> BackendError:
+    return BackendError(
+        f"ONNX Runtime would compute the {name} graph on the CPU, not on the GPU"
+        + (f": {reason}" if reason else ", and gives no reason"),
+        field="backend",
+        value="cuda",
+        remedy="Pass `backend cpu`, or see what is missing with: segan doctor",
     )
 
 
 def _provider_problem() -> str | None:
-    """Why the provider's own library does not load; None where it does or lies elsewhere."""
+    """Return why the provider's own library does not load; None where it does or is elsewhere."""
     import onnxruntime
 
     library = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
@@ -304,7 +309,7 @@ def _provider_problem() -> str | None:
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
-        # 'undefined symbol' only says that it was not loaded by ONNX Runtime.
+        # 'undefined symbol' only means that it was not loaded by ONNX Runtime.
         missing = re.search(r"[\w.+-]+\.so[\w.]*(?=: cannot open)", str(error))
-        return f"{missing[0]} is missing." if missing else first_line(error)
+        return f"{missing[0]} is missing" if missing else first_line(error)
     return None

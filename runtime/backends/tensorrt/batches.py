@@ -1,4 +1,4 @@
-"""What a batch on its way to the GPU and back is made of."""
+"""The parts of a batch in flight: its key, its plan, its memory and its events."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from segan.runtime.backends.tensorrt.engine import GrowingBuffer
 
 @dataclass(frozen=True)
 class BatchKey:
-    """What the work of a batch depends on, but for the numbers.
+    """Everything that determines the work of a batch, except the values.
 
     Attributes:
         batch: images.
-        source: what is given: z, w of an image, or w of every site.
-        noise: the bundle's own, one row for all, one for each image, or no such input.
+        source: the latents that are given: z, w of an image, or w of every site.
+        noise: the bundle's constant noise, one row for all, one for each image, or no such input.
     """
 
     batch: int
@@ -26,15 +26,17 @@ class BatchKey:
 
 @dataclass(kw_only=True)
 class Plan:
-    """The bound contexts of one key, and the captured graph.
+    """The bound contexts and the captured graph of one key.
 
     Attributes:
-        uploads: offset of each array that is copied up; they end at ``upload_size``.
+        uploads: offset of each array that is uploaded.
+        upload_size: bytes of all uploads.
         contexts: of each engine that runs.
         addresses: of tensors on the GPU.
-        moves: of the memory that the contexts were bound to.
-        runs: how often it has run.
-        graph: captured when it runs the second time; None before, or if that failed.
+        moves: state of the memory when the contexts were bound.
+        runs: number of runs.
+        graph: captured at the second run; empty before, or if that failed.
+        can_capture: False after a failed capture.
     """
 
     uploads: dict[str, int]
@@ -48,14 +50,14 @@ class Plan:
 
 
 class Slot:
-    """What one batch on its way has for itself: host memory, pixels and events.
+    """The memory and events of one batch in flight.
 
     Attributes:
-        up: host memory that is copied to the GPU.
-        down: host memory that pixels are copied to.
-        results: on the GPU, from where pixels are downloaded.
-        computed: comes when ``results`` are there.
-        done: comes when ``down`` is.
+        up: pinned host memory that is uploaded.
+        down: pinned host memory that pixels are downloaded to.
+        results: memory of the GPU that pixels are downloaded from.
+        computed: event; ``results`` are complete.
+        done: event; ``down`` is complete.
     """
 
     def __init__(self, device: Device) -> None:
@@ -66,7 +68,7 @@ class Slot:
         self.computed, self.done = device.event(), device.event()
 
     def reach(self, upload: int, download: int) -> None:
-        """Makes room. The slot is idle, so that nothing reads or writes its memory.
+        """Make room in an idle slot, whose memory nothing reads or writes.
 
         Raises:
             BackendError: memory runs out; the slot may be used again.
@@ -85,7 +87,7 @@ class Slot:
         return self.device.pin(size)
 
     def free(self) -> None:
-        """Gives everything back; the slot is idle."""
+        """Free the memory and events of an idle slot."""
         for buffer in (self.up, self.down):
             if buffer is not None:
                 buffer.free()
@@ -96,10 +98,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Begun:
-    """A part of a batch on its way.
+    """A part of a batch in flight.
 
     Attributes:
-        slot: where it is.
+        slot: its memory and events.
         batch: images.
         ends_batch: whether it is the last part of its batch.
     """

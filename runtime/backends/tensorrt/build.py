@@ -1,8 +1,8 @@
 """Building a TensorRT engine from an ONNX graph: profile, pixel outputs, settings and progress.
 
-The network is strongly typed: the precision is the one written into the graph. Multiplications of
-fp32 are fp32, not TF32. A graph with an output ``image`` gets two outputs more, so that pixels and
-not floats leave the card:
+The network is strongly typed: the graph determines the precision. Multiplications of fp32 are fp32,
+not TF32. A graph with an output ``image`` gets two more outputs, so that the GPU returns pixels and
+not floats:
 
     pixels     [N, H, W, C] uint8 = clip(floor(127.5 image + 128), 0, 255)
     unfinite   [N] float32, how many values of an image are NaN or infinite
@@ -17,31 +17,28 @@ from typing import Any
 
 import numpy as np
 
-from segan.runtime.backends.engine_settings import EngineSettings
+from segan.runtime.backends.session import BROADCAST_INPUTS
 from segan.runtime.backends.tensorrt.library import Library, library_error
+from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.bundle.onnx_wire import check_self_contained
 from segan.runtime.errors import BackendError
 from segan.runtime.machine.gpus import CudaDevice
 
-#: Counted up when engines are built in another way, so that older ones are built again.
+#: Increased when engines are built in another way, so that older ones are built again.
 BUILD_FORMAT = 1
 
 IMAGE, PIXELS, UNFINITE = "image", "pixels", "unfinite"
 
-#: Inputs with one row for the whole batch or one for each image: best for one.
-BROADCAST = frozenset({"noise"})
-
-
-#: Called with how much is done, 0 to 1, and a few words.
+#: Called with the share that is done, 0 to 1, and a few words.
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What an engine is built for: the GPU that is here, or GPUs that are not.
+    """What an engine is built for: the GPU of this machine, or GPUs of other machines.
 
     Attributes:
-        capabilities: compute capabilities that it runs on, such as ``8.9``.
+        capabilities: compute capabilities that the engine runs on, such as ``8.9``.
         gpu: name of the GPU; None when built ahead of time.
         driver: newest CUDA version of its driver; None when built ahead of time.
     """
@@ -52,7 +49,7 @@ class Target:
 
     @classmethod
     def of(cls, device: CudaDevice) -> Target:
-        """The GPU that is here."""
+        """Return the target of the GPU of this machine."""
         return cls(
             capabilities=(f"{device.capability[0]}.{device.capability[1]}",),
             gpu=device.name,
@@ -64,7 +61,7 @@ class Target:
         return self.gpu or f"GPUs of compute capability {listed}"
 
     def runs_on(self, other: Target) -> bool:
-        """Whether an engine for this runs on the GPU ``other``."""
+        """Return whether an engine for this target runs on the GPU ``other``."""
         return self == other or (
             self.gpu is None and set(other.capabilities) <= {*self.capabilities}
         )
@@ -77,8 +74,8 @@ class BuiltEngine:
     Attributes:
         plan: its bytes.
         profile: smallest, best and largest shape of each input.
-        timings: the timing cache afterwards; None where there is none.
-        seconds: that building took.
+        timings: the timing cache after the build; None where there is none.
+        seconds: duration of the build.
     """
 
     plan: bytes
@@ -97,19 +94,19 @@ def build_engine(
     timings: bytes = b"",
     on_progress: Progress | None = None,
 ) -> BuiltEngine:
-    """Builds an engine.
+    """Build an engine.
 
     Args:
-        library: that builds, and will run it.
+        library: that builds the engine and will run it.
         model: the serialized ONNX model, with its weights inside and a dynamic batch.
-        name: what the graph is, for messages.
-        target: what it shall run on.
+        name: of the graph, for messages.
+        target: the GPU that the engine is for.
         settings: how to build.
         timings: an earlier build's timing cache.
-        on_progress: called now and then, from the thread that builds.
+        on_progress: called repeatedly, from the thread that builds.
 
     Raises:
-        BackendError: the graph wants weights from another file or cannot be parsed, or the library
+        BackendError: the graph stores weights in another file or cannot be parsed, or the library
             cannot build it for this target.
     """
     start = time.perf_counter()
@@ -119,15 +116,15 @@ def build_engine(
     builder = trt.Builder(library.log)
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flags is None else 1 << int(flags))
-    # Builder, network and parser hold each other's memory: all three stay until the end.
+    # Builder, network and parser share memory, so all three are kept until the end.
     parser = trt.OnnxParser(network, library.log)
     if not parser.parse(model):
         reasons = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
         reason = (reasons or [library.first_error()])[0][:400].rstrip(". ")
         raise BackendError(
-            f"{library.name} {library.version} cannot read the {name} graph: {reason}."
+            f"{library.name} {library.version} cannot read the {name} graph: {reason}"
         )
-    constants: list[Any] = []  # Weights are read from these while the engine is built.
+    constants: list[Any] = []  # The builder reads weights from these arrays.
     pixels = _add_pixels(trt, network, constants)
     config = builder.create_builder_config()
     _configure(library, config, settings, target)
@@ -162,9 +159,9 @@ def build_engine(
 
 def _configure(library: Library, config: Any, settings: EngineSettings, target: Target) -> None:
     trt = library.module
-    # On by default, it would round fp32's mantissas to 10 bits.
+    # TF32 is on by default and rounds the mantissa of fp32 to 10 bits.
     config.clear_flag(trt.BuilderFlag.TF32)
-    # Otherwise 0 · x may be taken for 0, and a NaN be hidden.
+    # Otherwise 0 · x may be replaced by 0, which hides a NaN.
     strict = getattr(trt.BuilderFlag, "STRICT_NANS", None)
     if strict is not None:  # Not in every TensorRT 10.
         config.set_flag(strict)
@@ -183,24 +180,26 @@ def _configure(library: Library, config: Any, settings: EngineSettings, target: 
 def _profile(
     network: Any, name: str, batches: tuple[int, int, int]
 ) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """Smallest, best and largest shape of each input."""
+    """Return the smallest, the optimum and the largest shape of each input."""
     shapes = {}
     for number in range(network.num_inputs):
         tensor = network.get_input(number)
         first, *rest = tuple(tensor.shape)
         if first != -1 or -1 in rest:
             raise BackendError(
-                f"the {name} graph: {tensor.name} has the shape {[first, *rest]}; expected a "
-                "dynamic batch and nothing else dynamic. Export the bundle again."
+                f"the {name} graph: {tensor.name} has the shape {[first, *rest]}",
+                expected="a dynamic batch and no other dynamic dimension",
+                remedy="Export the bundle again.",
             )
         smallest, best, largest = batches
-        sizes = (smallest, smallest if tensor.name in BROADCAST else best, largest)
+        # An input that may have one row for the whole batch is optimised for one row.
+        sizes = (smallest, smallest if tensor.name in BROADCAST_INPUTS else best, largest)
         shapes[tensor.name] = tuple((size, *rest) for size in sizes)
     return shapes
 
 
 def _add_pixels(trt: Any, network: Any, constants: list[Any]) -> int | None:
-    """Adds ``pixels`` and ``unfinite`` behind ``image``; the pixels of an image, None without."""
+    """Add ``pixels`` and ``unfinite`` after ``image``; return H · W, or None without an image."""
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     image = next((tensor for tensor in outputs if tensor.name == IMAGE), None)
     if image is None:
@@ -235,7 +234,7 @@ def _add_pixels(trt: Any, network: Any, constants: list[Any]) -> int | None:
 
 
 def _monitor(trt: Any, on_progress: Progress) -> Any:
-    """A progress monitor that turns the builder's nested phases into one number."""
+    """Return a progress monitor that turns the builder's nested phases into one number."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -254,14 +253,14 @@ def _monitor(trt: Any, on_progress: Progress) -> Any:
             if phase is not None:
                 phase.done = min(step + 1, phase.steps)
                 self._tell(name, phase.share())
-            # An exception must not pass through the library, which is not written in Python.
+            # An exception must not pass through the library's C++ code.
             return not self.interrupted
 
         def phase_finish(self, name: str) -> None:
             self._phases.pop(name, None)
 
         def _tell(self, name: str, share: float) -> None:
-            # Phases of unlike length overlap; what is shown never goes back.
+            # Phases of different lengths overlap; the reported share never decreases.
             self._highest = max(self._highest, min(share, 1.0))
             try:
                 on_progress(self._highest, name)
@@ -278,12 +277,12 @@ class _Phase:
     done: int = 0
 
     def share(self) -> float:
-        """How much of everything is done once this phase's steps so far are."""
+        """Return the share of the whole build that is done."""
         own = self.done / self.steps
         if self.above is None:
             return own
         return self.above.share() + own / self.above.steps * self.above.width()
 
     def width(self) -> float:
-        """How much of everything this phase is."""
+        """Return the share of the whole build that this phase is."""
         return 1.0 if self.above is None else self.above.width() / self.above.steps

@@ -1,10 +1,10 @@
-"""The engine cache: TensorRT engines with a sealed side file each, built when none fits.
+"""The engine cache: TensorRT engines, each with a sealed side file.
 
-Loading an engine runs code that is in it, so an engine that came with a stranger's bundle must
-never be loaded. Each engine lies beside a JSON file that states all that it depends on and its
+Loading an engine runs code that is in it, so an engine from another person's bundle must never be
+loaded. Beside each engine is a JSON file that states everything the engine depends on and its
 SHA-256. The file is sealed: it holds an HMAC-SHA256 under a secret that was drawn on this machine
-and that only this user may read. Without the secret nobody can write a side file that is accepted,
-so whatever was not built here, and whatever was changed since, is built anew.
+and that only this user can read. Nobody else can write a side file that is accepted, so an engine
+that was not built here, or was changed, is built again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from segan.runtime.backends.engine_settings import EngineSettings
 from segan.runtime.backends.tensorrt.build import BuiltEngine, Target
+from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.errors import OutputError
 from segan.runtime.files.atomic import make_folder, output_error, write_atomic
 from segan.runtime.files.cache import cache_folder
@@ -37,12 +37,12 @@ _MAX_RECORD_BYTES, _MAX_ENGINE_BYTES = 1 << 20, 16 << 30
 
 _SECRET_BYTES = 32
 
-#: What happens to engines; warnings reach stderr unless the program says otherwise.
+#: Reports builds of engines; warnings go to stderr unless the program configures logging.
 logger = logging.getLogger("segan.engines")
 
 
 class EngineKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that an engine depends on but its target.
+    """Everything that an engine depends on, except its target.
 
     Attributes:
         graph: ``mapping``, ``offsets`` or ``synthesis``.
@@ -51,7 +51,7 @@ class EngineKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         library: ``tensorrt`` or ``tensorrt_rtx``.
         library_version: of the library.
         settings: how it is built.
-        build_format: counted up when segan builds in another way.
+        build_format: increased when segan builds in another way.
     """
 
     graph: str
@@ -63,7 +63,7 @@ class EngineKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     build_format: int
 
     def digest(self, target: Target) -> str:
-        """SHA-256 over all of it and the target, 64 hexadecimal digits."""
+        """Return the SHA-256 of the key and the target, 64 hexadecimal digits."""
         return hashlib.sha256(_canonical([self, target])).hexdigest()
 
 
@@ -73,12 +73,12 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         format: ``segan.engine/1``.
         key: what the engine depends on.
-        target: the GPU that it is for.
-        profile: smallest, best and largest shape of each input.
+        target: the GPU that the engine is for.
+        profile: smallest, optimum and largest shape of each input.
         size: bytes of the engine.
         sha256: of the engine.
-        seconds: that building took.
-        seal: HMAC-SHA256 of all the rest under the user's secret, in hexadecimal.
+        seconds: duration of the build.
+        seal: HMAC-SHA256 of all other fields under the user's secret, in hexadecimal.
     """
 
     format: Literal["segan.engine/1"]
@@ -91,14 +91,14 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seal: str = ""
 
     def sealed(self, secret: bytes) -> EngineRecord:
-        """The same with its seal."""
+        """Return the same record with its seal."""
         bare = msgspec.structs.replace(self, seal="")
         seal = hmac.new(secret, _canonical(bare), hashlib.sha256).hexdigest()
         return msgspec.structs.replace(self, seal=seal)
 
     def is_genuine(self, secret: bytes) -> bool:
-        """Whether the seal was made with this secret, and nothing was changed since."""
-        # As bytes: of strings only ASCII can be compared, and a stranger writes what they like.
+        """Return whether the seal was made with this secret and nothing was changed since."""
+        # As bytes, since compare_digest accepts only ASCII strings, and a seal may be any text.
         return hmac.compare_digest(self.seal.encode(), self.sealed(secret).seal.encode())
 
 
@@ -109,8 +109,8 @@ class StoredEngine:
     Attributes:
         plan: its bytes.
         record: its side file.
-        path: where it lies; None when it could not be kept.
-        was_built: whether it was built just now.
+        path: of its file; None when it could not be stored.
+        was_built: whether it was built by this call.
     """
 
     plan: bytes
@@ -124,18 +124,18 @@ def _canonical(value: object) -> bytes:
 
 
 def engine_secret() -> bytes:
-    """The user's secret, drawn when there is none yet.
+    """Return the user's secret, and draw one where there is none.
 
-    It lies in the cache as ``keys/engines.key``. Whoever copies it to another machine of theirs
-    can take engines along.
+    It is stored in the cache as ``keys/engines.key``. Copy it to another machine to use engines
+    there that were built here.
 
     Raises:
-        OutputError: it cannot be written or read, or others may read it.
+        OutputError: it cannot be written or read, or others can read it.
     """
     path = cache_folder("keys") / "engines.key"
     try:
         if not path.exists():
-            # Written aside and linked, so that two processes agree on one.
+            # Written to a draft and linked, so that two processes use the same secret.
             draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
@@ -152,20 +152,23 @@ def engine_secret() -> bytes:
     if hasattr(os, "getuid") and (
         found.st_uid != os.getuid() or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ):
-        raise OutputError(
-            f"{path} can be read by other users, so it proves nothing. Remove it: engines are then "
-            "built anew."
-        )
+        raise _unusable_secret(path, "can be read by other users, so it proves nothing")
     if len(secret) != _SECRET_BYTES:
-        raise OutputError(
-            f"{path} holds {len(secret)} bytes; expected {_SECRET_BYTES}. Remove it: engines are "
-            "then built anew."
-        )
+        raise _unusable_secret(path, f"holds {len(secret)} bytes, not {_SECRET_BYTES}")
     return secret
 
 
+def _unusable_secret(path: Path, problem: str) -> OutputError:
+    return OutputError(
+        f"{path} {problem}",
+        field="path",
+        value=path,
+        remedy="Remove it: engines are then built again.",
+    )
+
+
 def engine_folder(bundle: Path) -> Path:
-    """Where a bundle's engines lie: in the bundle, or in the cache where that cannot be written.
+    """Return the folder of a bundle's engines: in the bundle, or in the cache if it is read-only.
 
     Args:
         bundle: a bundle's folder or zip.
@@ -174,7 +177,7 @@ def engine_folder(bundle: Path) -> Path:
         OutputError: neither can be written.
     """
     inside = bundle / "engines"
-    # A link could lead anywhere; what is written goes into the bundle or nowhere near it.
+    # A link could lead anywhere, and a write must not leave the bundle.
     if bundle.is_dir() and os.access(bundle, os.W_OK) and not inside.is_symlink():
         with contextlib.suppress(OutputError):
             make_folder(inside)
@@ -184,7 +187,7 @@ def engine_folder(bundle: Path) -> Path:
 
 
 def engine_path(folder: Path, key: EngineKey, target: Target) -> Path:
-    """The file of an engine: graph, precision, and the beginning of its key's digest."""
+    """Return the file of an engine, by its graph, precision and the digest of its key."""
     return folder / f"{key.graph}.{key.precision}.{key.digest(target)[:16]}.engine"
 
 
@@ -196,16 +199,16 @@ def obtain_engine(
     *,
     rebuild: bool = False,
 ) -> StoredEngine:
-    """The engine for a key, loaded, or built where there is none that may be loaded.
+    """Load the engine for a key, or build it where there is none that may be loaded.
 
-    Two processes that want the same engine build it once: the second waits and loads.
+    Two processes that need the same engine build it once: the second waits and loads it.
 
     Args:
-        folder: where engines lie.
-        key: what it depends on.
-        target: the GPU that it shall run on.
-        build: makes it.
-        rebuild: do not load one that is there.
+        folder: of the engines.
+        key: what the engine depends on.
+        target: the GPU that the engine is for.
+        build: builds it.
+        rebuild: build also where there is a stored engine.
 
     Raises:
         BackendError: building failed.
@@ -218,7 +221,7 @@ def obtain_engine(
             if found is not None:
                 return found
             stack.enter_context(locked(folder, on_wait=lambda: _tell_waiting(key)))
-            # Another process may have built it meanwhile.
+            # Another process may have built it in the meantime.
             found = None if rebuild else find_engine(folder, key, target, secret, notice=True)
             if found is not None:
                 return found
@@ -238,7 +241,7 @@ def obtain_engine(
 
 
 def _tell_not_kept(key: EngineKey, error: OutputError) -> None:
-    logger.warning("the %s engine is not kept, and built again next time: %s", key.graph, error)
+    logger.warning("the %s engine is not stored, and built again next time: %s", key.graph, error)
 
 
 def _tell_waiting(key: EngineKey) -> None:
@@ -260,7 +263,7 @@ def _record(key: EngineKey, target: Target, built: BuiltEngine) -> EngineRecord:
 def _keep(
     folder: Path, record: EngineRecord, plan: bytes, secret: bytes
 ) -> tuple[Path, EngineRecord]:
-    """Writes the engine, then its side file: one without the other is never loaded."""
+    """Write the engine, then its side file; an engine without a side file is never loaded."""
     path, record = engine_path(folder, record.key, record.target), record.sealed(secret)
     write_atomic(path, plan)
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
@@ -275,14 +278,14 @@ def _side_file(path: Path) -> Path:
 def find_engine(
     folder: Path, key: EngineKey, target: Target, secret: bytes, *, notice: bool = False
 ) -> StoredEngine | None:
-    """An engine that was built here for this key and runs on the target, whole; or None.
+    """Return an undamaged engine that was built here for this key and runs on the target, or None.
 
     Args:
-        folder: where engines lie.
-        key: what it depends on.
-        target: a GPU, or GPUs to be built for.
+        folder: of the engines.
+        key: what the engine depends on.
+        target: a GPU, or GPUs to build for.
         secret: see ``engine_secret``.
-        notice: say of engines of this graph why they are not taken.
+        notice: log why other engines of this graph are not loaded.
     """
     own = engine_path(folder, key, target)
     others = sorted(folder.glob(f"{key.graph}.{key.precision}.*.engine"))
@@ -303,7 +306,7 @@ def find_engine(
 def _examine(
     path: Path, key: EngineKey, target: Target, secret: bytes
 ) -> tuple[str | None, EngineRecord | None]:
-    """Why an engine is not loaded, if that is worth saying, and its record if it may be."""
+    """Return why an engine is not loaded, for the log, or its record if it may be loaded."""
     data = _read(_side_file(path), _MAX_RECORD_BYTES)
     if data is None:
         return ("has no side file" if path.exists() else None), None
@@ -315,7 +318,7 @@ def _examine(
         return "was not built here, or its side file was altered", None
     if record.key != key:
         return f"is stale: it was built from or with another {_difference(record.key, key)}", None
-    # One for another GPU is nothing to worry about.
+    # An engine for another GPU needs no warning.
     return None, (record if record.target.runs_on(target) else None)
 
 
@@ -333,7 +336,7 @@ def _difference(old: EngineKey, new: EngineKey) -> str:
 
 
 def _read(path: Path, limit: int) -> bytes | None:
-    """A regular file's bytes if there are no more than ``limit``, else None."""
+    """Return a regular file's bytes if there are no more than ``limit``, else None."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             found = os.fstat(file.fileno())
@@ -345,5 +348,5 @@ def _read(path: Path, limit: int) -> bytes | None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    # A pipe that somebody put there would wait for its other end.
+    # Opening a named pipe would block.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,4 +1,4 @@
-"""Memory, streams, events and graphs of a GPU, by the CUDA runtime alone (cuda-bindings)."""
+"""Memory, streams, events and graphs of a GPU, by the CUDA runtime (cuda-bindings)."""
 
 from __future__ import annotations
 
@@ -15,68 +15,67 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.runtime.backends.tensorrt.library import out_of_memory
+from segan.runtime.backends.tensorrt.library import missing, out_of_memory
 from segan.runtime.errors import BackendError
 from segan.runtime.machine.gpus import cuda_devices, why_no_gpu
 
 #: cudaErrorMemoryAllocation.
 _OUT_OF_MEMORY = 2
 
-#: Seconds that memory which nobody names any more waits for the lock: a thread that hangs must not
-#: keep the process from ending.
+#: Seconds that a release waits for the lock, so that a hanging thread cannot block the exit.
 _PATIENCE = 10
 
 #: Addresses of tensors within a buffer are multiples of this, as TensorRT asks.
 ALIGNMENT = 256
 
 
-def why_no_cuda() -> str | None:
-    """Why the GPU cannot be used, with what to do; None where it can."""
+def why_no_cuda() -> BackendError | None:
+    """Return why the GPU cannot be used, with what to do; None where it can."""
     problem = why_no_gpu()
     if problem is not None:
-        return f"it needs an NVIDIA GPU, and {problem}."
+        return missing(f"an NVIDIA GPU, but {problem}", "")
     try:
         bindings = importlib.import_module("cuda.bindings")
         importlib.import_module("cuda.bindings.runtime")
     except (ImportError, OSError, RuntimeError) as error:
-        return (
-            f"it needs cuda-bindings, which cannot be imported ({error}). "
-            "Run: pip install 'segan[tensorrt]'"
+        return missing(
+            f"cuda-bindings, which cannot be imported ({error})",
+            "Run: pip install 'segan[tensorrt]'",
         )
     wanted = int(str(bindings.__version__).partition(".")[0])
     driver = cuda_devices()[0].driver
     if driver[0] < wanted:
-        return (
-            f"the NVIDIA driver runs CUDA {driver[0]}.{driver[1]}, and the installed cuda-bindings "
-            f"are for CUDA {wanted}. Update the driver, or run: "
-            f"pip install 'cuda-bindings<{driver[0] + 1}'"
+        return missing(
+            f"a driver for CUDA {wanted}, as the installed cuda-bindings do, and the NVIDIA driver "
+            f"runs CUDA {driver[0]}.{driver[1]}",
+            f"Update the driver, or run: pip install 'cuda-bindings<{driver[0] + 1}'",
         )
     return None
 
 
 @cache
 def open_device() -> Device:
-    """The GPU, once for the process. Raises: BackendError when it cannot be used."""
+    """Return the GPU, once for the process. Raises: BackendError when it cannot be used."""
     problem = why_no_cuda()
     if problem is not None:
-        raise BackendError(f"backend 'tensorrt' cannot work here: {problem}")
+        raise problem
     return Device(importlib.import_module("cuda.bindings.runtime"))
 
 
 class Device:
-    """The GPU: two streams, and what can be put on them.
+    """The GPU, with two streams.
 
-    Everything that computes goes onto one stream, so that engines may share memory and results in
-    the order in which they were begun. Results are downloaded by the other.
+    All computation is on one stream, in order, so that engines may share memory. Results are
+    downloaded on the other stream.
 
     Args:
         runtime: the module cuda.bindings.runtime.
 
     Attributes:
-        lock: held while work is put on a stream.
+        lock: held while work is enqueued on a stream.
         compute: the stream that computes.
         download: the stream that copies results to the host.
-        batch: images of the batch that is being begun, for messages; None outside of one.
+        batch: size of the batch that is being enqueued, for messages; None outside of one.
 
     Raises:
         BackendError: the GPU cannot be used.
@@ -94,24 +93,24 @@ class Device:
         self.download = self.call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Calls a function of the runtime; its result, if it has one.
+        """Call a function of the runtime and return its result, if it has one.
 
         Raises:
-            BackendError: it failed; memory that ran out is said as that.
+            BackendError: it failed; DeviceMemoryError where memory ran out.
         """
         status, *results = getattr(self._runtime, function)(*arguments)
         if int(status) == _OUT_OF_MEMORY:
             raise out_of_memory(function, self.batch)
         if int(status):
             raise BackendError(
-                f"CUDA's {function} failed with {getattr(status, 'name', status)}. Check the GPU "
-                "with nvidia-smi; after an error the process must be started again."
+                f"CUDA's {function} failed with {getattr(status, 'name', status)}",
+                remedy="Check the GPU with nvidia-smi. After an error, start the process again.",
             )
         return results[0] if results else None
 
     @contextlib.contextmanager
     def begin(self, batch: int) -> Iterator[None]:
-        """Holds the lock while a batch of so many images is put on the streams."""
+        """Hold the lock while a batch of this size is enqueued."""
         with self.lock:
             outer, self.batch = self.batch, batch
             self._begun += 1
@@ -123,14 +122,14 @@ class Device:
                 self._release_dropped()
 
     def drop(self, release: Callable[[], None]) -> None:
-        """Gives back what nobody names any more, now or when the batch that is being begun has.
+        """Release what is no longer referenced, now or after the batch that is being enqueued.
 
-        Python may find that out at any point of any thread, also within a batch of this one, where
-        waiting for the streams would spoil a graph that is being captured. In a forked process
-        nothing is given back, for it is the parent's.
+        Garbage collection may call this at any point of any thread, also while a batch is enqueued,
+        where waiting for the streams would break a graph that is being captured. In a forked
+        process nothing is released, since it belongs to the parent.
 
         Args:
-            release: gives it back; called once, under ``lock``.
+            release: releases it; called once, under ``lock``.
         """
         if os.getpid() != self._process:
             return
@@ -142,34 +141,34 @@ class Device:
                 self.lock.release()
 
     def _release_dropped(self) -> None:
-        """The caller holds the lock."""
+        """Run the pending releases. The caller holds the lock."""
         while self._dropped and not self._begun:
             self._dropped.popleft()()
 
     def allocate(self, size: int) -> Buffer:
-        """Memory of the GPU. Raises: BackendError, when it runs out."""
+        """Allocate memory of the GPU. Raises: BackendError, when it runs out."""
         return Buffer(self, max(size, 1))
 
     def pin(self, size: int) -> PinnedBuffer:
-        """Memory of the host that the GPU reads and writes by itself. Raises: BackendError."""
+        """Allocate pinned memory of the host. Raises: BackendError."""
         return PinnedBuffer(self, max(size, 1))
 
     def copy(self, target: int, source: int, size: int, kind: str, stream: Any) -> None:
-        """Puts a copy on a stream; ``kind`` is HostToDevice, DeviceToDevice or DeviceToHost."""
+        """Enqueue a copy on a stream; ``kind`` is HostToDevice, DeviceToDevice or DeviceToHost."""
         kinds = self._runtime.cudaMemcpyKind
         self.call("cudaMemcpyAsync", target, source, size, kinds[f"cudaMemcpy{kind}"], stream)
 
     def repeat(self, target: int, source: int, row: int, times: int, rows: int) -> None:
-        """Puts on the compute stream: each row of ``source`` ``times`` times, into ``target``.
+        """Enqueue on the compute stream: repeat each row of ``source`` into ``target``.
 
-        The copies double, so that there are about log2 of ``times`` of them.
+        Each copy doubles what is there, so that about log2 of ``times`` copies suffice.
 
         Args:
             target: address of [rows, times, row] bytes.
             source: address of [rows, row] bytes.
             row: bytes of a row.
-            times: how often.
-            rows: how many rows.
+            times: repetitions of each row.
+            rows: number of rows.
         """
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         pitch = row * times
@@ -185,32 +184,32 @@ class Device:
             done += more
 
     def event(self) -> Any:
-        """An event to record and to wait for; no times are kept."""
+        """Create an event to record and to wait for, without timing."""
         return self.call("cudaEventCreateWithFlags", self._runtime.cudaEventDisableTiming)
 
     def record(self, event: Any, stream: Any) -> None:
-        """Marks what is on a stream so far."""
+        """Record an event on a stream."""
         self.call("cudaEventRecord", event, stream)
 
     def follow(self, stream: Any, event: Any) -> None:
-        """Lets what is put on a stream from now on begin after an event."""
+        """Make further work on a stream wait for an event."""
         self.call("cudaStreamWaitEvent", stream, event, 0)
 
     def wait(self, event: Any) -> None:
-        """Waits until an event has come. Raises: BackendError for what failed on the way."""
+        """Wait for an event. Raises: BackendError, for work that failed."""
         self.call("cudaEventSynchronize", event)
 
     def finish(self) -> None:
-        """Waits for both streams. Raises: BackendError for what failed on the way."""
+        """Wait for both streams. Raises: BackendError, for work that failed."""
         self.call("cudaStreamSynchronize", self.compute)
         self.call("cudaStreamSynchronize", self.download)
 
     @contextlib.contextmanager
     def capture(self, graphs: list[Graph]) -> Iterator[None]:
-        """What the block puts on the compute stream becomes a graph, and does not run.
+        """Capture what the block enqueues on the compute stream as a graph, without running it.
 
         Args:
-            graphs: the graph is appended.
+            graphs: the graph is appended to this list.
 
         Raises:
             BackendError: something in the block cannot be captured.
@@ -226,7 +225,7 @@ class Device:
         graphs.append(Graph(self, self.call("cudaStreamEndCapture", self.compute)))
 
     def dispose(self, function: str, handle: Any) -> None:
-        """Calls a function that frees; at the process's end the runtime may be gone before."""
+        """Call a function that frees; errors are ignored, since the runtime may be gone at exit."""
         with contextlib.suppress(BackendError):
             self.call(function, handle)
 
@@ -244,14 +243,14 @@ class Buffer:
         self.address = int(device.call("cudaMalloc", size))
 
     def free(self) -> None:
-        """Gives it back; nothing on a stream may still use it. Twice is allowed."""
+        """Free the memory; nothing on a stream may use it. May be called twice."""
         if self.address:
             address, self.address = self.address, 0
             self._device.dispose("cudaFree", address)
 
 
 class PinnedBuffer:
-    """Memory of the host that the GPU reads and writes without the processor.
+    """Pinned memory of the host, which the GPU reads and writes without the CPU.
 
     Attributes:
         address: of the first byte.
@@ -265,20 +264,20 @@ class PinnedBuffer:
         self._bytes: NDArray[np.uint8] = np.ctypeslib.as_array(whole)
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A part of it as an array, which shares its memory."""
+        """Return a part as an array that shares the memory."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         found: NDArray[Any] = self._bytes[offset : offset + size].view(dtype).reshape(shape)
         return found
 
     def free(self) -> None:
-        """Gives it back; no view may be used from then on. Twice is allowed."""
+        """Free the memory; views become invalid. May be called twice."""
         if self.address:
             address, self.address = self.address, 0
             self._device.dispose("cudaFreeHost", address)
 
 
 class Graph:
-    """Captured work, which one call runs again."""
+    """A captured CUDA graph."""
 
     def __init__(self, device: Device, graph: Any) -> None:
         self._device = device
@@ -286,14 +285,14 @@ class Graph:
         device.dispose("cudaGraphDestroy", graph)
 
     def launch(self) -> None:
-        """Puts it on the compute stream. Raises: BackendError."""
+        """Enqueue the graph on the compute stream. Raises: BackendError."""
         self._device.call("cudaGraphLaunch", self._executable, self._device.compute)
 
     def free(self) -> None:
-        """Gives it back."""
+        """Free the graph."""
         self._device.dispose("cudaGraphExecDestroy", self._executable)
 
 
 def aligned(size: int) -> int:
-    """The size, rounded up to a multiple of ``ALIGNMENT``."""
+    """Return the size, rounded up to a multiple of ``ALIGNMENT``."""
     return -(-size // ALIGNMENT) * ALIGNMENT

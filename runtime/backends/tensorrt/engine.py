@@ -21,14 +21,14 @@ Shape = tuple[int, ...]
 
 
 class RefusedEngineError(BackendError):
-    """The library does not take an engine, though memory suffices."""
+    """The library does not accept an engine, for another reason than memory."""
 
 
 class GrowingBuffer:
-    """Memory of the GPU that is allocated anew when more is needed.
+    """Memory of the GPU that is replaced by a larger piece when more is needed.
 
     Attributes:
-        moves: how often an address became invalid; whoever kept an address compares.
+        moves: how often the address became invalid; compare it before using a stored address.
     """
 
     def __init__(self, device: Device) -> None:
@@ -37,7 +37,7 @@ class GrowingBuffer:
         self.moves = 0
 
     def reach(self, size: int) -> int:
-        """The address of at least ``size`` bytes. Raises: BackendError when memory runs out."""
+        """Return the address of at least ``size`` bytes. Raises: BackendError, out of memory."""
         if self._buffer is None or self._buffer.size < size:
             self.free()
             self._buffer = self._device.allocate(size)
@@ -49,10 +49,10 @@ class GrowingBuffer:
         return 0 if self._buffer is None else self._buffer.size
 
     def free(self) -> None:
-        """Gives the memory back, once nothing on a stream uses it."""
+        """Free the memory, after all work on the streams."""
         if self._buffer is not None:
             buffer, self._buffer = self._buffer, None
-            # Not after allocating: that may fail, and the old address is gone all the same.
+            # Counted before an allocation, which may fail: the old address is invalid anyway.
             self.moves += 1
             try:
                 self._device.finish()
@@ -61,13 +61,13 @@ class GrowingBuffer:
 
 
 def arrange(tensors: Mapping[str, tuple[Shape, Any]]) -> tuple[dict[str, int], int]:
-    """Where tensors lie in one buffer, one after the other.
+    """Place tensors in one buffer, one after the other.
 
     Args:
         tensors: shape and type by name.
 
     Returns:
-        The offset of each, aligned, and the size of it all.
+        The aligned offset of each, and the total size.
     """
     offsets, total = {}, 0
     for name, (shape, dtype) in tensors.items():
@@ -77,19 +77,19 @@ def arrange(tensors: Mapping[str, tuple[Shape, Any]]) -> tuple[dict[str, int], i
 
 
 class DeviceEngine:
-    """A loaded engine. Its caller holds ``device.lock``.
+    """A loaded engine. The caller of its methods holds ``device.lock``.
 
-    With TensorRT every context works in one piece of memory of ours, since they run one after the
-    other, so that a captured graph costs no memory of its own; the piece grows with the batch. With
-    TensorRT for RTX there is one context, which captures graphs by itself.
+    With TensorRT all contexts share one piece of scratch memory, since they run one after the
+    other; it grows with the batch, and a captured graph needs no memory of its own. With TensorRT
+    for RTX there is one context, which captures graphs by itself.
 
     Args:
         library: that built the engine.
         device: the GPU.
-        plan: the engine's bytes, which are trusted.
-        name: what the graph is, for messages.
-        kernels: file in which TensorRT for RTX keeps the kernels that it compiled; None for none.
-            Like engines these are code, so it must lie where only the user writes.
+        plan: the engine's bytes, which must be trusted: loading them runs code.
+        name: of the graph, for messages.
+        kernels: file of the kernels that TensorRT for RTX compiles; None for none. It contains code
+            as engines do, so only the user may be able to write it.
 
     Attributes:
         inputs: its input tensors.
@@ -97,7 +97,7 @@ class DeviceEngine:
         max_batch: the largest batch.
 
     Raises:
-        RefusedEngineError: the library does not take the engine.
+        RefusedEngineError: the library does not accept the engine.
         DeviceMemoryError: memory runs out.
     """
 
@@ -111,11 +111,13 @@ class DeviceEngine:
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             error = library_error(library, f"{library.name} cannot load the {name} engine")
-            raise error if isinstance(error, DeviceMemoryError) else RefusedEngineError(str(error))
+            raise (
+                error if isinstance(error, DeviceMemoryError) else RefusedEngineError(error.problem)
+            )
         tensors = [self._describe(i) for i in range(self._engine.num_io_tensors)]
         self.inputs = tuple(spec for is_input, spec in tensors if is_input)
         self.outputs = tuple(spec for is_input, spec in tensors if not is_input)
-        # Its profile is the one that segan built: [smallest, best, largest] of each input.
+        # Profile 0 is segan's: the smallest, optimum and largest shape of each input.
         self.max_batch = min(
             int(largest[0])
             for spec in self.inputs
@@ -138,16 +140,16 @@ class DeviceEngine:
 
     @property
     def captures(self) -> bool:
-        """Whether the caller may capture graphs: TensorRT for RTX does it by itself."""
+        """Whether the caller may capture graphs; TensorRT for RTX captures them by itself."""
         return not self._library.is_rtx
 
     @property
     def moves(self) -> int:
-        """Changes when contexts that were bound must be bound again, and graphs captured again."""
+        """A number that changes when contexts must be bound and graphs captured again."""
         return self._scratch.moves
 
     def context(self) -> Any:
-        """A context to bind: a new one, or with TensorRT for RTX always the same."""
+        """Return a context to bind: a new one, or with TensorRT for RTX always the same."""
         trt = self._library.module
         if not self._library.is_rtx:
             strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -158,7 +160,7 @@ class DeviceEngine:
             self._compiled = config.create_runtime_cache()
             if self._kernels is not None:
                 with contextlib.suppress(OSError):
-                    # What does not fit this GPU and version is refused, and compiled again.
+                    # Kernels for another GPU or version are rejected and compiled again.
                     self._compiled.deserialize(self._kernels.read_bytes())
             config.set_runtime_cache(self._compiled)
             self._only = self._made(self._engine.create_execution_context(config))
@@ -170,7 +172,7 @@ class DeviceEngine:
         return context
 
     def bind(self, context: Any, shapes: Mapping[str, Shape], addresses: Mapping[str, int]) -> None:
-        """Tells a context its inputs' shapes and where its tensors lie.
+        """Set the shapes of a context's inputs and the addresses of its tensors.
 
         Args:
             context: of this engine.
@@ -185,7 +187,7 @@ class DeviceEngine:
                 raise self._error(f"does not take {name} as {list(shape)}")
         unknown = context.infer_shapes()
         if unknown:
-            raise BackendError(f"the {self._name} engine does not know {', '.join(unknown)}.")
+            raise BackendError(f"the {self._name} engine does not know {', '.join(unknown)}")
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise self._error(f"does not take {name}")
@@ -202,16 +204,16 @@ class DeviceEngine:
         return library_error(self._library, text, self._device.batch)
 
     def enqueue(self, context: Any) -> None:
-        """Puts a bound context's work on the compute stream. Raises: BackendError."""
+        """Enqueue a bound context's work on the compute stream. Raises: BackendError."""
         if not context.execute_async_v3(int(self._device.compute)):
             raise self._error("failed")
 
     def run(self, feeds: dict[str, NDArray[Any]], wanted: tuple[str, ...]) -> dict[str, Any]:
-        """Computes on arrays of the host, and waits.
+        """Compute on arrays of the host and wait for the results.
 
         Args:
             feeds: an array for each input, at most ``max_batch`` rows.
-            wanted: the outputs that are fetched; the others stay on the GPU.
+            wanted: the outputs that are downloaded; the others stay on the GPU.
 
         Raises:
             BackendError: it failed, or memory ran out.
@@ -223,7 +225,7 @@ class DeviceEngine:
         base = self._feeds.reach(feed_size)
         shapes = {name: x.shape for name, x in feeds.items()}
         batch = max(shape[0] for shape in shapes.values())
-        # What is wanted lies first, and comes back in one copy.
+        # The wanted outputs come first, so that one copy downloads them.
         order = sorted(self.outputs, key=lambda spec: spec.name not in wanted)
         kinds = {
             spec.name: ((batch, *(size or 0 for size in spec.shape[1:])), spec.dtype)
@@ -253,9 +255,9 @@ class DeviceEngine:
         }
 
     def close(self) -> None:
-        """Keeps what was compiled, and gives everything back."""
+        """Store the compiled kernels and free all memory."""
         if self._compiled is not None and self._kernels is not None:
-            # None is given where nothing can be serialized.
+            # serialize() returns None where there is nothing to store.
             with contextlib.suppress(OutputError, TypeError):
                 write_atomic(self._kernels, bytes(memoryview(self._compiled.serialize())))
         with contextlib.suppress(BackendError):

@@ -1,9 +1,9 @@
-"""The three graphs on TensorRT: latents go to the GPU, pixels come back, nothing in between.
+"""A bundle's graphs on TensorRT: latents go to the GPU and pixels come back, with no other copy.
 
-One batch is one copy up (latents, ψ, coordinates), the three engines, and one copy down. On the
-GPU the mapping's w is repeated for every site. Engines run on one stream and pixels are downloaded
-on another, so that a batch is computed while the one before it is fetched. With TensorRT, a batch
-size that comes again runs as one CUDA graph.
+A batch is one upload (latents, ψ, coordinates), the three engines, and one download. On the GPU the
+mapping's w is repeated for every site. Engines run on one stream and pixels are downloaded on
+another, so that one batch is computed while the previous one is downloaded. With TensorRT, a batch
+size that is used again runs as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from segan.runtime.backends.tensorrt.build import IMAGE, PIXELS, UNFINITE
 from segan.runtime.backends.tensorrt.cache import engine_folder
 from segan.runtime.backends.tensorrt.device import Device, open_device
 from segan.runtime.backends.tensorrt.engine import GrowingBuffer, Shape, arrange
-from segan.runtime.backends.tensorrt.session import TensorRTSession
+from segan.runtime.backends.tensorrt.session import TensorRTSession, no_folder
 from segan.runtime.bundle.reader import Bundle
 from segan.runtime.errors import BackendError, OutputError, SeganError
 from segan.runtime.latents.inputs import GraphInputs
 
-#: Batches that are on their way at once: one computes while the one before it is downloaded.
+#: Batches in flight: one is computed while the previous one is downloaded.
 _IN_FLIGHT = 2
 
-#: Shapes whose contexts and CUDA graphs are kept.
+#: Plans that are kept, each with its contexts and CUDA graph.
 _PLANS = 8
 
 _ORDER = ("mapping", "offsets", "synthesis")
@@ -45,23 +45,23 @@ _F32 = np.dtype(np.float32)
 
 
 class TensorRTGraphs(BundleGraphs):
-    """Mapping, offsets and synthesis on TensorRT. Safe to share by threads.
+    """The mapping, offsets and synthesis graphs on TensorRT. Safe to share between threads.
 
-    Engines lie in the bundle's ``engines`` folder, or in the user's cache where that cannot be
-    written. Batches larger than the engines' are split. Memory is given back when it is closed or
-    dropped, or the process ends.
+    Engines are stored in the bundle's ``engines`` folder, or in the user's cache where that cannot
+    be written. Batches larger than the engines' are split. Memory is released when this object is
+    closed or garbage-collected, or the process ends.
 
     Attributes:
         device: the GPU.
-        max_batch: images that are computed at once at most.
+        max_batch: the most images that are computed at once.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, config: SessionConfig) -> None:
-        """Raises BundleError for graphs that do not fit the manifest, BackendError, ConfigError."""
+        """Load the engines. Raises: BundleError (they do not match the manifest), BackendError."""
         try:
             folder = config.cache or engine_folder(bundle.path)
         except OutputError as error:
-            raise BackendError(f"TensorRT's engines have no place: {error}") from None
+            raise no_folder(error) from error
         super().__init__(bundle, choice, replace(config, cache=folder))
         self.device = open_device()
         self._engines = {name: self._session(name).engine for name in _ORDER}
@@ -72,7 +72,7 @@ class TensorRTGraphs(BundleGraphs):
         self._plans: collections.OrderedDict[BatchKey, Plan] = collections.OrderedDict()
         self._idle: list[Slot] = []
         buffers = (self._uploads, self._between, self._constant)
-        # Nothing of it knows this object, which can therefore be dropped without being closed.
+        # It holds no reference to this object, so that this object can be collected unclosed.
         release = functools.partial(_free, self.device, self._plans, self._idle, buffers)
         self._release = weakref.finalize(self, self.device.drop, release)
 
@@ -84,12 +84,12 @@ class TensorRTGraphs(BundleGraphs):
         return cast(TensorRTSession, self._sessions[name])
 
     def images(self, inputs: GraphInputs) -> Images:
-        """One batch, from latents to pixels; see ``BundleGraphs.images``."""
+        """Compute one batch, from latents to pixels; see ``BundleGraphs.images``."""
         (images,) = self.stream([inputs])
         return images
 
     def stream(self, batches: Iterable[GraphInputs]) -> Iterator[Images]:
-        """``images`` of each batch, in order; the next one is begun before one is given."""
+        """Yield ``images`` of each batch, in order; the next batch begins before one is yielded."""
         flight: collections.deque[Begun] = collections.deque()
         parts: list[Images] = []
 
@@ -107,7 +107,7 @@ class TensorRTGraphs(BundleGraphs):
                     inputs = next(waiting, None)
                     pieces = [] if inputs is None else self._pieces(inputs)
                 except SeganError:
-                    # It is told when it is its turn.
+                    # The batches before it are yielded first.
                     while flight:
                         yield from land()
                     raise
@@ -120,14 +120,14 @@ class TensorRTGraphs(BundleGraphs):
             while flight:
                 yield from land()
         finally:
-            # After an error, or when the caller wants no more.
+            # After an error, or when the caller stops iterating.
             for begun in flight:
                 self._abandon(begun)
 
-    # What goes up.
+    # Uploads.
 
     def _pieces(self, inputs: GraphInputs) -> list[tuple[BatchKey, dict[str, Array]]]:
-        """The arrays of a batch, checked, in parts of at most ``max_batch`` images."""
+        """Check the arrays of a batch and split them into parts of at most ``max_batch`` images."""
         manifest, sites = self.manifest, self.manifest.num_sites
         feeds: dict[str, Array] = {}
         source: Literal["z", "w", "w_sites"] = "z"
@@ -141,7 +141,7 @@ class TensorRTGraphs(BundleGraphs):
             source = "w_sites" if vectors.ndim == 3 else "w"
             feeds[source] = vectors
             batch = len(vectors)
-        # Stands for what is on the GPU only, so that its shape is checked with the rest.
+        # A placeholder for a tensor that exists on the GPU only, to check its shape with the rest.
         absent = np.broadcast_to(np.float32(0), (batch, sites, manifest.w_dim))
         w = absent
         if source == "w_sites":
@@ -179,14 +179,14 @@ class TensorRTGraphs(BundleGraphs):
             pieces.append((BatchKey(len(part["psi"]), source, kind), part))
         return pieces
 
-    # On the GPU.
+    # Computation.
 
     def _begin(self, key: BatchKey, feeds: dict[str, Array], ends_batch: bool) -> Begun:
-        """Puts one part of a batch on the streams. Raises: BackendError."""
+        """Enqueue one part of a batch. Raises: BackendError."""
         device = self.device
         with device.begin(key.batch):
             if not self._is_open:
-                raise BackendError("the bundle was closed. Load it again.")
+                raise BackendError("the bundle is closed", remedy="Load it again.")
             plan = self._plan(key, feeds)
             slot = self._idle.pop() if self._idle else Slot(self.device)
             try:
@@ -199,7 +199,7 @@ class TensorRTGraphs(BundleGraphs):
                 base = self._uploads.reach(plan.upload_size)
                 device.copy(base, slot.up.address, plan.upload_size, "HostToDevice", device.compute)
                 self._compute(key, plan)
-                # Away from where the next batch will write.
+                # The next batch overwrites the source, so the pixels are copied first.
                 target = slot.results.reach(size)
                 device.copy(target, plan.addresses[PIXELS], size, "DeviceToDevice", device.compute)
                 device.record(slot.computed, device.compute)
@@ -213,13 +213,13 @@ class TensorRTGraphs(BundleGraphs):
         return Begun(slot, key.batch, ends_batch)
 
     def _compute(self, key: BatchKey, plan: Plan) -> None:
-        """Puts the three engines on the stream, as a captured graph from the second time on."""
+        """Enqueue the three engines, from the second run on as a captured graph."""
         captures = self._engines["synthesis"].captures
         plan.runs += 1
         if plan.graph:
             plan.graph[0].launch()
             return
-        # The first run lets the library allocate what it needs, which cannot be captured.
+        # In the first run the library allocates memory, which cannot be captured.
         if captures and plan.can_capture and plan.runs == 2:
             try:
                 with self.device.capture(plan.graph):
@@ -241,7 +241,7 @@ class TensorRTGraphs(BundleGraphs):
         self._engines["synthesis"].enqueue(plan.contexts["synthesis"])
 
     def _plan(self, key: BatchKey, feeds: dict[str, Array]) -> Plan:
-        """The key's plan, bound; a new one where memory that it was bound to has moved."""
+        """Return the key's bound plan; a new one where the memory of the old one has moved."""
         captures = self._engines["synthesis"].captures
         plan = self._plans.get(key)
         if plan is not None and captures and plan.moves == self._moves():
@@ -274,7 +274,7 @@ class TensorRTGraphs(BundleGraphs):
         return Plan(uploads=uploads, upload_size=size, contexts=contexts, addresses={})
 
     def _bind(self, key: BatchKey, plan: Plan) -> None:
-        """Finds a place for every tensor, and tells the contexts."""
+        """Place every tensor and set the contexts' addresses."""
         base = self._uploads.reach(plan.upload_size)
         at = {name: base + offset for name, offset in plan.uploads.items()}
         offsets, size = arrange(
@@ -295,12 +295,12 @@ class TensorRTGraphs(BundleGraphs):
                 shapes[spec.name] = (rows.get(spec.name, n), *rest)
             own = {spec.name: at[spec.name] for spec in (*engine.inputs, *engine.outputs)}
             if name == "offsets":
-                # The mapping's output of this name is one vector an image.
+                # The mapping also has an output w, which is one vector for each image.
                 own["w"] = at["w_sites"]
             engine.bind(context, shapes, own)
 
     def _tensors(self, batch: int) -> dict[str, tuple[Shape, Any]]:
-        """What lies on the GPU between the copies; pixels first, so that they go down together."""
+        """Return the tensors that stay on the GPU; the results first, for a single download."""
         manifest = self.manifest
         side, channels = manifest.resolution, manifest.img_channels
         tensors: dict[str, tuple[Shape, Any]] = {
@@ -323,7 +323,7 @@ class TensorRTGraphs(BundleGraphs):
         return arrange(self._results(batch))[1]
 
     def _constant_noise(self) -> int:
-        """The address of the bundle's noise on the GPU, copied there once."""
+        """Return the address of the bundle's noise on the GPU, which is uploaded once."""
         assert self.noise is not None
         if not self._constant.size:
             pinned = self.device.pin(self.noise.nbytes)
@@ -334,7 +334,7 @@ class TensorRTGraphs(BundleGraphs):
                 self.device.copy(address, pinned.address, self.noise.nbytes, "HostToDevice", stream)
                 self.device.finish()
             except BaseException:
-                # Memory that is there counts as filled.
+                # Allocated memory would count as filled.
                 self._settle()
                 with contextlib.suppress(BackendError):
                     self._constant.free()
@@ -343,10 +343,10 @@ class TensorRTGraphs(BundleGraphs):
                 pinned.free()
         return self._constant.reach(self.noise.nbytes)
 
-    # What comes down.
+    # Downloads.
 
     def _finish(self, begun: Begun) -> Images:
-        """Waits for a part. Raises: BackendError when it failed or a value is not finite."""
+        """Wait for a part. Raises: BackendError when it failed or a value is not finite."""
         slot, results = begun.slot, self._results(begun.batch)
         try:
             self.device.wait(slot.done)
@@ -365,13 +365,13 @@ class TensorRTGraphs(BundleGraphs):
         return images
 
     def _settle(self) -> None:
-        """After an error: waits until nothing uses memory that is given back or used again."""
+        """After an error, wait until nothing uses memory that is freed or used again."""
         with contextlib.suppress(BackendError):
             self.device.finish()
 
     def _abandon(self, begun: Begun) -> None:
         if sys.is_finalizing():
-            return  # The process ends, and CUDA may have gone before.
+            return  # At the process's end, CUDA may be shut down already.
         with contextlib.suppress(BackendError):
             self.device.wait(begun.slot.done)
         self._return(begun.slot)
@@ -384,7 +384,7 @@ class TensorRTGraphs(BundleGraphs):
                 slot.free()
 
     def close(self) -> None:
-        """Gives the GPU's memory back."""
+        """Free the GPU's memory."""
         with self.device.lock:
             self._release()
         super().close()
@@ -396,7 +396,7 @@ def _free(
     idle: list[Slot],
     buffers: tuple[GrowingBuffer, ...],
 ) -> None:
-    """Gives back what graphs held; errors are left aside, since nothing can be done any more."""
+    """Free what the graphs hold; errors are ignored, since nothing can be done about them."""
     with contextlib.suppress(BackendError):
         device.finish()
     for plan in plans.values():

@@ -1,4 +1,4 @@
-"""TensorRT 10 and 11 and TensorRT for RTX behind one adapter: what differs between them.
+"""TensorRT 10 and 11 and TensorRT for RTX behind one adapter.
 
 ``import tensorrt`` is tried first, then ``tensorrt_rtx``. Both have nearly the same Python
 interface. What differs:
@@ -7,8 +7,8 @@ interface. What differs:
     what              tensorrt                         tensorrt_rtx
     ================  ===============================  ==========================================
     builds            on the GPU that will run         on any machine, for stated capabilities
-    remembers         timings, in the builder          compiled kernels, in the runtime
-    CUDA graphs       captured by us, per shape        captured by itself, one setting
+    caches            timings, in the builder          compiled kernels, in the runtime
+    CUDA graphs       captured by segan, per shape     captured by the library, by one setting
     typing            STRONGLY_TYPED: needed on 10,    always strong
                       the only way on 11
     ================  ===============================  ==========================================
@@ -22,14 +22,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from segan.runtime.errors import BackendError
+from segan.runtime.errors import NO_VALUE, BackendError
 
-#: Modules that hold the interface, best first. The last is what tensorrt_rtx re-exports.
+#: Modules with the interface, best first. tensorrt_rtx re-exports the last one.
 _MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
 INSTALL = (
     "Run: pip install 'segan[tensorrt]', or for GeForce RTX: pip install 'segan[tensorrt-rtx]'"
 )
+
+
+def missing(problem: str, remedy: str) -> BackendError:
+    """Return the error for something that the backend needs."""
+    return BackendError(
+        f"backend 'tensorrt' needs {problem}", field="backend", value="tensorrt", remedy=remedy
+    )
 
 
 class DeviceMemoryError(BackendError):
@@ -44,7 +51,7 @@ class Library:
         name: ``tensorrt`` or ``tensorrt_rtx``.
         version: of the library, for example ``10.13.3.9``.
         module: the Python interface.
-        log: collects what the library says; it must outlive everything made with it.
+        log: collects the library's messages; it must outlive everything made with it.
     """
 
     name: str
@@ -58,9 +65,9 @@ class Library:
         return self.name == "tensorrt_rtx"
 
     def capabilities(self) -> tuple[str, ...]:
-        """Compute capabilities that it builds for without a GPU, such as 8.9; none with TensorRT.
+        """Return the compute capabilities that the library builds for without a GPU, such as 8.9.
 
-        Named by the library itself.
+        Empty with TensorRT, which builds on the GPU that runs the engine.
         """
         kinds = getattr(self.module, "ComputeCapability", None) if self.is_rtx else None
         found = [] if kinds is None else [*kinds.__members__]
@@ -68,44 +75,44 @@ class Library:
         return tuple(f"{number[:-1]}.{number[-1]}" for number in numbers)
 
     def first_error(self) -> str:
-        """What the library said was wrong since the last time, ending in a full stop."""
+        """Return the library's first error since the last call, without a full stop."""
         lines = self.log.take()
-        return (lines[0][:400].rstrip(". ") if lines else "it gave no reason") + "."
+        return lines[0][:400].rstrip(". ") if lines else "it gave no reason"
 
 
 @cache
 def find_library() -> Library | None:
-    """The library that is installed; None without one. TensorRT goes before TensorRT for RTX."""
+    """Return the installed library, or None; TensorRT is preferred to TensorRT for RTX."""
     for name in _MODULES:
         try:
             module = importlib.import_module(name)
         except (ImportError, OSError):
             continue
-        # Some indexes hold a package of that name with nothing in it.
+        # Some indexes have an empty package of that name.
         if hasattr(module, "Builder"):
             return wrap_library(module, name.removesuffix("_bindings"))
     return None
 
 
 def wrap_library(module: Any, name: str) -> Library:
-    """A module with TensorRT's interface as a ``Library``."""
+    """Return a module with TensorRT's interface as a ``Library``."""
     return Library(
         name=name, version=str(module.__version__), module=module, log=_collector(module)
     )
 
 
-def why_no_library() -> str | None:
-    """Why neither library can be used, with what to do; None where one can."""
-    if find_library() is not None:
-        return None
-    return (
-        "backend 'tensorrt' needs TensorRT 10 or newer, or TensorRT for RTX, and neither can be "
-        f"imported. {INSTALL}"
-    )
+def require_library() -> Library:
+    """Return the installed library. Raises: BackendError, where there is none."""
+    library = find_library()
+    if library is None:
+        raise missing(
+            "TensorRT 10 or newer, or TensorRT for RTX, and neither can be imported", INSTALL
+        )
+    return library
 
 
 def _collector(module: Any) -> Any:
-    """A logger that keeps errors for our own messages; the rest is dropped."""
+    """Return a logger that keeps errors, for segan's own messages, and drops the rest."""
 
     class Collector(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -125,19 +132,19 @@ def _collector(module: Any) -> Any:
 
 
 def _plain(message: str) -> str:
-    """A message without its caller and source location."""
+    """Return a message without its caller and source location."""
     text = re.sub(r"^\w+::\w+: Error Code \d+: ", "", message.strip())
     text = re.sub(r"\s*In \w+ at [^\s:]+:\d+\s*", "", text)
     return text.replace("((", "(").replace("))", ")").replace(".)", ")")
 
 
 def library_error(library: Library, what: str, batch: int | None = None) -> BackendError:
-    """What to raise after a call that failed; says that memory ran out where it did.
+    """Return the error for a failed call of the library; it tells out-of-memory apart.
 
     Args:
-        library: whose call failed.
-        what: what was being done.
-        batch: images at once.
+        library: that failed.
+        what: what failed, as the beginning of a message.
+        batch: images at once; None outside of a batch.
     """
     reason = library.first_error()
     if re.search(r"out of ?memory|OutOfMemory|memory allocation|cudaError 2\b", reason, re.I):
@@ -146,15 +153,20 @@ def library_error(library: Library, what: str, batch: int | None = None) -> Back
 
 
 def out_of_memory(what: str, batch: int | None = None) -> DeviceMemoryError:
-    """The GPU's memory ran out.
+    """Return the error for a lack of GPU memory.
 
     Args:
-        what: what was being done.
-        batch: images at once, where they were too many.
+        what: what failed, as the beginning of a message.
+        batch: images at once; None outside of a batch.
     """
     if batch is None or batch == 1:
-        hint = "Close other programs that use the GPU, or try --precision fp16"
+        remedy = "Close other programs that use the GPU, or pass `precision fp16`."
     else:
-        hint = f"Use a smaller one, such as --batch-size {max(1, batch // 2)}"
-    many = "" if batch is None else f" for a batch of {batch}"
-    return DeviceMemoryError(f"{what}: the GPU's memory does not suffice{many}. {hint}.")
+        remedy = f"Pass a smaller batch: `batch_size {batch // 2}`."
+    size = "" if batch is None else f" for a batch of {batch}"
+    return DeviceMemoryError(
+        f"{what}: the GPU's memory does not suffice{size}",
+        field=None if batch is None else "batch_size",
+        value=NO_VALUE if batch is None else batch,
+        remedy=remedy,
+    )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.runtime.backends.engine_settings import EngineSettings
 from segan.runtime.backends.session import BROADCAST_INPUTS, Session, SessionConfig
 from segan.runtime.backends.tensorrt.build import (
     BUILD_FORMAT,
@@ -25,24 +24,12 @@ from segan.runtime.backends.tensorrt.build import (
 from segan.runtime.backends.tensorrt.cache import EngineKey, StoredEngine, obtain_engine
 from segan.runtime.backends.tensorrt.device import open_device, why_no_cuda
 from segan.runtime.backends.tensorrt.engine import DeviceEngine, RefusedEngineError
-from segan.runtime.backends.tensorrt.library import Library, find_library, why_no_library
+from segan.runtime.backends.tensorrt.library import Library, require_library
+from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files.atomic import make_folder, write_atomic
 from segan.runtime.files.cache import cache_folder
 from segan.runtime.machine.gpus import cuda_devices
-
-
-def why_not() -> str | None:
-    """Why TensorRT cannot work here, with what to install; None where it seems to."""
-    problem = why_no_cuda()
-    if problem is not None:
-        return f"backend 'tensorrt' cannot work here: {problem}"
-    return why_no_library()
-
-
-def open_graph(model_bytes: bytes, *, name: str, config: SessionConfig) -> Session:
-    """Loads a graph; see ``TensorRTSession``."""
-    return TensorRTSession(model_bytes, name=name, config=config)
 
 
 def obtain(
@@ -57,22 +44,22 @@ def obtain(
     rebuild: bool = False,
     on_progress: Progress | None = None,
 ) -> StoredEngine:
-    """A graph's engine, loaded from a folder or built into it.
+    """Load a graph's engine from a folder, or build it into the folder.
 
     Args:
         model: the serialized ONNX model, with its weights inside.
-        name: what the graph is.
-        precision: that the graph has written in.
-        target: what the engine shall run on.
+        name: of the graph.
+        precision: of the graph.
+        target: the GPU that the engine is for.
         library: that builds it.
-        folder: where engines lie; made when it is missing.
+        folder: of the engines; created when it is missing.
         settings: how to build.
-        rebuild: do not load one that is there.
+        rebuild: build also where there is a stored engine.
         on_progress: see ``segan.runtime.backends.tensorrt.build.build_engine``.
 
     Raises:
         BackendError: it cannot be built.
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be created.
     """
     settings = settings or EngineSettings()
     key = EngineKey(
@@ -109,7 +96,7 @@ def obtain(
 
 
 def _timing_file(library: Library, target: Target) -> Path | None:
-    """Where TensorRT's timings on this GPU are kept; None where they are not."""
+    """Return the file of TensorRT's timings on this GPU; None where they are not kept."""
     if library.is_rtx:
         return None
     name = f"{library.version} {target.gpu} {target.driver}"
@@ -121,32 +108,32 @@ def _timing_file(library: Library, target: Target) -> Path | None:
 
 
 class TensorRTSession(Session):
-    """One graph on TensorRT. Larger batches than the engine's are split.
+    """One graph on TensorRT. Batches larger than the engine's are split.
 
-    What it holds is given back when it is closed, dropped, or the process ends.
+    Memory is released when the session is closed or garbage-collected, or the process ends.
 
     Args:
-        model_bytes: the serialized ONNX model, with its weights inside.
-        name: what the graph is, for messages and files.
-        config: how to compute; ``cache`` is where engines lie, None is the user's cache.
+        model_bytes: see ``Session``.
+        name: of the graph, for messages and files.
+        config: how to compute; ``cache`` is the folder of the engines, None for the user's cache.
+            ``backend_settings`` is an ``EngineSettings``.
 
     Attributes:
-        engine: on the GPU; beside what ``outputs`` states it gives ``pixels`` and ``unfinite``.
+        engine: on the GPU; besides ``outputs`` it has the outputs ``pixels`` and ``unfinite``.
 
     Raises:
         BackendError: there is no GPU or no library, or the engine cannot be built or loaded.
-        OutputError: ``cache`` cannot be made.
+        OutputError: ``cache`` cannot be created.
     """
 
     def __init__(
         self, model_bytes: bytes, *, name: str, config: SessionConfig | None = None
     ) -> None:
         config = config or SessionConfig()
-        problem = why_not()
+        problem = self.why_not()
         if problem is not None:
-            raise BackendError(problem)
-        library, self._device = find_library(), open_device()
-        assert library is not None, "why_not() has said so"
+            raise problem
+        library, self._device = require_library(), open_device()
         self.name, self.backend, self.precision = name, "tensorrt", config.precision
         target = Target.of(cuda_devices()[0])
         folder = config.cache or _cache()
@@ -159,7 +146,7 @@ class TensorRTSession(Session):
                 target=target,
                 library=library,
                 folder=folder,
-                settings=config.engines,
+                settings=config.backend_settings,
                 rebuild=rebuild,
             )
 
@@ -167,23 +154,34 @@ class TensorRTSession(Session):
         try:
             self.engine = self._load(library, stored)
         except RefusedEngineError:
-            # Whatever else went wrong, another engine would not help.
+            # Building again helps only where the engine was loaded from a file.
             if stored.was_built:
                 raise
             self.engine = self._load(library, get(True))
-        # Also when nobody closes it: with TensorRT for RTX the compiled kernels would be lost. The
-        # engine does not know this session, which can therefore be dropped.
+        # Also without a call of close(), or TensorRT for RTX would lose its compiled kernels. The
+        # engine holds no reference to this session, so that the session can be collected.
         self._release = weakref.finalize(self, self._device.drop, self.engine.close)
         self.inputs = self.engine.inputs
         self.outputs = tuple(
             spec for spec in self.engine.outputs if spec.name not in (PIXELS, UNFINITE)
         )
 
+    @staticmethod
+    def why_not() -> BackendError | None:
+        """Return why TensorRT cannot work here, with what to install; None where it seems to."""
+        problem = why_no_cuda()
+        if problem is None:
+            try:
+                require_library()
+            except BackendError as error:
+                problem = error
+        return problem
+
     def _load(self, library: Library, stored: StoredEngine) -> DeviceEngine:
         kernels = None
         if library.is_rtx:
             with contextlib.suppress(OutputError):
-                # Never in a bundle: compiled kernels bear no seal.
+                # Never in a bundle, since compiled kernels are not sealed.
                 kernels = cache_folder("engines") / f"kernels-{stored.record.sha256[:16]}.cache"
         with self._device.lock:
             return DeviceEngine(library, self._device, stored.plan, name=self.name, kernels=kernels)
@@ -201,7 +199,7 @@ class TensorRTSession(Session):
             }
             rows = max(len(array) for array in part.values())
             with self._device.begin(rows):
-                # Another thread may have closed it since.
+                # Another thread may have closed the session.
                 self._check_open()
                 parts.append(self.engine.run(part, wanted))
         if len(parts) == 1:
@@ -217,7 +215,14 @@ def _cache() -> Path:
     try:
         return cache_folder("engines")
     except OutputError as error:
-        raise BackendError(
-            f"TensorRT's engines have no place: {error} Name a folder that you may write in "
-            "SEGAN_CACHE."
-        ) from None
+        raise no_folder(error) from error
+
+
+def no_folder(error: OutputError) -> BackendError:
+    """Return the error for engines that cannot be stored anywhere."""
+    return BackendError(
+        f"TensorRT's engines cannot be stored: {error.problem}",
+        field=error.field,
+        value=error.value,
+        remedy="Set SEGAN_CACHE to a folder that you can write to.",
+    )

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from segan.runtime import load
-from segan.runtime.backends.openvino import _MOST_SIZES, _OFTEN, OpenVinoSession, why_not
+from segan.runtime.backends.openvino import _MOST_SIZES, _OFTEN, OpenVinoSession
 from segan.runtime.backends.session import SessionConfig, TensorSpec
 from segan.runtime.errors import BackendError
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason="openvino is not installed")
+pytestmark = pytest.mark.skipif(
+    OpenVinoSession.why_not() is not None, reason="openvino is not installed"
+)
 
 DATA = Path(__file__).parents[2] / "data" / "toy.segan"
 F32 = np.dtype(np.float32)
@@ -129,8 +131,10 @@ def test_bf16_on_a_processor_without_it(mapping: bytes, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         "segan.runtime.backends.openvino.capabilities", lambda: ("FP32", "INT8", "BIN")
     )
-    with pytest.raises(BackendError, match=r"'bf16', which this processor does not compute in \(O"):
+    assert OpenVinoSession.unsupported() == {"bf16"}
+    with pytest.raises(BackendError, match=r"does not compute in \(O") as error:
         _session(mapping, precision="bf16")
+    assert (error.value.field, error.value.value) == ("precision", "bf16")
 
 
 def test_images_of_every_toy_bundle_are_those_of_the_cpu_backend() -> None:

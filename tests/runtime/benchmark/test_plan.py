@@ -141,8 +141,8 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """only("cpu", "openvino") lets these backends work, and no others."""
 
     def choose_only(*names: str) -> None:
-        def why_not(backend: str) -> str | None:
-            return None if backend in names else f"no {backend} here"
+        def why_not(backend: str) -> BackendError | None:
+            return None if backend in names else BackendError(f"no {backend} here")
 
         monkeypatch.setattr(choose, "why_not", why_not)
         monkeypatch.setattr("segan.runtime.benchmark.plan.why_not", why_not)

@@ -19,7 +19,7 @@ from segan.runtime.backends.choose import candidates, open_session
 from segan.runtime.backends.cuda import session as cuda
 from segan.runtime.backends.cuda.graphs import CudaGraphs
 from segan.runtime.backends.cuda.session import GPU, HOST, CudaSession, DeviceTensor, check_provider
-from segan.runtime.backends.session import Session, SessionConfig
+from segan.runtime.backends.session import SessionConfig
 from segan.runtime.batch.pipeline import generate_batch
 from segan.runtime.batch.plan import BatchRequest
 from segan.runtime.errors import BackendError, ConfigError
@@ -36,11 +36,8 @@ no_gpu = pytest.mark.skipif(why_no_gpu() is None, reason="there is a GPU here")
 def on_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that asks for CUDA computes in the main memory, by the same steps."""
 
-    def open_graph(model: bytes, *, name: str, config: SessionConfig) -> Session:
-        return CudaSession(model, name=name, config=config, placement=HOST)
-
-    monkeypatch.setattr(cuda, "open_graph", open_graph)
-    monkeypatch.setattr(cuda, "why_not", lambda: None)
+    monkeypatch.setattr(CudaSession, "placement", HOST)
+    monkeypatch.setattr(CudaSession, "why_not", staticmethod(lambda: None))
 
 
 @pytest.fixture(params=["toy.segan", "toy_shifts.segan", "toy_plain.segan"])
@@ -138,8 +135,10 @@ def test_results_stay_where_they_were_computed() -> None:
     assert (there.shape, there.dtype) == ((5, 8), np.dtype(np.float32))
     assert there.value.device_name() == "cpu"
     np.testing.assert_array_equal(there.numpy(), session.run({"z": z})["w"])
-    with pytest.raises(ConfigError, match=r"z is float32 \[5, 7\]; expected z float32 \[N, 8\]"):
+    with pytest.raises(ConfigError) as error:
         session.run_on_device({"z": session.place(z[:, :7])})
+    assert (error.value.field, error.value.value) == ("z", "float32 [5, 7]")
+    assert error.value.expected == "z float32 [N, 8] with N of 1 or more"
     session.close()
     with pytest.raises(BackendError, match="closed"):
         session.run_on_device({"z": z})
@@ -252,10 +251,11 @@ def test_a_session_without_the_provider_does_not_load(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     # Whatever why_not overlooks, ONNX Runtime itself must not go on with the CPU.
-    monkeypatch.setattr(cuda, "why_not", lambda: None)
+    monkeypatch.setattr(CudaSession, "why_not", staticmethod(lambda: None))
     model = (DATA / "toy.segan" / "mapping.onnx").read_bytes()
-    with pytest.raises(BackendError, match=r"not on the GPU.*Nothing was computed.*segan doctor"):
+    with pytest.raises(BackendError, match=r"not on the GPU.*segan doctor") as error:
         CudaSession(model, name="mapping", config=CONFIG)
+    assert (error.value.field, error.value.value) == ("backend", "cuda")
 
 
 def test_a_failing_run_does_not_go_on_elsewhere() -> None:
@@ -296,11 +296,13 @@ def test_out_of_memory_names_a_smaller_batch(words: str) -> None:
     )
     z = np.zeros((64, 8), np.float32)
     for run in (session.run, session.run_on_device):
-        with pytest.raises(BackendError, match=r"'cuda' with a batch of 64\. .*--batch-size.* 32"):
+        with pytest.raises(BackendError, match=r"'cuda' with a batch of 64\.") as caught:
             run({"z": z})
+        assert (caught.value.field, caught.value.value) == ("batch_size", 64)
+        assert "`batch_size 32`" in caught.value.remedy
         with pytest.raises(BackendError) as caught:
             run({"z": z[:1]})
-        assert "--batch-size" not in str(caught.value)
+        assert caught.value.remedy == ""
 
 
 # What is missing.
@@ -339,7 +341,7 @@ def test_onnxruntime_without_cuda(gpu: Callable[..., None]) -> None:
         __version__="1.31.1",
         get_available_providers=lambda: ["CPUExecutionProvider"],
     )
-    problem = cuda.why_not() or ""
+    problem = str(CudaSession.why_not())
     assert "onnxruntime-gpu, which is not installed" in problem
     assert "1.31.1) is built without CUDA" in problem
     assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in problem
@@ -347,14 +349,14 @@ def test_onnxruntime_without_cuda(gpu: Callable[..., None]) -> None:
 
 def test_both_packages(gpu: Callable[..., None]) -> None:
     gpu({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.30.0"})
-    problem = cuda.why_not() or ""
+    problem = str(CudaSession.why_not())
     assert "(1.30.0) and onnxruntime (1.31.1) are both installed" in problem
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in problem
 
 
 def test_half_a_package(gpu: Callable[..., None]) -> None:
     gpu({"onnxruntime-gpu": "1.31.1"})
-    assert "cannot be imported" in (cuda.why_not() or "")
+    assert "cannot be imported" in str(CudaSession.why_not())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for Linux libraries")
@@ -373,14 +375,12 @@ def test_missing_libraries_are_named(
         get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
         preload_dlls=lambda: print("Failed to load libcublas.so.13"),
     )
-    problem = cuda.why_not() or ""
-    assert "needs cuBLAS, cuDNN 9 for CUDA 13; not found: libcublasLt.so.13, libcublas.so.13, " in (
-        problem
-    )
-    assert "libcudnn.so.9. Run: pip install" in problem
+    problem = str(CudaSession.why_not())
+    assert "needs cuBLAS, cuDNN 9 for CUDA 13, and libcublasLt.so.13, libcublas.so.13, " in problem
+    assert "libcudnn.so.9 cannot be loaded. Run: pip install" in problem
     assert capsys.readouterr().out == ""
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: io.BytesIO())
     cuda._library_problem.cache_clear()
-    assert cuda.why_not() is None
+    assert CudaSession.why_not() is None
     cuda._library_problem.cache_clear()

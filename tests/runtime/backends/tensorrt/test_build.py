@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from segan.runtime.backends.engine_settings import EngineSettings
 from segan.runtime.backends.tensorrt.build import Target, _add_pixels, build_engine
 from segan.runtime.backends.tensorrt.library import Library, find_library
 from segan.runtime.backends.tensorrt.session import obtain
+from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.errors import BackendError
 
 pytest.importorskip(
@@ -230,7 +230,7 @@ def test_a_bundle_with_several_precisions(
     edit_manifest: Callable[..., None],
     replace_file: Callable[[Path, str, bytes], None],
 ) -> None:
-    from segan.export.engines import build_engines
+    from segan.runtime.backends.tensorrt.bundle import build_engines
 
     monkeypatch.setenv("SEGAN_CACHE", str(tmp_path / "cache"))
     # Any graph will do: what is in it is its own business.

@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from segan.runtime.backends.engine_settings import EngineSettings
 from segan.runtime.backends.tensorrt import cache as engines
 from segan.runtime.backends.tensorrt.build import BuiltEngine, Target
 from segan.runtime.backends.tensorrt.cache import (
@@ -28,6 +27,7 @@ from segan.runtime.backends.tensorrt.cache import (
     find_engine,
     obtain_engine,
 )
+from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.errors import ConfigError, OutputError
 
 HERE = Target(capabilities=("8.9",), gpu="NVIDIA Test", driver="13.0")
@@ -264,7 +264,7 @@ def test_what_was_not_built_here_is_never_loaded(
         # It cannot be replaced by a file, so the new engine is not kept.
         found = _obtain(folder, builder)
         assert (found.plan, found.path) == (b"engine 2", None)
-        assert "is not kept, and built again next time" in caplog.text
+        assert "is not stored, and built again next time" in caplog.text
         return
     found = _obtain(folder, builder)
     assert (found.was_built, found.plan) == (True, b"engine 2")
@@ -342,16 +342,18 @@ def test_the_secret_is_this_users_alone(cache: Path) -> None:
 def test_a_secret_that_others_may_read_proves_nothing(cache: Path, mode: int) -> None:
     engine_secret()
     (cache / "keys" / "engines.key").chmod(mode)
-    with pytest.raises(OutputError, match="can be read by other users"):
+    with pytest.raises(OutputError, match="can be read by other users") as error:
         engine_secret()
+    assert (error.value.field, error.value.value) == ("path", cache / "keys" / "engines.key")
 
 
 def test_a_secret_that_was_cut_short(cache: Path, folder: Path, builder: Builder) -> None:
     _obtain(folder, builder)
     path = cache / "keys" / "engines.key"
     path.write_bytes(b"")
-    with pytest.raises(OutputError, match=r"holds 0 bytes; expected 32\. Remove it"):
+    with pytest.raises(OutputError, match="holds 0 bytes, not 32") as error:
         engine_secret()
+    assert (error.value.field, error.value.value) == ("path", path)
     # Everything still works, but nothing is taken from the folder or put there.
     found = _obtain(folder, builder)
     assert (found.plan, found.path) == (b"engine 2", None)
@@ -393,7 +395,7 @@ _PROCESS = """
 import sys, time
 from pathlib import Path
 from segan.runtime.backends.tensorrt.cache import obtain_engine
-from segan.runtime.backends.engine_settings import EngineSettings
+from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.backends.tensorrt.build import BuiltEngine, Target
 from segan.runtime.backends.tensorrt.cache import EngineKey
 
@@ -438,17 +440,28 @@ def test_notices_go_to_the_log_only(
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "field", "value", "expected"),
     [
-        ({"maximum_batch": 0}, "maximum_batch is 0; expected 1 or more"),
-        ({"optimum_batch": -1}, "optimum_batch is -1"),
-        ({"workspace": 0}, "workspace is 0"),
-        ({"level": 6}, "level is 6; expected 0 to 5"),
-        ({"optimum_batch": 9, "maximum_batch": 8}, "expected at most maximum_batch, 8"),
+        ({"maximum_batch": 0}, "maximum_batch", 0, "1 or more"),
+        ({"optimum_batch": -1}, "optimum_batch", -1, "1 or more"),
+        ({"workspace": 0}, "workspace", 0, "1 or more"),
+        ({"level": 6}, "level", 6, "0 to 5"),
+        (
+            {"optimum_batch": 9, "maximum_batch": 8},
+            "optimum_batch",
+            9,
+            "at most `maximum_batch`, 8",
+        ),
     ],
 )
-def test_settings_out_of_range(settings: dict[str, int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_settings_out_of_range(
+    settings: dict[str, int],
+    field: str,
+    value: int,
+    expected: str,
+    raises_error: Callable[..., Any],
+) -> None:
+    with raises_error(ConfigError, field=field, value=value, expected=expected):
         EngineSettings(**settings)
 
 

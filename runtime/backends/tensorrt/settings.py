@@ -1,4 +1,4 @@
-"""How TensorRT engines are built; a setting of every session, which other backends ignore."""
+"""How TensorRT engines are built."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class EngineSettings:
     """How engines are built.
 
     Attributes:
-        optimum_batch: the batch size that is made fastest; None takes one by the image's size.
-        maximum_batch: the largest; larger batches are split. None takes one by the image's size.
+        optimum_batch: the batch size to optimise for; None chooses one by the image's size.
+        maximum_batch: the largest; larger batches are split. None chooses one by size.
         level: effort of the builder, 0 to 5; more takes longer and finds faster kernels.
-        workspace: bytes of GPU memory that a kernel may use; None leaves it to the library.
+        workspace: bytes of GPU memory that a kernel may use; None for the library's default.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -33,20 +33,21 @@ class EngineSettings:
         for name in ("optimum_batch", "maximum_batch", "workspace"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; expected 1 or more.")
+                raise ConfigError(field=name, value=value, expected="1 or more")
         if not 0 <= self.level <= 5:
-            raise ConfigError(f"level is {self.level}; expected 0 to 5.")
+            raise ConfigError(field="level", value=self.level, expected="0 to 5")
         if self.optimum_batch and self.maximum_batch and self.optimum_batch > self.maximum_batch:
             raise ConfigError(
-                f"optimum_batch is {self.optimum_batch}; expected at most maximum_batch, "
-                f"{self.maximum_batch}."
+                field="optimum_batch",
+                value=self.optimum_batch,
+                expected=f"at most `maximum_batch`, {self.maximum_batch}",
             )
 
     def batches(self, pixels: int | None) -> tuple[int, int, int]:
-        """Smallest, best and largest batch of a graph.
+        """Return the smallest, the optimum and the largest batch of a graph.
 
         Args:
-            pixels: of an image; None for a graph that makes none.
+            pixels: of an image; None for a graph that has no image output.
         """
         rows = [row for row in _BATCHES if pixels is None or pixels <= row[0]] or [_BATCHES[-1]]
         maximum = self.maximum_batch or max(rows[0][2], self.optimum_batch or 1)
