@@ -1,4 +1,4 @@
-"""From files and reference images to a bundle under its name. PyTorch is not needed for it."""
+"""Verifies a bundle's draft and gives it its name; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ExportResult:
 
     Attributes:
         path: the bundle, a folder.
-        zip_path: the same as one file; None when it was not asked for.
+        zip_path: the bundle as one file; None if that was not requested.
         manifest: as written.
         sizes: bytes of each file but the manifest.
-        verification: what verification of the fp32 graphs measured; the manifest has it all.
-        seconds: wall time of it all.
-        refused: why there is no int8 graph although it was asked for.
+        verification: of the fp32 graphs; the manifest has those of all precisions.
+        seconds: wall time of the whole export.
+        refused: why a requested int8 graph was not written; None if it was, or not requested.
     """
 
     path: Path
@@ -45,14 +45,14 @@ def verify_draft(
     tolerance: float,
     step: Callable[[str], None],
 ) -> tuple[Manifest, VerifyResult]:
-    """Verifies the fp32 graphs of a draft; the record is added to its manifest.
+    """Verify the fp32 graphs of a draft, and add the record to its manifest.
 
     Args:
         draft: the bundle.
-        manifest: as it stands in ``draft``.
-        reference: the generator's images, whose files are used up.
+        manifest: the draft's manifest.
+        reference: the generator's images; its files are removed.
         tolerance: largest difference of a pixel, images in [-1, 1].
-        step: called with a few words before each step.
+        step: called with a short description before each step.
 
     Raises:
         VerifyError: the bundle's images differ by more than the tolerance.
@@ -81,16 +81,16 @@ def commit_draft(
     start: float,
     refused: str | None = None,
 ) -> ExportResult:
-    """Puts a verified draft in its place.
+    """Give a verified draft its name.
 
     Args:
-        draft: the bundle, whose files are all there.
-        out: where it shall stand.
-        manifest: as it stands in ``draft``.
+        draft: the bundle, with all its files.
+        out: the bundle's path.
+        manifest: the draft's manifest.
         verification: of the fp32 graphs.
         zip: also write it as one file, NAME.segan.zip.
         start: ``time.perf_counter`` when the export began.
-        refused: why there is no int8 graph although it was asked for.
+        refused: see ``ExportResult``.
 
     Raises:
         OutputError: it cannot be written.

@@ -1,8 +1,9 @@
-"""Makes an exported graph readable and its bytes the same every time.
+"""Makes an exported graph readable and its bytes reproducible.
 
-The exporter calls things ``val_57`` and ``node_conv2d_3`` and notes stack traces with paths of the
-machine. Here every node and tensor is named after the module that it comes from, such as
-``b8.conv0.convolution/Conv``; equal small constants become one; the rest of the notes goes.
+The exporter writes names such as ``val_57`` and stack traces with local paths. Here each node and
+tensor is named after its module, such as ``b8.conv0.convolution/Conv``, equal constants become
+one, and metadata is removed. onnx-ir's DeduplicateInitializersPass also merges equal weights of
+the module, whose names must stay, so constants are merged here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def tidy_graph(model: onnx.ModelProto, weights: Iterable[str], producer_version: str) -> None:
-    """Renames nodes, tensors and constants in place, and strips what is not part of the graph.
+    """Rename nodes, tensors and constants in place, and remove metadata.
 
     Args:
-        model: as exported; no functions, no sub-graphs.
-        weights: names of the module's own tensors, which are kept.
+        model: as exported, without functions and sub-graphs.
+        weights: names of the module's own tensors, which keep them.
         producer_version: of segan.
     """
     graph = model.graph
@@ -39,7 +40,7 @@ def tidy_graph(model: onnx.ModelProto, weights: Iterable[str], producer_version:
         node.output[:] = [names[name] if name else "" for name in node.output]
         node.doc_string = ""
         del node.metadata_props[:]
-    # Shapes of inner tensors, as traced, would state the example's noise batch.
+    # The traced shapes of inner tensors contain the noise batch of the example.
     del graph.value_info[:]
     del graph.metadata_props[:]
     for value in (*graph.input, *graph.output, *graph.initializer):
@@ -51,7 +52,7 @@ def tidy_graph(model: onnx.ModelProto, weights: Iterable[str], producer_version:
 
 
 def _scoped(node: onnx.NodeProto) -> str:
-    """``b8.conv0/Mul``, or ``Mul`` for a node of the module at the top."""
+    """Return ``b8.conv0/Mul``, or ``Mul`` for a node of the top module."""
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
             # ['', 'b8.conv0', 'mul_3']: the modules from the top down, then the node itself.
@@ -71,7 +72,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _drop_zero_biases(graph: onnx.GraphProto, weights: set[str]) -> None:
-    """Removes the zeros that the exporter adds as the bias of a convolution without one."""
+    """Remove the zero bias that the exporter adds to a convolution without one."""
     constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in weights}
     for node in graph.node:
         if node.op_type in ("Conv", "ConvTranspose") and len(node.input) == 3:
@@ -81,7 +82,7 @@ def _drop_zero_biases(graph: onnx.GraphProto, weights: set[str]) -> None:
 
 
 def _name_constants(graph: onnx.GraphProto, weights: set[str], names: dict[str, str]) -> None:
-    """Gives names to weights and constants; equal and unused constants are left out."""
+    """Name weights and constants; equal and unused constants are removed."""
     used = {name for node in graph.node for name in node.input}
     unused: list[int] = []
     known: dict[tuple[int, tuple[int, ...], bytes], str] = {}
@@ -100,6 +101,6 @@ def _name_constants(graph: onnx.GraphProto, weights: set[str], names: dict[str, 
             known[key] = f"constant.{len(known)}"
         names[tensor.name] = known[key]
         tensor.CopyFrom(numpy_helper.from_array(array, known[key]))
-    # In place: the weights of a large model would not lie in the memory twice.
+    # In place, so that the weights of a large model are not in memory twice.
     for number in reversed(unused):
         del graph.initializer[number]

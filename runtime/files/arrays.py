@@ -25,55 +25,69 @@ _MAX_ARRAYS = 4096
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an .npz by name, or the one of an .npy under the name ``""``.
+    """Return the arrays of an .npz by name, or the array of an .npy under the name ``""``.
 
-    Numbers come as float64, text as it is.
+    Numbers are returned as float64, text unchanged.
 
     Raises:
         DataError: missing, too large, damaged, or it holds Python objects.
     """
+
+    def bad(problem: str, remedy: str = "", expected: str = "") -> DataError:
+        problem = f"{path} {problem}"
+        return DataError(problem, field="path", value=path, expected=expected, remedy=remedy)
+
     try:
         size = path.stat().st_size
         if not path.is_file() or size > MAX_BYTES:
-            raise DataError(f"{path} is no file of at most {MAX_BYTES} bytes. Give a smaller one.")
+            raise bad("is not usable", expected=f"a file of at most {MAX_BYTES} bytes")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist. Give an .npz, .npy or .pt file.") from None
+        raise bad("does not exist", "Give an .npz, .npy or .pt file.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        raise bad(f"cannot be read: {error.strerror}") from None
     if data.startswith(b"\x93NUMPY"):
         return {"": decode_npy(data, str(path))}
     if not data.startswith(b"PK"):
-        raise DataError(f"{path} is neither .npz nor .npy. Save it with numpy.savez.")
+        raise bad("is neither .npz nor .npy", "Save it with numpy.savez.")
     found: dict[str, NDArray[np.generic]] = {}
     left = MAX_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
             if len(entries) > _MAX_ARRAYS:
-                raise DataError(f"{path} holds {len(entries)} arrays; expected {_MAX_ARRAYS}.")
+                raise bad(f"holds {len(entries)} arrays", expected=f"at most {_MAX_ARRAYS}")
             for entry in entries:
                 with archive.open(entry) as file:
-                    # What the header of the zip states need not be true.
+                    # The size in the zip's header may be false.
                     part = file.read(left + 1)
                 left -= len(part)
                 if left < 0:
-                    raise DataError(f"{path} unpacks to more than {MAX_BYTES} bytes.")
+                    raise bad(f"unpacks to more than {MAX_BYTES} bytes")
                 name = entry.filename.removesuffix(".npy")
                 found[name] = decode_npy(part, f"{path}: {name}")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is cut short or damaged ({error}). Save it again.") from None
+        raise bad(f"is cut short or damaged ({error})", "Save it again.") from None
     if not found:
-        raise DataError(f"{path} holds no arrays. Save it with numpy.savez.")
+        raise bad("holds no arrays", "Save it with numpy.savez.")
     return found
 
 
 def decode_npy(data: bytes, where: str) -> NDArray[np.generic]:
-    """An .npy's array, without trusting its header.
+    """Return an .npy's array, without trusting its header.
+
+    Args:
+        data: the bytes of the .npy.
+        where: the file in error messages.
 
     Raises:
         DataError: damaged, or it holds Python objects or anything but numbers and text.
     """
+
+    def bad(problem: str, remedy: str = "", expected: str = "") -> DataError:
+        problem = f"{where} {problem}"
+        return DataError(problem, field="path", value=where, expected=expected, remedy=remedy)
+
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -84,17 +98,17 @@ def decode_npy(data: bytes, where: str) -> NDArray[np.generic]:
         else:
             raise ValueError(f"version {version}")
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise DataError(f"{where} is cut short or damaged ({error}). Save it again.") from None
+        raise bad(f"is cut short or damaged ({error})", "Save it again.") from None
     if dtype.hasobject:
-        raise DataError(
-            f"{where} holds Python objects, which can run code when they are read; segan does not "
-            "read them. Save plain arrays."
+        raise bad(
+            "holds Python objects, which can run code when they are read; segan does not read them",
+            "Save plain arrays.",
         )
     if dtype.kind not in "fiubU" or dtype.itemsize == 0:
-        raise DataError(f"{where} holds {dtype}; expected numbers.")
+        raise bad(f"holds {dtype}", expected="numbers")
     left = len(data) - file.tell()
     if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != left:
-        raise DataError(f"{where} is cut short: it states {list(shape)} {dtype}. Save it again.")
+        raise bad(f"is cut short: it states {list(shape)} {dtype}", "Save it again.")
     values = np.frombuffer(data, dtype, offset=file.tell())
     values = values.reshape(shape, order="F" if fortran else "C")
     return values if dtype.kind == "U" else values.astype(np.float64)

@@ -178,7 +178,7 @@ def test_damaged_files(toy: Generator, tmp_path: Path) -> None:
                 read_latents(tmp_path / "cut", toy.manifest)
     with pytest.raises(DataError, match="does not exist"):
         read_latents(tmp_path / "none.npz", toy.manifest)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="expected a file of at most"):
         read_latents(tmp_path, toy.manifest)
     with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
         pass
