@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from segan.runtime.bundle.layout import Slider
     from segan.runtime.generate.generator import Generator
 
-#: Sliders that the command itself lists.
-_TOLD = 8
-#: Where the context holds the words after ``segan atlas``.
+#: Most sliders that the command lists.
+_MOST_LISTED = 8
+#: Key of the context's metadata for the words after ``segan atlas``.
 _TYPED = "segan.cli.atlas.typed"
 
 
 class _AtlasCommand(click.Command):
-    """Keeps the words that were typed: the page shows the command that makes it."""
+    """Keeps the typed words: the page shows the command that made it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_TYPED] = list(args)
@@ -59,31 +60,31 @@ class _AtlasCommand(click.Command):
     type=int,
     default=96,
     show_default=True,
-    help="Most sliders to show; of more, those that change images most.",
+    help="Most sliders to show: those that change images most.",
 )
 @click.option(
     "--psi", type=float, default=1.0, show_default=True, help="Truncation, 0 to 1; 1 is off."
 )
 @class_option("all in turn", "Class of a conditional generator, by name or number from 0.")
-@click.option("--hidden", is_flag=True, help="Show sliders that 'segan name --hide' hid, too.")
+@click.option("--hidden", is_flag=True, help="Also show sliders hidden by 'segan name --hide'.")
 @click.option(
     "--propose/--no-propose",
     default=None,
-    show_default="where that can be done",
-    help="Propose names for the sliders of a generator of the built-in faces.",
+    show_default="if possible",
+    help="Propose names for sliders, for generators of the built-in faces.",
 )
 @click.option(
     "--write-names",
     is_flag=True,
-    help="Give sliders without a name the proposed one, in the bundle.",
+    help="Write the proposed names of unnamed sliders into the bundle.",
 )
 @click.option(
     "--copy",
     "named_copy",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="into BUNDLE itself",
-    help="With --write-names: write NAME.segan with the names, and leave BUNDLE as it is.",
+    show_default="BUNDLE itself",
+    help="With --write-names: write the names into a copy, NAME.segan, and leave BUNDLE unchanged.",
 )
 @click.option(
     "-o",
@@ -91,7 +92,7 @@ class _AtlasCommand(click.Command):
     type=click.Path(path_type=Path),
     default=Path("atlas"),
     show_default=True,
-    help="Folder of the page; an atlas that is there is replaced.",
+    help="Folder of the page; an existing atlas is replaced.",
 )
 @batch_size_option
 @bundle_options
@@ -115,10 +116,10 @@ def command(
     """Show what every slider of BUNDLE does, or of the newest bundle under this folder.
 
     Moves each slider over its range for the same seeds, measures how much of the image changes and
-    where, ranks the sliders, groups those that do the same, and writes OUT/index.html: a page with
-    pictures, to be opened in a browser, which also composes the commands that name, bound and hide
-    a slider. OUT/sheets holds a PNG for each subspace, OUT/atlas.json all figures. Works for any
-    bundle that has sliders; 'segan directions' adds some to one that has none.
+    where, ranks the sliders, groups near-duplicates, and writes OUT/index.html: a page of pictures,
+    with commands that name, limit and hide a slider. OUT/sheets holds a PNG for each subspace,
+    OUT/atlas.json all figures. Works for every bundle with sliders; 'segan directions' adds sliders
+    to a bundle without any.
     """
     from segan.runtime.atlas import AtlasConfig
     from segan.runtime.atlas.record import with_proposals
@@ -126,9 +127,16 @@ def command(
     from segan.runtime.bundle.shipped import is_shipped
 
     if named_copy is not None and not write_names:
-        raise ConfigError("--copy belongs to --write-names; expected both or neither.")
+        raise ConfigError(
+            "`named_copy` is given without `write_names`",
+            field="named_copy",
+            value=named_copy,
+            expected="both or neither",
+        )
     if write_names and propose is False:
-        raise ConfigError("--write-names and --no-propose exclude each other; expected one.")
+        raise ConfigError(
+            "--write-names and --no-propose exclude each other", field="propose", value=propose
+        )
     config = AtlasConfig(
         seeds=seeds,
         shown=shown,
@@ -143,17 +151,23 @@ def command(
     path = source.path or newest_bundle()
     if write_names and named_copy is None and is_shipped(path):
         raise ConfigError(
-            f"{path.name} ships with segan, and is not changed; expected --copy {path.name} beside "
-            "--write-names."
+            f"{path.name} ships with segan and must not be changed",
+            field="path",
+            value=path,
+            remedy=f"Write a copy: `named_copy {path.name}`",
         )
     generator = replace(source, path=path).open()
     config.check(generator.manifest)
     proposals: dict[Slider, Proposal] = {}
     remark, given = "", 0
     if propose is not False:
-        from segan.cli.atlas_proposals import give_names, propose_names
+        from segan.train.measure.control.name_proposals import give_names, propose_names
 
-        proposals, remark = propose_names(generator, required=propose is True or write_names)
+        required = propose is True or write_names
+        with _counted("sliders", "reading attributes") as (on_total, on_done):
+            proposals, remark = propose_names(
+                generator, required=required, on_total=on_total, on_sliders=on_done
+            )
         click.echo(f"names: {remark}", err=True)
         if write_names:
             path, given = give_names(generator, proposals, named_copy)
@@ -166,30 +180,40 @@ def command(
     if as_json:
         click.echo(json.dumps({"page": str(page), "named": given, **atlas.to_json()}))
     else:
-        _tell(atlas, page, given, path, commands)
+        _summarize(atlas, page, given, path, commands)
 
 
 def _measured(generator: Generator, config: AtlasConfig) -> Atlas:
-    """The atlas, with its progress."""
+    """Measure the atlas and show the progress."""
     from segan.runtime.atlas import measure_atlas
 
+    with _counted("images", "measuring") as (on_total, on_images):
+        return measure_atlas(generator, config, on_total=on_total, on_images=on_images)
+
+
+@contextlib.contextmanager
+def _counted(
+    unit: str, description: str
+) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Yield two callbacks that show progress: for the total, and for each step done."""
     with contextlib.ExitStack() as stack:
-        bar: list[Progress] = []
+        bars: list[Progress] = []
 
         def on_total(total: int) -> None:
-            bar.append(stack.enter_context(progress(total, "images", "measuring")))
+            bars.append(stack.enter_context(progress(total, unit, description)))
 
-        return measure_atlas(
-            generator, config, on_total=on_total, on_images=lambda images: bar[0].update(images)
-        )
+        def on_done(count: int) -> None:
+            bars[0].update(count)
+
+        yield on_total, on_done
 
 
 def _commands(atlas: Atlas, path: Path) -> PageCommands:
-    """The commands as the reader would type them in this folder."""
+    """The page's commands, as typed in this folder."""
     from segan.runtime.atlas.cards import PageCommands
     from segan.runtime.bundle.shipped import is_shipped
 
-    # The shipped bundle is found without being named; its names go into a copy.
+    # Commands find the shipped bundle by themselves; its names go into a copy.
     shipped = is_shipped(path)
     return PageCommands(
         bundle="" if shipped else str(path),
@@ -200,8 +224,8 @@ def _commands(atlas: Atlas, path: Path) -> PageCommands:
     )
 
 
-def _tell(atlas: Atlas, page: Path, given: int, path: Path, commands: PageCommands) -> None:
-    """What was found, on a few lines: the best sliders, and what to do next."""
+def _summarize(atlas: Atlas, page: Path, given: int, path: Path, commands: PageCommands) -> None:
+    """Print the best sliders and what to do next."""
     if given:
         click.echo(f"{path}: {given} sliders named.")
     dead = sum(entry.figures.dead for entry in atlas.sliders)
@@ -212,7 +236,7 @@ def _tell(atlas: Atlas, page: Path, given: int, path: Path, commands: PageComman
         f"{page}: {len(atlas.sliders)} sliders, {dead} dead, {twins} "
         f"near-duplicate{'' if twins == 1 else 's'}{left}{hidden}."
     )
-    for entry in atlas.sliders[:_TOLD]:
+    for entry in atlas.sliders[:_MOST_LISTED]:
         figures, name = entry.figures, entry.name or ""
         if entry.proposal is not None and not name:
             name = f"{entry.proposal.name}?"

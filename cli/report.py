@@ -23,7 +23,7 @@ from segan.cli.options import json_option
     default=Path("report"),
     show_default=True,
     metavar="FOLDER",
-    help="Folder of the page and its pictures; an older report there is replaced.",
+    help="Folder of the page and its pictures; an existing report is replaced.",
 )
 @click.option("--title", default=None, show_default="the run's name", help="Title of the page.")
 @click.option(
@@ -31,23 +31,23 @@ from segan.cli.options import json_option
     type=int,
     default=8,
     show_default=True,
-    help="Moments of training whose samples are shown; half as many when runs are compared.",
+    help="Moments of training to show samples of; half as many in a comparison.",
 )
 @click.option(
     "--atlas",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="RUN/atlas, if there",
+    show_default="RUN/atlas, if it exists",
     metavar="FOLDER",
-    help="Show the atlas of a bundle, which 'segan atlas' wrote.",
+    help="Include an atlas written by 'segan atlas'.",
 )
 @click.option(
     "--benchmark",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="RUN/benchmark.json, if there",
+    show_default="RUN/benchmark.json, if it exists",
     metavar="FILE",
-    help="Show what 'segan benchmark -o FILE' measured.",
+    help="Include a benchmark written by 'segan benchmark -o FILE'.",
 )
 @json_option
 def command(
@@ -59,12 +59,12 @@ def command(
     benchmark: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a page about one RUN, or one that compares several: report/index.html.
+    """Write a page about one RUN, or a comparison of several: report/index.html.
 
-    It has the run's settings, samples from early to late, curves, metrics, sliders and where the
-    time went; of several runs the same on common axes, with their final values side by side. A
-    run may be unfinished, or still be training. The page opens from the disk, without a network.
-    Without RUN the newest one under this folder is taken.
+    The page shows settings, samples over training, curves, metrics, sliders and the time per phase;
+    for several runs, on common axes and with the final values side by side. Runs may be unfinished
+    or still training. The page needs no network. Without RUN, the newest run under this folder is
+    used.
     """
     from segan.train.report.write import ReportConfig, write_report
 

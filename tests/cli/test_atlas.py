@@ -29,7 +29,7 @@ def test_an_atlas_as_typed(segan_here: Segan, toy_bundle: Path, tmp_path: Path) 
     done = segan_here("atlas", *QUICK)
     assert done.returncode == 0, done.stderr
     assert "bundle: toy.segan" in done.stderr
-    assert "names: None were proposed: names are known for the built-in faces only" in done.stderr
+    assert "names: None were proposed: names are known only for the built-in faces" in done.stderr
     # Every strength of each slider for each seed, and the seeds themselves.
     assert f"measuring: {16 * 3 * 3 + 3}/{16 * 3 * 3 + 3} images" in done.stderr
     assert "atlas/index.html: 16 sliders, 0 dead, 1 near-duplicate." in done.stdout
@@ -74,7 +74,7 @@ def test_hidden_sliders(segan_here: Segan, toy_bundle: Path) -> None:
         (("--max", 0), "max_sliders is 0"),
         (("--psi", 2), "psi is 2; expected 0 to 1"),
         (("--class", 1), "has no classes"),
-        (("--copy", "c.segan"), "--copy belongs to --write-names"),
+        (("--copy", "c.segan"), "--copy is given without --write-names; expected both or neither"),
         (("--write-names", "--no-propose"), "exclude each other"),
     ],
 )
@@ -176,7 +176,7 @@ def test_names_are_proposed_and_written(
     ((slider, proposal),) = proposed.items()
     assert proposal["name"] == "smile"
     assert proposal["confidence"] == 1
-    assert "standard deviations; 0% of what it does" in proposal["reason"]
+    assert "standard deviations; 0% of its effect" in proposal["reason"]
     assert found["named"] == 0
     assert read_attributes(open_bundle(faces_bundle)) == ()
 
@@ -224,12 +224,12 @@ def test_who_asks_for_names_vouches_for_the_data(
     reads_red: list[int],
 ) -> None:
     done = segan_here("atlas", toy_bundle, *QUICK)
-    assert "None were proposed: names are known for the built-in faces only" in done.stderr
+    assert "None were proposed: names are known only for the built-in faces" in done.stderr
     assert reads_red == []
     done = segan_here("atlas", toy_bundle, *QUICK, "--propose")
     assert done.returncode == 0, done.stderr
     assert "names: 1 proposed" in done.stderr
-    assert "you vouch for it" in done.stderr
+    assert "only if the images resemble these faces" in done.stderr
     # What the network cannot read is refused all the same.
     done = segan_here("atlas", toy_bundle_zip, *QUICK, "--write-names")
     assert done.returncode == 2
@@ -280,4 +280,4 @@ def test_no_network_is_said(
 def test_the_shipped_bundle_is_not_changed(segan_here: Segan) -> None:
     done = segan_here("atlas", "--write-names")
     assert done.returncode == 2
-    assert "ships with segan, and is not changed; expected --copy " in done.stderr
+    assert "ships with segan and must not be changed. Write a copy: --copy " in done.stderr
