@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from compare_modes import keep, markdown, measure
 
-from segan.cli.train_data import open_images, origin, shape_of
-from segan.cli.train_settings import replace_settings
 from segan.runtime.errors import SeganError
+from segan.train.data.dataset import open_dataset
 from segan.train.loop.trainer import Trainer
 from segan.train.runs.checkpoint import list_checkpoints, read_meta
+from segan.train.runs.data import origin, shape_of
 from segan.train.runs.folder import new_run_folder
 from segan.train.runs.presets import preset
+from segan.train.runs.settings import replace_settings
 
 
 def fields_of(text: str) -> tuple[str, dict[str, Any]]:
@@ -43,7 +44,7 @@ def fields_of(text: str) -> tuple[str, dict[str, Any]]:
 def train(name: str, fields: dict[str, Any], seed: int, options: argparse.Namespace) -> Path:
     """Trains a setting, or finds it complete; returns its run's folder."""
     home = Path(options.runs) / f"{name}-seed{seed}"
-    dataset = open_images(options.data, "memory")
+    dataset = open_dataset(options.data, cache="memory")
     common = {
         "seed": seed,
         "total_kimg": options.kimg,

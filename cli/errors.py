@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from segan.cli.train_settings import SETTINGS
 from segan.runtime.errors import SeganError, name_settings
 
 #: Setting of Python, where the option of a command has another name → the option's parameter.
-_PARAMETERS: dict[str, str] = {}
+_PARAMETERS: dict[str, str] = {place: option for option, place in SETTINGS.items()} | {
+    "conditional": "cond",
+    "cache": "data_cache",
+}
 
 
 def error_text(error: SeganError, root: click.Group, args: Sequence[str]) -> str:

@@ -56,6 +56,39 @@ def progress(
     lines.finish()
 
 
+class LateProgress:
+    """A bar that opens when the total is known; its methods serve as callbacks.
+
+    Args:
+        unit: what is counted, such as ``images``.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._stack = contextlib.ExitStack()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> LateProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def start(self, total: float, description: str) -> None:
+        """Open the bar."""
+        self._bar = self._stack.enter_context(progress(total, self._unit, description))
+
+    def update(self, n: float = 1) -> None:
+        """Count ``n`` more units as done."""
+        if self._bar is not None:
+            self._bar.update(n)
+
+    def close(self) -> None:
+        """Close the bar, if it was opened."""
+        self._stack.close()
+        self._bar = None
+
+
 class _Bar:
     """Gives tqdm's update the signature of Progress."""
 

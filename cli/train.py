@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.errors import option_text
-from segan.cli.progress import progress
+from segan.cli.progress import LateProgress, progress
 from segan.cli.standard_streams import going_on_unread, say
-from segan.cli.train_plan import Plan, find_device, lock, new_plan, old_plan, take_over
+from segan.cli.train_settings import SETTINGS
+from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from segan.train.data.dataset import ImageDataset
     from segan.train.loop.trainer import Trainer
+
+#: Options of a new run alone → what they are.
+_ONLY_NEW = {
+    "runs": "the folder of a new run",
+    "initial_checkpoint": "the checkpoint that a new run takes its weights from",
+}
 
 
 @click.command(
@@ -192,113 +199,115 @@ def command(
     data: Path | None,
     resume: Path | None,
     initial_checkpoint: Path | None,
-    faces: int,
-    data_cache: str,
     runs: Path,
     device: str,
     as_json: bool,
-    **settings: Any,
+    **_options: Any,
 ) -> int:
     """Train a generator and write it to runs/00000-….
 
-    Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and says how
-    to go on. With --resume every setting is the run's own; --kimg may change its length,
-    --keep-checkpoints what it keeps, and --batch-gpu how a batch is divided.
+    Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and prints
+    the command that goes on. With --resume every setting is the run's own; --kimg may change its
+    length, --keep-checkpoints what it keeps, and --batch-gpu how a batch is divided.
 
     On several GPUs or machines the same command is started once for each GPU, by torchrun (with -m
     segan.cli train) or by Slurm's srun. The processes share each batch of --batch-size images.
     """
-    from segan.train.loop.processes.agreement import check_same_start
-    from segan.train.loop.processes.launch import find_place
-    from segan.train.loop.processes.world import joined
-    from segan.train.loop.trainer import Trainer
-    from segan.train.runs.folder import new_run_folder, write_config
+    from segan.train.loop.plan import resume_run, start_run
+    from segan.train.runs.data import Drawing
 
     given = _given()
-    with joined(find_place()) as world, contextlib.ExitStack() as held:
-        torch_device = world.together(lambda: find_device(device, world.place))
-        world.first(lambda: None if resume is None else take_over(resume, given, held))
+    settings = {SETTINGS[name]: value for name, value in given.items() if name in SETTINGS}
+    bar = LateProgress("faces")
+    drawing = Drawing(lambda n, r: bar.start(n, f"drawing faces of {r}²"), bar.update)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bar)
         if resume is None:
-            plan = world.together(
-                lambda: new_plan(
-                    data,
-                    faces,
-                    data_cache,
-                    initial_checkpoint,
-                    settings,
-                    given,
-                    torch_device,
-                    world,
-                )
+            for name in ("preset", "resolution", "cond"):  # start_run takes these apart
+                settings.pop(SETTINGS[name], None)
+            context = click.get_current_context()
+            run = start_run(
+                data,
+                preset=context.params["preset"],
+                settings=settings,
+                conditional=context.params["cond"],
+                faces=given.get("faces"),
+                resolution=given.get("resolution"),
+                data_cache=given.get("data_cache"),
+                initial_checkpoint=initial_checkpoint,
+                runs=runs,
+                device=device,
+                drawing=drawing,
             )
         else:
-            plan = world.together(
-                lambda: old_plan(resume, data, faces, data_cache, given, torch_device, world)
+            for name, use in _ONLY_NEW.items():
+                if name in given:
+                    raise ConfigError(
+                        f"`{name}` is {use}, and --resume goes on in {resume}",
+                        field=name,
+                        value=given[name],
+                        remedy="Leave one of them out.",
+                    )
+            run = resume_run(
+                resume,
+                data=data,
+                settings=settings,
+                faces=given.get("faces"),
+                data_cache=given.get("data_cache"),
+                device=device,
+                drawing=drawing,
             )
-        config, dataset, checkpoint = plan.config, plan.dataset, plan.checkpoint
-        check_same_start(world, config, dataset, torch_device, checkpoint)
-
-        def make() -> str:
-            made = new_run_folder(runs, config, dataset.name, plan.origin)
-            lock(made, held)
-            return str(made)
-
-        run = plan.run
-        if run is None:
-            run = Path(world.gather(world.first(make))[0])
-        else:
-            resumed = run
-            world.first(lambda: write_config(resumed, config))  # a kill keeps what was changed
-        trainer = Trainer(
-            run,
-            config,
-            dataset,
-            device=torch_device,
-            checkpoint=checkpoint,
-            initial=plan.initial,
-            world=world,
-        )
-        plan = plan._replace(initial=None)  # the other run's tensors are needed no more
-        if world.is_first:
-            _introduce(trainer, plan)
+        trainer = stack.enter_context(run)
+        bar.close()
+        if trainer.world.is_first:
+            _introduce(trainer, resumed=resume is not None, length_given="kimg" in given)
         return _train(trainer, as_json)
 
 
-def _introduce(trainer: Trainer, plan: Plan) -> None:
-    """Says what is trained, on what, and where it begins."""
+def _introduce(trainer: Trainer, *, resumed: bool, length_given: bool) -> None:
+    """Say what is trained, on what, and where the run starts."""
+    from segan.train.runs.checkpoint import read_meta
+
     config, dataset, size = trainer.config, trainer.dataset, trainer.world.size
+    at, run = trainer.state.cur_nimg, trainer.run_folder
+    # A run's last batch may reach past its length.
+    if resumed and length_given and at - config.batch_size >= config.total_kimg * 1000:
+        say(
+            f"{run} is at {at / 1000:g} kimg, past the {config.total_kimg:g} of --kimg: "
+            "nothing is left to train"
+        )
     processes = "" if size == 1 else f"{size} x "
     say(
         f"{dataset.name}: {len(dataset)} images of {dataset.resolution}²"
         f"{_classes(dataset, config.network.c_dim)}; mode "
         f"{config.subspace.mode} ({config.subspace.kind}), preset {config.preset}, "
         f"{config.total_kimg:g} kimg, on {processes}{trainer.device.type}. "
-        f"Run: {trainer.run_folder}"
+        f"Run: {run}"
     )
     if trainer.transfer is not None:
-        meta, anew = trainer.transfer
-        new = f"; new are {', '.join(anew)}" if anew else ""
+        meta, drawn = trainer.transfer
+        new = f"; new are {', '.join(drawn)}" if drawn else ""
         say(
             f"it starts with the weights of {meta.name} at {meta.config.network.resolution}², "
             f"{meta.cur_nimg / 1000:g} kimg{new}"
         )
-    if plan.run is not None:
-        at = f"goes on from kimg {trainer.state.cur_nimg / 1000:g}"
-        if plan.checkpoint is None:
-            at = "begins again: it was ended before its first checkpoint"
-        say(f"it {at}")
+    if resumed and trainer.checkpoint is None:
+        say("it begins again: it ended before its first checkpoint")
+    elif trainer.checkpoint is not None:
+        say(f"it goes on from kimg {at / 1000:g}")
     if trainer.aside:
         names = ", ".join(path.name for path in trainer.aside)
         say(f"newer checkpoints ({names}) are set aside, in {trainer.aside[0].parent}")
-    if plan.ranks is not None and plan.ranks != size:
+    ranks = size if trainer.checkpoint is None else read_meta(trainer.checkpoint).ranks
+    if ranks != size:
         say(
-            f"it was trained by {plan.ranks} and goes on with {size} processes: the same "
-            "gradients, but for rounding"
+            f"it was trained by {ranks} and goes on with {size} processes: the same "
+            "gradients, except for rounding"
         )
 
 
 def _classes(dataset: ImageDataset, c_dim: int) -> str:
-    """What the run makes of the data's labels, for its first line; empty without any."""
+    """How the run uses the data's labels, for its first line; empty without labels."""
     names = ", ".join(dataset.class_names[:8]) + (", …" if len(dataset.class_names) > 8 else "")
     if c_dim:
         return f"; {c_dim} class{'es' if c_dim > 1 else ''} ({names})"
@@ -308,7 +317,7 @@ def _classes(dataset: ImageDataset, c_dim: int) -> str:
 
 
 def _train(trainer: Trainer, as_json: bool) -> int:
-    """Runs the loop, under a progress bar in the first process; 130 when it was interrupted."""
+    """Run the loop, under a progress bar in the first process; return 130 when interrupted."""
     tells = trainer.world.is_first
     interrupted = False
 
@@ -343,7 +352,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
 
 
 def _stopping_signals() -> list[signal.Signals]:
-    """Ctrl-C, a request to end, and a terminal that is closed, unless nohup said to ignore that."""
+    """Ctrl-C, a request to end, and a closed terminal, unless nohup ignores the last."""
     found = [signal.SIGINT, signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
@@ -352,7 +361,7 @@ def _stopping_signals() -> list[signal.Signals]:
 
 
 def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
-    """Says how the run ended, and what comes next."""
+    """Say how the run ended, and what to do next."""
     from segan.train.runs.checkpoint import list_checkpoints
 
     run = trainer.run_folder
@@ -385,7 +394,7 @@ def _warn(entry: dict[str, Any] | None) -> None:
 
 
 def _given() -> dict[str, Any]:
-    """The options that the user wrote, by name: those that stand at a default are left out."""
+    """The options that the user wrote, by name, without those that have their default."""
     context = click.get_current_context()
     written = click.core.ParameterSource.COMMANDLINE
     return {

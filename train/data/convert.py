@@ -1,4 +1,4 @@
-"""Converts any folder, zip or LMDB of images to a training zip; memory stays flat."""
+"""Conversion of a folder, zip or LMDB of images to a training zip, in constant memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Channels = Literal["auto", "1", "3", "4"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertResult:
-    """What was written.
+    """A training zip that was written.
 
     Attributes:
         count: images in the zip.
@@ -37,8 +37,8 @@ class ConvertResult:
         img_channels: 1, 3 or 4.
         class_names: one for each class; empty without labels.
         class_counts: images of each class in the zip, by its name; empty without labels.
-        unused_folders: sub-folders that hold all images and yet were not taken as classes, since
-            they are plain numbers, as folders that only split a large set are.
+        unused_folders: sub-folders that hold all images but are no classes, since their names are
+            plain numbers, which usually only split a large set.
         skipped: (name, reason) of every image that was left out.
     """
 
@@ -64,27 +64,27 @@ def convert_images(
     on_start: Callable[[int], object] = lambda total: None,
     on_progress: Callable[[int], object] = lambda n: None,
 ) -> ConvertResult:
-    """Reads images in natural order of their names and writes them as a training zip.
+    """Convert images to a training zip, in the natural order of their names.
 
     Args:
         source_path: a folder (with sub-folders), zip or LMDB environment.
-        out: the zip; a file that stands there is replaced.
+        out: the zip; an existing file is replaced.
         resolution: height and width, a power of two from 8 to 1024.
         crop: ``center`` takes the largest centred square, ``fit`` pads to a square with the
             background, ``none`` expects square images.
-        on_bad: what a damaged or unfit image does: ``fail`` stops, ``skip`` leaves it out.
+        on_bad: ``fail`` stops at a damaged or unfit image, ``skip`` leaves it out.
         labels: ``folders`` takes the first sub-folder's name as the class, ``none`` drops labels,
             ``auto`` takes those of dataset.json, or else sub-folders when all images lie in two or
             more and these are not plain numbers.
         channels: ``1`` grey, ``3`` RGB, ``4`` RGBA; ``auto`` is grey if all images are, else RGB.
         background: a colour name or #rrggbb that shows through transparent pixels.
-        on_start: told the number of images, once.
-        on_progress: told how many were done since the last call.
+        on_start: called once, with the number of images.
+        on_progress: called with the number of images converted since the last call.
 
     Raises:
-        ConfigError: when an argument is out of its range.
-        DataError: when the source, its labels, or with ``fail`` an image cannot be used.
-        OutputError: when the zip cannot be written.
+        ConfigError: an argument is out of its range.
+        DataError: the source, its labels, or with ``fail`` an image cannot be used.
+        OutputError: the zip cannot be written.
     """
     check_resolution(resolution)
     _check_choice("crop", crop, CROPS)
@@ -110,9 +110,9 @@ def convert_images(
                 on_progress(1)
                 if isinstance(result, DataError):
                     if on_bad == "fail":
-                        raise DataError(
-                            f"{result} Pass --on-bad skip to leave such images out."
-                        ) from result
+                        skip = "Pass `on_bad skip` to leave such images out."
+                        result.remedy = f"{result.remedy} {skip}".strip()
+                        raise result
                     skipped.append((source.names[position], str(result)))
                     continue
                 writer.add(result, None if classes is None else classes[position])
@@ -120,7 +120,9 @@ def convert_images(
             if not kept:
                 raise DataError(
                     f"none of the {len(skipped)} images of {source_path} can be used; the first: "
-                    f"{skipped[0][1]}"
+                    f"{skipped[0][1]}",
+                    field="source_path",
+                    value=source_path,
                 )
             writer.describe(
                 class_names=class_names or None, attributes=_carry_attributes(source, kept)
@@ -140,16 +142,15 @@ def convert_images(
 
 def _check_choice(name: str, given: str, allowed: Sequence[str]) -> None:
     if given not in allowed:
-        raise ConfigError(f"{name} is {given!r}; expected one of {', '.join(allowed)}.")
+        raise ConfigError(field=name, value=given, expected=f"one of {', '.join(allowed)}")
 
 
 def _parse_color(background: str) -> tuple[int, int, int]:
     try:
         return ImageColor.getrgb(background)[:3]
     except ValueError as error:
-        raise ConfigError(
-            f"background is {background!r}; expected a colour such as white or #ff8800."
-        ) from error
+        expected = "a colour such as white or #ff8800"
+        raise ConfigError(field="background", value=background, expected=expected) from error
 
 
 def _encode(data: bytes, where: str, **how: Any) -> bytes:
@@ -161,10 +162,10 @@ def _encode(data: bytes, where: str, **how: Any) -> bytes:
 def _prepare_all(
     source: ImageSource, prepare: Callable[[bytes, str], bytes]
 ) -> Generator[bytes | DataError, None, None]:
-    """The encoded results in the order of the names, computed a few ahead by threads.
+    """Yield the encoded images in the order of the names; threads compute a few in advance.
 
-    Pillow works outside the interpreter's lock. Reading stays in this thread: an LMDB transaction
-    must not be shared.
+    Pillow releases the interpreter's lock. Reading stays in this thread, since threads must not
+    share an LMDB transaction.
     """
     workers = min(os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(workers) as pool:
@@ -195,13 +196,13 @@ def _outcome(result: Future[bytes] | DataError) -> bytes | DataError:
 
 
 def _count_channels(source: ImageSource) -> int:
-    """1 when every readable image is grey, else 3; stops at the first image in colour."""
+    """Return 1 when every readable image is grey, else 3; stop at the first image in colour."""
     found = False
     for name in source.names:
         try:
             grey = is_grey(source.read(name), name)
         except DataError:
-            continue  # counted and reported when it is converted
+            continue  # reported when it is converted
         found = True
         if not grey:
             return 3
@@ -224,8 +225,11 @@ def _choose_labels(source: ImageSource, labels: Labels) -> tuple[list[int] | Non
     for folder, name in zip(folders, source.names, strict=True):
         if folder is None:
             raise DataError(
-                f"{name} in {source.path} lies in no sub-folder; expected every image in the "
-                "folder of its class. Pass --labels none to go without labels."
+                f"{name} in {source.path} lies in no sub-folder",
+                field="source_path",
+                value=source.path,
+                expected="every image in the folder of its class",
+                remedy="Pass `labels none` to convert without labels.",
             )
     class_names = tuple(sorted({folder for folder in folders if folder is not None}))
     numbers = {name: number for number, name in enumerate(class_names)}
@@ -233,7 +237,7 @@ def _choose_labels(source: ImageSource, labels: Labels) -> tuple[list[int] | Non
 
 
 def _number_folders(source: ImageSource) -> tuple[str, ...]:
-    """The sub-folders that all images lie in, when there are two or more, all plain numbers."""
+    """The sub-folders of all images, when there are two or more and all are plain numbers."""
     if source.metadata() is not None:
         return ()
     folders = _folders(source.names)
@@ -242,7 +246,7 @@ def _number_folders(source: ImageSource) -> tuple[str, ...]:
 
 
 def _folders(names: Sequence[str]) -> list[str | None]:
-    """The top folder of each image, below the folders that all of them share."""
+    """The top folder of each image, below the folders that all images share."""
     parents = [PurePosixPath(name).parts[:-1] for name in names]
     shared = 0
     for level in zip(*parents, strict=False):

@@ -1,4 +1,4 @@
-"""Reads the images that training sees: a training zip, or a folder or zip of equal images."""
+"""Images to train on: a training zip, or a folder or zip of images of one size and mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segan.runtime.bundle.layout import MAX_RESOLUTION, MIN_RESOLUTION, check_resolution
+from segan.runtime.bundle.layout import check_resolution
 from segan.runtime.errors import ConfigError, DataError
 from segan.train.data.decoded_cache import (
     DataCache,
@@ -33,7 +33,7 @@ from segan.train.data.decoded_cache import (
 from segan.train.data.sources import ImageSource, open_source
 from segan.train.data.training_zip import MODES
 
-#: Pixels of the largest image that is decoded: Pillow's own line for a decompression bomb.
+#: Pixels of the largest image that is decoded: Pillow's own limit for a decompression bomb.
 MAX_PIXELS = 178_956_970
 #: More classes than this are taken for an error in the labels.
 MAX_CLASSES = 1 << 16
@@ -58,7 +58,7 @@ DECODING_ERRORS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageDataset:
-    """Images in memory, or in a memory map that looks the same.
+    """Images in memory or in a memory map.
 
     Attributes:
         name: of the file or folder, without its ending.
@@ -88,7 +88,7 @@ def build_dataset(
     labels: npt.NDArray[np.int64] | None = None,
     class_names: tuple[str, ...] = (),
 ) -> ImageDataset:
-    """Wraps decoded images [n, C, H, W] uint8, and takes their fingerprint."""
+    """Make a data set of decoded images [n, C, H, W] uint8 and compute its fingerprint."""
     digest = pixels_digest(images)
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, "<i8").data)
@@ -104,19 +104,19 @@ def build_dataset(
 
 
 def open_dataset(path: str | os.PathLike[str], *, cache: str = "auto") -> ImageDataset:
-    """Reads and decodes all images and labels.
+    """Read and decode all images and labels.
 
     Args:
-        path: a training zip or a folder in its layout (see ``dataset_writer``), or any zip or
-            folder whose images are all of one square power-of-two size and one mode.
+        path: a training zip or a folder in its layout (see ``training_zip``), or any zip, folder
+            or LMDB whose images all have one square power-of-two size and one mode.
         cache: where the decoded images are kept: in ``memory``; on the ``disk``, in the user's
-            cache (see ``decoded_cache``); ``auto``: on the disk when they are larger than half of
-            the free memory.
+            cache (see ``decoded_cache``); with ``auto`` on the disk when they are larger than half
+            of the free memory.
 
     Raises:
-        DataError: when something is missing, empty, damaged, or of another size or mode, or when
-            the labels do not fit. The message names the image.
-        ConfigError: another ``cache``.
+        DataError: an image is missing, empty, damaged, or of another size or mode, or the labels
+            do not fit. The message names the image.
+        ConfigError: an unknown ``cache``.
         OutputError: the cache cannot be written, or has no room.
     """
     where = check_data_cache(cache)
@@ -154,8 +154,11 @@ def _keep(
         images = np.empty(shape, np.uint8)
     except MemoryError as error:
         raise DataError(
-            f"{source.path} needs {size / 2**30:.1f} GiB of memory. Keep it on the disk with "
-            "--data-cache disk, or convert it to a smaller resolution with 'segan data convert'."
+            f"{source.path} needs {size / 2**30:.1f} GiB of memory",
+            field="path",
+            value=source.path,
+            remedy="Keep it on the disk (`cache disk`), or convert it to a smaller resolution "
+            "with 'segan data convert'.",
         ) from error
     for position, pixels in enumerate(decoded()):
         images[position] = pixels
@@ -163,7 +166,7 @@ def _keep(
 
 
 def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a data set holds, from its names, labels and first image alone.
+    """Describe a data set by its names, labels and first image.
 
     Returns:
         ``name``, ``count``, ``resolution``, ``img_channels``, ``num_classes`` (0 without labels),
@@ -190,17 +193,17 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def decode_image(data: bytes, where: str) -> Image.Image:
-    """Decodes the first frame of an encoded image.
+    """Decode the first frame of an encoded image.
 
     Args:
         data: the file's bytes.
-        where: its name, for the message.
+        where: its name, for messages.
 
     Raises:
-        DataError: when it is no image, is damaged, or has more than MAX_PIXELS pixels.
+        DataError: it is no image, is damaged, or has more than MAX_PIXELS pixels.
     """
     if not data:
-        raise DataError(f"{where} is empty; expected an image.")
+        raise DataError(f"{where} is empty", expected="an image")
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
@@ -208,22 +211,24 @@ def decode_image(data: bytes, where: str) -> Image.Image:
         image.load()
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{where} has too many pixels; expected at most {MAX_PIXELS:,}. Reduce or remove it."
+            f"{where} has too many pixels",
+            expected=f"at most {MAX_PIXELS:,}",
+            remedy="Reduce or remove it.",
         ) from error
     except DECODING_ERRORS as error:
-        raise DataError(f"{where} is not a whole image ({_first_line(error)}).") from error
+        raise DataError(f"{where} is not a whole image ({_first_line(error)})") from error
     return image
 
 
 def _first_line(error: Exception) -> str:
-    # Pillow names the in-memory file, which tells a user nothing.
+    # Pillow names the in-memory file, which means nothing to a user.
     text = str(error).partition("\n")[0]
     return re.sub(r" ?<_io.BytesIO object at \w+>", "", text) or type(error).__name__
 
 
 @contextlib.contextmanager
 def quiet_decoding() -> Iterator[None]:
-    """Silences Pillow's warnings: damaged metadata is no reason to complain about good pixels."""
+    """Silence Pillow's warnings: the pixels are good even where the metadata is damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -235,9 +240,11 @@ def _decode(source: ImageSource, name: str, expected: tuple[int, str] | None = N
         resolution, mode = expected
         if image.size != (resolution, resolution) or image.mode != mode:
             raise DataError(
-                f"{name} in {source.path} is {image.width} x {image.height} {image.mode}; expected "
-                f"{resolution} x {resolution} {mode} as the first image. "
-                + _convert_hint(source.path)
+                f"{name} in {source.path} is {image.width} x {image.height} {image.mode}",
+                field="path",
+                value=source.path,
+                expected=f"{resolution} x {resolution} {mode}, as the first image",
+                remedy=_convert_hint(source.path),
             )
     return image
 
@@ -248,37 +255,51 @@ def _convert_hint(path: Path, resolution: int = 64) -> str:
 
 def _check_first(path: Path, name: str, image: Image.Image) -> tuple[int, str]:
     """Resolution and mode that all images must have."""
-    size = f"{name} in {path} is {image.width} x {image.height}"
+
+    def refuse(problem: str, expected: str, resolution: int = 64) -> DataError:
+        return DataError(
+            f"{name} in {path} {problem}",
+            field="path",
+            value=path,
+            expected=expected,
+            remedy=_convert_hint(path, resolution),
+        )
+
+    size = f"is {image.width} x {image.height}"
     if image.width != image.height:
-        raise DataError(f"{size}; expected square images. {_convert_hint(path)}")
+        raise refuse(size, "square images")
     try:
         check_resolution(image.width)
     except ConfigError as error:
-        raise DataError(
-            f"{size}; expected a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}. "
-            + _convert_hint(path)
-        ) from error
+        raise refuse(size, error.expected) from error
     if image.mode not in _CHANNELS:
-        raise DataError(
-            f"{name} in {path} has mode {image.mode}; expected L, LA, RGB or RGBA. "
-            + _convert_hint(path, image.width)
-        )
+        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA", image.width)
     return image.width, image.mode
 
 
 def read_metadata(source: ImageSource) -> Mapping[str, Any]:
-    """The object in the source's dataset.json; empty without one. Raises: DataError."""
+    """Return the object in the source's dataset.json; empty without one. Raises: DataError."""
     data = source.metadata()
     if data is None:
         return {}
-    broken = f"dataset.json in {source.path} is broken"
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{broken}: {error}. Make the data set again.") from error
+        raise _broken(source, f"is no JSON: {error}", remedy="Make the data set again.") from error
     if not isinstance(content, dict):
-        raise DataError(f"{broken}: it holds no object. Expected {{'labels': ...}}.")
+        raise _broken(source, "holds no object", "{'labels': ...}")
     return content
+
+
+def _broken(source: ImageSource, problem: str, expected: str = "", remedy: str = "") -> DataError:
+    """What is wrong with the source's dataset.json."""
+    return DataError(
+        f"dataset.json in {source.path} {problem}",
+        field="path",
+        value=source.path,
+        expected=expected,
+        remedy=remedy,
+    )
 
 
 def _attribute_names(metadata: Mapping[str, Any]) -> list[str]:
@@ -291,7 +312,7 @@ def _attribute_names(metadata: Mapping[str, Any]) -> list[str]:
 def class_counts(
     labels: Sequence[int] | npt.NDArray[np.int64] | None, class_names: Sequence[str]
 ) -> dict[str, int]:
-    """How many images each class has, by its name; empty without labels."""
+    """Return the number of images of each class by its name; empty without labels."""
     if labels is None:
         return {}
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(class_names))
@@ -301,32 +322,30 @@ def class_counts(
 def read_labels(
     source: ImageSource, names: list[str]
 ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """Labels of the named images and class names, from the source's dataset.json.
+    """Return the labels of the named images, and the class names, from dataset.json.
 
     Returns:
         [n] int64 in the order of ``names``, or None without labels; and one name for each class.
 
     Raises:
-        DataError: when dataset.json is broken, labels absent images, leaves some without a label,
-            holds a label out of range, or names two classes the same.
+        DataError: dataset.json is broken, labels missing images, leaves images without a label,
+            holds a label out of range, or gives two classes one name.
     """
     metadata = read_metadata(source)
     pairs, given_names = metadata.get("labels"), metadata.get("class_names")
-    where = f"dataset.json in {source.path}"
     if pairs is None:
         return None, ()
-    by_name = _labels_by_name(pairs, where)
+    by_name = _labels_by_name(source, pairs)
     absent = sorted(set(by_name) - set(names))
     if absent:
-        raise DataError(
-            f"{where} labels {len(absent)} images that are not there, such as {absent[0]}. "
-            "Make the data set again."
-        )
+        problem = f"labels {len(absent)} images that are not there, such as {absent[0]}"
+        raise _broken(source, problem, remedy="Make the data set again.")
     missing = [name for name in names if name not in by_name]
     if missing:
-        raise DataError(
-            f"{where} has no label for {len(missing)} of {len(names)} images, such as "
-            f"{missing[0]}; expected a label for each, or labels null."
+        raise _broken(
+            source,
+            f"has no label for {len(missing)} of {len(names)} images, such as {missing[0]}",
+            "a label for each, or labels null",
         )
     labels = np.array([by_name[name] for name in names], np.int64)
     if given_names is None:
@@ -334,38 +353,38 @@ def read_labels(
     elif isinstance(given_names, list) and all(isinstance(name, str) for name in given_names):
         class_names = tuple(given_names)
     else:
-        raise DataError(f"{where} has broken class_names; expected a list of names.")
+        raise _broken(source, "has broken class_names", "a list of names")
     twice = [name for name, count in Counter(class_names).items() if count > 1]
     if twice:
-        raise DataError(
-            f"{where} names {class_names.count(twice[0])} classes {twice[0]!r}; expected a name "
-            "of its own for each. Rename them there."
+        raise _broken(
+            source,
+            f"names {class_names.count(twice[0])} classes {twice[0]!r}",
+            "a name of its own for each",
+            "Rename them there.",
         )
     if labels.max() >= len(class_names):
-        raise DataError(
-            f"{where} holds label {labels.max()}; expected 0 to {len(class_names) - 1}, for "
-            f"{len(class_names)} class names."
-        )
+        expected = f"0 to {len(class_names) - 1}, for {len(class_names)} class names"
+        raise _broken(source, f"holds label {labels.max()}", expected)
     return labels, class_names
 
 
-def _labels_by_name(pairs: Any, where: str) -> dict[str, int]:
+def _labels_by_name(source: ImageSource, pairs: Any) -> dict[str, int]:
     if not isinstance(pairs, list):
-        raise DataError(f"{where} has broken labels; expected a list of [name, class] or null.")
+        raise _broken(source, "has broken labels", "a list of [name, class] or null")
     by_name: dict[str, int] = {}
     for pair in pairs:
         match pair:
             case [str(name), int(label)] if not isinstance(label, bool):
                 if not 0 <= label < MAX_CLASSES:
-                    raise DataError(
-                        f"{where} gives {name} the label {label}; expected 0 to {MAX_CLASSES - 1}."
-                    )
+                    expected = f"0 to {MAX_CLASSES - 1}"
+                    raise _broken(source, f"gives {name} the label {label}", expected)
                 name = name.replace("\\", "/")
                 if by_name.setdefault(name, label) != label:
-                    raise DataError(f"{where} gives {name} two labels; expected one.")
+                    raise _broken(source, f"gives {name} two labels", "one")
             case _:
-                raise DataError(
-                    f"{where} holds the label {str(pair)[:80]}; expected [name, class] with a "
-                    "whole number from 0."
+                raise _broken(
+                    source,
+                    f"holds the label {str(pair)[:80]}",
+                    "[name, class] with a whole number from 0",
                 )
     return by_name

@@ -1,11 +1,11 @@
-"""Decoded images on the disk, for sets that do not fit into memory: read as a memory map.
+"""Decoded images on the disk, read as a memory map, for sets that do not fit into memory.
 
     $SEGAN_CACHE/datasets/<key>.npy     [n, C, R, R] uint8, numpy's own format
     $SEGAN_CACHE/datasets/<key>.json    format, SHA-256 of the pixels
 
-The key is the SHA-256 of the names and encoded bytes of all images, so an edited set gets a file of
-its own. Both files appear whole or not at all, and the pixels are compared with their SHA-256
-whenever a set is opened: what does not fit is made again. Nothing removes old files but the user.
+The key is the SHA-256 of the names and encoded bytes of all images, so an edited set gets a new
+file. Both files appear whole or not at all. Whenever a set is opened, its pixels are compared with
+their SHA-256, and decoded again if they differ. Only the user removes old files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from segan.runtime.files.cache import cache_folder
 from segan.runtime.files.lock import locked
 from segan.runtime.machine.hardware import describe_memory
 
-#: Where decoded images are kept: ``auto`` decides by the free memory.
+#: Where decoded images are kept; ``auto`` decides by the free memory.
 DataCache = Literal["auto", "memory", "disk"]
 #: Share of the free memory that decoded images may take before ``auto`` puts them on the disk.
 MEMORY_SHARE = 0.5
@@ -37,9 +37,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_data_cache(value: str) -> DataCache:
-    """The value itself. Raises: ConfigError unless it is auto, memory or disk."""
+    """Return the value. Raises: ConfigError unless it is auto, memory or disk."""
     if value not in get_args(DataCache):
-        raise ConfigError(f"the data cache is {value!r}; expected auto, memory or disk.")
+        raise ConfigError(field="cache", value=value, expected="auto, memory or disk")
     return cast(DataCache, value)
 
 
@@ -52,16 +52,16 @@ def belongs_on_disk(size: int, cache: DataCache) -> bool:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take; None where the system does not tell.
+    """Bytes of memory that this process may still take; None where the system does not report them.
 
-    In a container that is what its own limit leaves.
+    In a container, its own limit counts.
     """
     free = describe_memory()["available"]
     try:
         limit = int((_CGROUP / "memory.max").read_text())
         held = int((_CGROUP / "memory.current").read_text())
         for line in (_CGROUP / "memory.stat").read_text().splitlines():
-            if line.startswith("inactive_file "):  # file cache, which gives way
+            if line.startswith("inactive_file "):  # file cache, which is freed on demand
                 held -= int(line.split()[1])
     except (OSError, ValueError):  # no container, or no limit ("max")
         return free
@@ -70,7 +70,7 @@ def free_memory() -> int | None:
 
 
 def pixels_digest(images: npt.NDArray[np.uint8]) -> hashlib._Hash:
-    """SHA-256 of shape and pixels, still open; a memory map is read piece by piece."""
+    """SHA-256 of shape and pixels, to be updated further; reads a memory map piece by piece."""
     digest = hashlib.sha256(repr(images.shape).encode())
     flat = images.reshape(-1)
     for start in range(0, flat.size, _CHUNK):
@@ -92,15 +92,15 @@ def cached_images(
     shape: tuple[int, int, int, int],
     decoded: Callable[[], Iterable[npt.NDArray[np.uint8]]],
 ) -> npt.NDArray[np.uint8]:
-    """The images of ``key`` from the cache; they are decoded into it when they are not there.
+    """Return the images of ``key`` from the cache; decode them into it where they are missing.
 
     Args:
         key: from ``encoded_key``.
         shape: [n, C, R, R].
-        decoded: gives the n images [C, R, R] one after another; called when it is needed.
+        decoded: yields the n images [C, R, R]; called where they are missing.
 
     Returns:
-        A memory map that cannot be written to.
+        A read-only memory map.
 
     Raises:
         OutputError: the cache cannot be written, or has no room.
@@ -117,8 +117,10 @@ def cached_images(
             found = _read(folder, key, shape)
     if found is None:
         raise OutputError(
-            f"{folder / key}.npy was written and does not read back the same. Check the disk, or "
-            "name another folder in SEGAN_CACHE."
+            f"{folder / key}.npy differs from what was written to it",
+            field="SEGAN_CACHE",
+            value=str(folder),
+            remedy="Check the disk, or name another folder in SEGAN_CACHE.",
         )
     return found
 
@@ -134,8 +136,11 @@ def _write(
     if size > free:
         raise OutputError(
             f"the decoded images need {size / 2**30:.1f} GiB, and {folder} has "
-            f"{free / 2**30:.1f} GiB of room. Name a folder on another disk in SEGAN_CACHE, or "
-            "convert the images to a smaller resolution with 'segan data convert'."
+            f"{free / 2**30:.1f} GiB of room",
+            field="SEGAN_CACHE",
+            value=str(folder),
+            remedy="Name a folder on another disk in SEGAN_CACHE, or convert the images to a "
+            "smaller resolution with 'segan data convert'.",
         )
     digest = hashlib.sha256(repr(shape).encode())
     with atomic_file(folder / f"{key}.npy") as file:
@@ -150,7 +155,7 @@ def _write(
 
 
 def _read(folder: Path, key: str, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8] | None:
-    """The map, when it is there and holds what was written."""
+    """The memory map; None where it is missing or differs from what was written."""
     try:
         record = json.loads((folder / f"{key}.json").read_bytes())
         images = np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)

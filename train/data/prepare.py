@@ -1,4 +1,4 @@
-"""Makes any picture a square 8-bit image: orientation, bit depth, transparency, crop, size."""
+"""Any picture to a square 8-bit image: orientation, bit depth, transparency, crop, size."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def prepare_image(
     channels: int = 3,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> Image.Image:
-    """Decodes a picture (its first frame) and makes it fit for training.
+    """Decode the first frame of a picture and convert it to a training image.
 
     Args:
         data: the encoded picture.
         where: its name, for messages.
         resolution: height and width of the result.
-        crop: ``center``, ``fit`` or ``none``, as ``convert_images`` says.
+        crop: ``center``, ``fit`` or ``none``; see ``convert_images``.
         channels: 1 (L), 3 (RGB) or 4 (RGBA, which keeps transparency).
         background: RGB that shows through transparent pixels, and beside the picture with ``fit``.
 
@@ -42,11 +42,11 @@ def prepare_image(
         [resolution, resolution] image of mode L, RGB or RGBA.
 
     Raises:
-        DataError: when it cannot be decoded, is too large, holds floating-point values, or is not
-            square with crop ``none``.
+        DataError: it cannot be decoded, is too large, holds floating-point values, or is not square
+            with crop ``none``.
 
-    Transparent pixels are laid over the background, or multiplied by their opacity, before
-    resampling, so that the colours hidden below them leave no fringe.
+    Transparent pixels are blended over the background, or multiplied by their opacity, before
+    resampling, so that hidden colours leave no fringe.
     """
     image = decode_image(data, where)
     try:
@@ -63,27 +63,23 @@ def prepare_image(
         # Pillow's resize multiplies RGBA by its opacity itself, and averages over all pixels.
         return image.resize((resolution, resolution), Image.Resampling.LANCZOS)
     except DECODING_ERRORS as error:
-        raise DataError(f"{where} cannot be converted ({error}).") from error
+        raise DataError(f"{where} cannot be converted ({error})") from error
 
 
 def is_grey(data: bytes, where: str) -> bool:
-    """Whether the picture has no colour by its mode; reads the header alone.
-
-    Raises:
-        DataError: when there is no picture.
-    """
+    """Whether the picture's mode is grey; reads the header alone. Raises: DataError."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.mode in _GREY_MODES
     except DECODING_ERRORS as error:
-        raise DataError(f"{where} is not an image ({error}).") from error
+        raise DataError(f"{where} is not an image ({error})") from error
 
 
 def to_eight_bit(image: Image.Image, where: str) -> Image.Image:
-    """Brings any mode to L, LA, RGB or RGBA; 16-bit values are scaled, not cut off.
+    """Convert any mode to L, LA, RGB or RGBA; 16-bit values are scaled.
 
     Raises:
-        DataError: for values of unknown range: floating-point, or integers beyond 16 bits.
+        DataError: values of unknown range: floating-point, or integers beyond 16 bits.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _scale_sixteen_bit(image, where)
@@ -101,7 +97,9 @@ def _scale_sixteen_bit(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise DataError(
             f"{where} holds {'floating-point' if image.mode == 'F' else '32-bit'} values of "
-            "unknown range; expected 8 or 16 bits. Save it as an 8-bit image."
+            "unknown range",
+            expected="8 or 16 bits",
+            remedy="Save it as an 8-bit image.",
         )
     scaled = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     grey = Image.fromarray(scaled)
@@ -112,7 +110,7 @@ def _scale_sixteen_bit(image: Image.Image, where: str) -> Image.Image:
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Lays a transparent picture over the background."""
+    """Blend a transparent picture over the background."""
     if image.mode not in ("LA", "RGBA"):
         return image
     if image.mode == "LA" and len(set(background)) == 1:
@@ -138,4 +136,8 @@ def _make_square(
         square = Image.new(image.mode, (side, side), color)
         square.paste(image, ((side - width) // 2, (side - height) // 2))
         return square
-    raise DataError(f"{where} is {width} x {height}; expected a square, or --crop center or fit.")
+    raise DataError(
+        f"{where} is {width} x {height}",
+        expected="a square",
+        remedy="Pass `crop center` or `crop fit`.",
+    )

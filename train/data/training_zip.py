@@ -1,9 +1,9 @@
-"""Writes a training zip: StyleGAN2-ADA's layout, with the same bytes for the same images.
+"""Training zips in StyleGAN2-ADA's layout; the same images give the same bytes.
 
     00000/img00000000.png   1000 images a folder, stored (PNG is compressed already)
     dataset.json            {"labels": [[name, class], ...] or null, "class_names", "attributes"}
 
-The keys after ``labels`` are ours and optional; readers of that layout ignore them.
+The keys after ``labels`` are optional additions, which other readers of the layout ignore.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from PIL import Image
 
 from segan.runtime.files.atomic import atomic_file
 
-#: Pillow's mode of an image with so many channels.
+#: Number of channels → Pillow's mode.
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
-#: The earliest time that a zip entry can carry: nothing depends on when the zip was written.
+#: The earliest time of a zip entry, so that the bytes do not depend on when the zip is written.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-#: zlib level of the PNGs: faster than the usual 6, at a few per cent of the size.
+#: zlib level of the PNGs: faster than the default 6, with files a few per cent larger.
 _COMPRESSION = 4
 
 
@@ -37,7 +37,7 @@ def image_name(position: int) -> str:
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Encodes an image [H, W, C] uint8, C = 1 (L), 2 (LA), 3 (RGB) or 4 (RGBA)."""
+    """Encode an image [H, W, C] uint8, C = 1 (L), 2 (LA), 3 (RGB) or 4 (RGBA)."""
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     assert picture.mode == MODES[image.shape[2]]
@@ -56,14 +56,14 @@ class TrainingZipWriter:
 
     @property
     def count(self) -> int:
-        """How many images were added."""
+        """Number of images added so far."""
         return len(self._labels)
 
     def add(self, png: bytes, label: int | None = None) -> None:
-        """Adds an image.
+        """Add an image.
 
         Args:
-            png: the encoded image, as ``encode_png`` gives it.
+            png: the encoded image, from ``encode_png``.
             label: its class, from 0; None for a set without labels.
         """
         self._store(image_name(self.count), png)
@@ -75,14 +75,14 @@ class TrainingZipWriter:
         class_names: Sequence[str] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Sets the further keys of dataset.json; None leaves a key out."""
+        """Set the further keys of dataset.json; None leaves a key out."""
         if class_names is not None:
             self._extra["class_names"] = list(class_names)
         if attributes is not None:
             self._extra["attributes"] = attributes
 
     def finish(self) -> None:
-        """Writes dataset.json."""
+        """Write dataset.json."""
         labels: list[list[Any]] | None = None
         if self._labels and all(label is not None for label in self._labels):
             labels = [[image_name(at), label] for at, label in enumerate(self._labels)]
@@ -98,10 +98,10 @@ class TrainingZipWriter:
 
 @contextlib.contextmanager
 def write_training_zip(path: str | os.PathLike[str]) -> Iterator[TrainingZipWriter]:
-    """Opens a training zip that appears under ``path`` whole, or not at all.
+    """Open a training zip for writing; it appears under ``path`` whole or not at all.
 
     Raises:
-        OutputError: when it cannot be written.
+        OutputError: it cannot be written.
     """
     with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         writer = TrainingZipWriter(archive)

@@ -1,4 +1,4 @@
-"""Stops a run whose losses explode, before a broken state can be saved."""
+"""Errors that end a run: losses that explode, states with NaN, and devices that fail."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import torch
 from segan.runtime.errors import DeviceError, TrainingError
 from segan.train.runs.config import TrainConfig
 
-#: A loss beyond this counts as exploded. Sound ones stay below a hundred or so at any resolution.
+#: A larger loss counts as exploded. Normal ones stay below about 100 at any resolution.
 MAX_LOSS = 1e6
 
-#: Steps between two looks on a GPU, where each look waits for the device.
+#: Steps between two checks on a GPU, since each check waits for the device.
 GPU_INTERVAL = 16
+
+#: Parts of the RuntimeErrors that torch raises where memory is refused.
+_NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 class LossGuard:
-    """Looks at what every step reports: on the CPU after each step, on a GPU every 16 steps.
+    """Checks the statistics of the steps: on the CPU after each step, on a GPU every 16 steps.
 
     Args:
-        device: where the numbers lie.
+        device: of the statistics.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -29,14 +32,14 @@ class LossGuard:
         self._waiting: list[tuple[int, tuple[str, ...], torch.Tensor]] = []
 
     def add(self, step: int, stats: Mapping[str, torch.Tensor]) -> None:
-        """Takes the numbers of a step, and looks when it is time.
+        """Add the statistics of a step, and check them when an interval is complete.
 
         Args:
-            step: the steps done, this one included.
+            step: steps done, including this one.
             stats: scalars by name.
 
         Raises:
-            TrainingError: as ``check``.
+            TrainingError: see ``check``.
         """
         values = torch.stack([value.detach().float().reshape(()) for value in stats.values()])
         self._waiting.append((step, tuple(stats), values))
@@ -44,11 +47,11 @@ class LossGuard:
             self.check()
 
     def check(self) -> None:
-        """Looks at all that was added since the last look; call it before anything is saved.
+        """Check the statistics added since the last check; call it before saving.
 
         Raises:
-            TrainingError: a number is not finite, or a loss (``loss/…``) is beyond 1e6; it names
-                the first step where that was so.
+            TrainingError: a number is not finite, or a loss (``loss/…``) exceeds 1e6; it names the
+                first such step.
         """
         waiting, self._waiting = self._waiting, []
         for step, names, values in waiting:
@@ -60,66 +63,73 @@ class LossGuard:
             if broken:
                 more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
                 raise TrainingError(
-                    f"at step {step} {', '.join(broken[:3])}{more}; expected finite numbers and "
-                    f"losses up to {MAX_LOSS:g}."
+                    f"at step {step} {', '.join(broken[:3])}{more}",
+                    field="step",
+                    value=step,
+                    expected=f"finite numbers and losses up to {MAX_LOSS:g}",
                 )
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], step: int) -> None:
-    """Refuses to save a state that holds NaN or infinity.
+    """Raise TrainingError when a tensor holds NaN or infinity.
 
     Args:
-        tensors: everything that is to be saved, by name.
-        step: the steps done.
+        tensors: the state to be saved, by name.
+        step: steps done.
 
     Raises:
-        TrainingError: naming the first such tensors.
+        TrainingError: it names the first three such tensors.
     """
     floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
     if not floats:
         return
-    # One answer from the device for all of them; the names are looked up only when it is no.
+    # One transfer from the device for all tensors; the names are found only where it fails.
     if bool(torch.stack([value.isfinite().all() for value in floats.values()]).all()):
         return
     broken = [name for name, value in floats.items() if not bool(value.isfinite().all())]
     more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
     raise TrainingError(
         f"after step {step} {', '.join(broken[:3])}{more} held NaN or infinite numbers, so the "
-        "state was not saved."
+        "state was not saved",
+        field="step",
+        value=step,
     )
 
 
-#: What torch's plain RuntimeErrors hold where memory was refused.
-_NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")
-
-
 def device_error(error: Exception, config: TrainConfig, part: int) -> DeviceError | None:
-    """The error to show for one that torch raised in a step.
+    """Return segan's error for one that torch raised in a step.
 
     Args:
-        error: any.
+        error: any error.
         config: of the run.
         part: images that this process computes at once.
 
     Returns:
-        The error, or None where it is neither of memory nor of compilation.
+        The error; None where the cause is neither memory nor compilation.
     """
     said = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
     if config.compute.compile and _of_the_compiler(error):
         return DeviceError(
-            f"--compile could not build the networks: {said}. Install a C++ compiler that works "
-            "(CXX names it), or start the run without --compile."
+            f"`compute.compile` could not build the networks: {said}",
+            field="compute.compile",
+            value=True,
+            remedy="Install a C++ compiler that works (CXX names it), or start the run without "
+            "`compute.compile`.",
         )
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if not memory and not any(text in str(error) for text in _NO_MEMORY):
         return None
     smallest = config.network.mbstd_group
     if part > smallest:
-        remedy = f"Pass --batch-gpu {max(part // 2 // smallest * smallest, smallest)}"
+        fewer = max(part // 2 // smallest * smallest, smallest)
+        remedy = f"Pass `compute.micro_batch {fewer}`."
     else:
-        remedy = "Free memory, or train a smaller network"
+        remedy = "Free memory, or train a smaller network."
     return DeviceError(
-        f"a step of {part} images at once needs more memory than there is: {said}. {remedy}."
+        f"a step of {part} images at once needs more memory than there is: {said}",
+        field="compute.micro_batch",
+        value=config.compute.micro_batch,
+        remedy=remedy,
     )
 
 

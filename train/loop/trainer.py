@@ -64,10 +64,14 @@ class Trainer:
         RankError: the processes start from different weights, or one is gone.
 
     Attributes:
+        checkpoint: as given.
+        transfer: what was taken from ``initial``; None without one.
         stopped: whether ``request_stop``, in any process, has ended the run.
         aside: where checkpoints are that were newer than the one where the run goes on; in the
             first process alone.
     """
+
+    transfer: Transfer | None
 
     def __init__(
         self,
@@ -84,8 +88,7 @@ class Trainer:
     ) -> None:
         self.run_folder, self.config, self.dataset, self.device = run, config, dataset, device
         self.world = world
-        #: What was taken from another run's checkpoint.
-        self.transfer: Transfer | None = None
+        self.checkpoint, self.transfer = checkpoint, None
         self.state = world.together(lambda: self._open(checkpoint, initial))
         self._check_same()
         self._feed = DataFeed(
@@ -128,8 +131,11 @@ class Trainer:
             self.transfer = take_weights(state, initial, names)
         elif self.config.initial_sha256:
             raise ConfigError(
-                f"the run is to start with weights of sha256 {self.config.initial_sha256[:16]}, "
-                "which were not given. Give their checkpoint."
+                f"the run starts with weights of sha256 {self.config.initial_sha256[:16]}, which "
+                "are missing",
+                field="initial",
+                value=None,
+                remedy="Give their checkpoint.",
             )
         return state
 
@@ -310,23 +316,29 @@ class Trainer:
         return self.world.first(write)
 
     def _say_how_to_go_on(self, error: TrainingError | OutputError) -> NoReturn:
-        """Raises the error with the newest whole checkpoint, and the command that takes it up."""
+        """Raise the error with the newest checkpoint, and the command that goes on from it."""
         checkpoints = list_checkpoints(self.run_folder)
-        text = f"{error} "
+        remedy = error.remedy
         if type(error) is TrainingError:
             # The losses are those of the whole batch, so every process stops here.
             self.world.told_by(0, error)
-            text += (
-                "Start a new run with a lower --learning-rate or a higher --r1-gamma: with the "
-                "same settings the same happens again. "
+            remedy += (
+                " Start a new run with a lower `learning_rate` or a higher `r1_gamma`: with the "
+                "same settings the same happens again."
             )
         if not checkpoints:
-            text += "No checkpoint was written before that."
+            remedy += " No checkpoint was written before that."
         else:
-            text += (
-                f"The last good checkpoint is {checkpoints[-1]}; go on from it: "
+            remedy += (
+                f" The last good checkpoint is {checkpoints[-1]}; go on from it: "
                 f"{self.world.place.resume_command(self.run_folder)}"
             )
-        told = type(error)(text)
-        told.is_reported = error.is_reported
-        raise told from error
+        completed = type(error)(
+            error.problem,
+            field=error.field,
+            value=error.value,
+            expected=error.expected,
+            remedy=remedy.strip(),
+        )
+        completed.is_reported = error.is_reported
+        raise completed from error

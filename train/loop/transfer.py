@@ -90,8 +90,10 @@ def open_source(checkpoint: Path) -> Source:
         for name, value in tensors.items():
             if not bool(torch.isfinite(value).all()):
                 raise CheckpointError(
-                    f"{checkpoint} cannot be started from: {name} holds a NaN or infinity. "
-                    "Use an older checkpoint of the run."
+                    f"a run cannot start with {checkpoint}: {name} holds a NaN or infinity",
+                    field="initial_checkpoint",
+                    value=checkpoint,
+                    remedy="Use an older checkpoint of the run.",
                 )
     return Source(checkpoint, meta, average, parts[0], parts[1], pl_mean)
 
@@ -137,9 +139,12 @@ def _check_shapes(source: Source, config: TrainConfig) -> None:
     if differing:
         more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise ConfigError(
-            f"{source.path} has layers of other shapes ({'; '.join(differing[:4])}{more}). Give "
-            "the preset and architecture that it was trained with, or leave --initial-checkpoint "
-            "out. (The preset auto doubles its channels at 512², so 256² cannot grow into it.)"
+            f"{source.path} has layers of other shapes ({'; '.join(differing[:4])}{more})",
+            field="initial_checkpoint",
+            value=source.path,
+            remedy="Give the preset and architecture that it was trained with, or leave "
+            "`initial_checkpoint` out. (The preset auto doubles its channels at 512², so 256² "
+            "cannot grow into it.)",
         )
 
 
@@ -164,8 +169,10 @@ def take_weights(
     """
     if state.config.initial_sha256 != source.meta.sha256:
         raise ConfigError(
-            f"initial_sha256 is {state.config.initial_sha256!r}; expected that of {source.path}, "
-            f"{source.meta.sha256}. Make the configuration with starting_from."
+            field="initial_sha256",
+            value=state.config.initial_sha256,
+            expected=f"that of {source.path}, {source.meta.sha256}",
+            remedy="Make the configuration with starting_from.",
         )
     rows = _same_rows(state.config, source.meta.config)
     skipped = () if class_names == source.meta.class_names else ("mapping.embed.", "embed.")

@@ -1,7 +1,7 @@
-"""Everything that a training run depends on, as frozen records that are stored with it.
+"""Every setting of a training run, as frozen records that are stored with the run.
 
-``TrainConfig`` is written to ``config.json`` in the run's folder and read back without loss; a
-checkpoint carries the same record, so that nothing about it has to be guessed.
+``TrainConfig`` is written to ``config.json`` in the run's folder and read back without loss. Every
+checkpoint holds the same record. The records of the networks are in ``train/networks/config.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from segan.train.networks.config import (
     errors_placed,
 )
 
-#: Most numbers in mode 1's bases: 4 GB of weights, four times that with Adam and gradients.
+#: Most numbers in mode 1's bases: 4 GB of weights, and 16 GB with Adam and gradients.
 MAX_FEATURE_BASES = 10**9
 
 
@@ -28,10 +28,10 @@ class AugmentConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fi
     """Augmentation of what the discriminator sees, real and generated (Karras et al. 2020a).
 
     Attributes:
-        mode: ``off``, ``fixed`` probability, or ``ada``: it follows how far D overfits.
-        probability: p of each transformation and image; with ``ada`` the value to start from.
+        mode: ``off``, ``fixed`` probability, or ``ada``, which adapts it to D's overfitting.
+        probability: p of each transformation and image; with ``ada`` the first value.
         target: mean sign of D on real images that ``ada`` steers to.
-        speed_kimg: kimg in which ``ada`` takes p from 0 to 1 at the fastest.
+        speed_kimg: kimg in which ``ada`` raises p from 0 to 1 at the fastest.
         interval: steps between adjustments of p.
         pixel: mirroring, quarter turns and translation by whole pixels.
         geometric: scale, rotation, anisotropic scale and translation.
@@ -78,14 +78,14 @@ class AugmentConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class TrainConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that the result of a run depends on, but the data itself.
+    """Every setting that the result of a run depends on, except the data.
 
     Attributes:
         preset: name of the preset that the values started from.
         network: shapes.
         subspace: subspaces.
         augment: augmentation of the discriminator's input.
-        initial_sha256: of the checkpoint that the weights began from; empty = drawn from the seed.
+        initial_sha256: of the checkpoint that the weights are from; empty = drawn from the seed.
         seed: of weights, latents, noise and data order.
         total_kimg: length of the run, in thousand real images shown.
         batch_size: images per step.
@@ -100,16 +100,16 @@ class TrainConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fiel
         pl_batch_shrink: the penalty uses batch_size / this many images.
         style_mixing: probability that two latents share an image.
         mirror: whether real images are mirrored at random.
-        noise: whether training adds per-pixel noise. Without it the noise strengths stay 0 and the
-            noise modes of a bundle make no difference.
+        noise: whether training adds per-pixel noise. Without noise its strengths stay 0, and the
+            noise modes of a bundle have no effect.
         ema_kimg: half-life of the generator's moving average.
-        ema_rampup: half-life at most this share of the images shown so far; 0 = no ramp.
+        ema_rampup: bound of the half-life, as a share of the images shown so far; 0 = no bound.
         w_avg_beta: decay of the tracked mean of w.
         kimg_per_tick: kimg between lines of the log.
         snapshot_kimg: kimg between checkpoints and sample sheets.
-        keep_checkpoints: how many of the newest checkpoints stay, beside the best; 0 = all.
-        metric_images: images that every checkpoint's sliced Wasserstein distance is taken on, at
-            most those that there are; 0 = none.
+        keep_checkpoints: how many of the newest checkpoints are kept, beside the best; 0 = all.
+        metric_images: images for the sliced Wasserstein distance of every checkpoint, at most the
+            number in the data; 0 = no distance.
     """
 
     preset: str = "paper"
@@ -175,7 +175,7 @@ class TrainConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def compares_coordinates(config: TrainConfig) -> bool:
-    """Whether training keeps what two or more coordinates do to the image apart."""
+    """Whether training compares the effects of two or more coordinates (the Jacobian penalty)."""
     subspace = config.subspace
     if not subspace.sampled or subspace.jacobian_weight == 0:
         return False
@@ -183,7 +183,7 @@ def compares_coordinates(config: TrainConfig) -> bool:
 
 
 def feature_basis_size(network: NetworkConfig, subspace: SubspaceConfig) -> int:
-    """Numbers in the bases U [C r², K] of mode 1; 0 in the other modes."""
+    """Return how many numbers the bases U [C r², K] of mode 1 hold; 0 in the other modes."""
     table = subspace.table(network)
     if subspace.mode != 1:
         return 0
@@ -197,12 +197,12 @@ def feature_basis_size(network: NetworkConfig, subspace: SubspaceConfig) -> int:
 
 
 def encode_config(config: TrainConfig) -> bytes:
-    """The configuration as indented JSON."""
+    """Return the configuration as indented JSON."""
     return encode_record(config)
 
 
 def decode_config(data: bytes) -> TrainConfig:
-    """Reads what ``encode_config`` wrote. Raises: ConfigError naming the field."""
+    """Read what ``encode_config`` wrote. Raises: ConfigError naming the field."""
     try:
         return msgspec.json.decode(data, type=TrainConfig)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -219,7 +219,7 @@ def decode_config(data: bytes) -> TrainConfig:
 
 
 def flat_settings(config: TrainConfig) -> dict[str, Any]:
-    """Every setting by its place, such as ``subspace.dims``, in the records' order."""
+    """Return every setting by its place, such as ``subspace.dims``, in the records' order."""
 
     def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
@@ -234,7 +234,7 @@ def flat_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Settings that differ, as ``subspace.dims: 6, now 4``."""
+    """Return the settings that differ, as ``subspace.dims: 6, now 4``."""
     before, after = flat_settings(old), flat_settings(new)
     return [
         f"{key}: {before[key]}, now {after[key]}" for key in before if before[key] != after[key]

@@ -1,4 +1,4 @@
-"""A run's folder: its number and name, its configuration, its log."""
+"""The folder of a run: its number and name, its configuration and its log."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ MAY_CHANGE = ("total_kimg", "keep_checkpoints", "compute.micro_batch")
 def new_run_folder(
     runs: Path, config: TrainConfig, data_name: str, source: dict[str, Any] | None = None
 ) -> Path:
-    """Makes ``RUNS/00000-DATA-modeM-PRESET`` with the next free number.
+    """Make ``RUNS/00000-DATA-modeM-PRESET`` with the next free number.
 
     Args:
         runs: folder of all runs.
-        config: written to config.json, last: a folder that has one is whole.
+        config: written to config.json, last, so that a folder with a config.json is complete.
         data_name: for the folder's name.
-        source: where the data came from, written to data.json for whoever resumes the run.
+        source: the origin of the data, written to data.json for resuming.
 
     Raises:
-        OutputError: when it cannot be written.
+        OutputError: it cannot be written.
     """
     make_folder(runs)
     kind = "" if config.subspace.kind == "eigen" else f"-{config.subspace.kind}"
@@ -60,33 +60,42 @@ def new_run_folder(
 
 
 def read_config(run: Path) -> TrainConfig:
-    """Reads the run's config.json.
+    """Read the run's config.json.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: it is missing or damaged.
     """
     path = run / CONFIG
+    remedy = "Restore it, or start a new run."
     try:
         return decode_config(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
-            f"{run} is not a training run ({CONFIG} is missing). Give a folder under runs/."
+            f"{run} is not a training run ({CONFIG} is missing)",
+            field="run",
+            value=run,
+            remedy="Give a folder under runs/.",
         ) from None
     except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error.strerror}. Restore it, or start a new run."
-        ) from None
+        problem = f"{path} cannot be read: {error.strerror}"
+        raise CheckpointError(problem, field="run", value=run, remedy=remedy) from None
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {error} Restore it, or start a new run.") from None
+        raise CheckpointError(
+            f"{path}: {error.problem}",
+            field=error.field,
+            value=error.value,
+            expected=error.expected,
+            remedy=f"{error.remedy} {remedy}".strip(),
+        ) from None
 
 
 def write_config(run: Path, config: TrainConfig) -> None:
-    """Replaces the run's config.json. Raises: OutputError."""
+    """Replace the run's config.json. Raises: OutputError."""
     write_atomic(run / CONFIG, encode_config(config))
 
 
 def with_changes(config: TrainConfig, changed: TrainConfig) -> TrainConfig:
-    """``config`` with what a resumed run may change as ``changed`` has it."""
+    """Return ``config`` with the settings that a resumed run may change from ``changed``."""
     replace = msgspec.structs.replace
     return replace(
         config,
@@ -97,7 +106,7 @@ def with_changes(config: TrainConfig, changed: TrainConfig) -> TrainConfig:
 
 
 def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Settings that differ and may not, as ``subspace.dims: 6, now 4``."""
+    """Return the settings that differ but may not, as ``subspace.dims: 6, now 4``."""
     allowed = tuple(f"{name}:" for name in MAY_CHANGE)
     return [text for text in config_differences(old, new) if not text.startswith(allowed)]
 
@@ -107,7 +116,7 @@ class RunLog:
 
     Args:
         run: the run's folder.
-        cur_nimg: lines past this progress are dropped: a resumed run writes them again.
+        cur_nimg: lines past this progress are dropped, since a resumed run writes them again.
     """
 
     def __init__(self, run: Path, cur_nimg: int) -> None:
@@ -116,7 +125,7 @@ class RunLog:
         write_atomic(self.path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Appends a line, whole or not at all. Raises: OutputError."""
+        """Append a line, whole or not at all. Raises: OutputError."""
         size = None
         try:
             with open(self.path, "ab") as file:
@@ -130,7 +139,7 @@ class RunLog:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The log's entries; a damaged line, such as a crash cuts short, is left out."""
+    """Return the log's entries; damaged lines, as a crash leaves them, are left out."""
     try:
         text = (run / LOG).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

@@ -1,71 +1,80 @@
-"""Reading and writing named tensors as safetensors: no code in the file, none run.
-
-Every way in which such a file can be wrong is told apart, so that the message can say what it is.
-"""
+"""Named tensors as safetensors files; no code in a file is run. Imports torch when called."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from typing import TYPE_CHECKING
 
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files.atomic import write_atomic
 
+if TYPE_CHECKING:
+    import torch
+
+_OLDER = "Use an older checkpoint of the run."
+_OWN = "Give a checkpoint that segan train wrote."
+
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Writes tensors by name, whole or not at all. Raises: OutputError."""
+    """Write tensors by name, whole or not at all. Raises: OutputError."""
+    from safetensors.torch import save
+
     write_atomic(path, save({name: value.contiguous() for name, value in tensors.items()}))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Reads every tensor of a safetensors file, to the CPU.
+    """Read every tensor of a safetensors file, to the CPU.
 
     Raises:
         CheckpointError: missing, a pickle, cut short, or otherwise not safetensors.
     """
+    from safetensors import SafetensorError, safe_open
+
     check_tensor_file(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is cut short or damaged ({error}). Use an older checkpoint of the run."
-        ) from None
+        problem = f"{path} is cut short or damaged ({error})"
+        raise CheckpointError(problem, field="path", value=path, remedy=_OLDER) from None
 
 
 def check_tensor_file(path: Path) -> None:
-    """Raises CheckpointError for what is plainly not a safetensors file, and says what it is."""
+    """Raise CheckpointError, with the reason, for a file that cannot be safetensors."""
+
+    def refuse(problem: str, remedy: str = "", expected: str = "") -> CheckpointError:
+        return CheckpointError(
+            f"{path} {problem}", field="path", value=path, expected=expected, remedy=remedy
+        )
+
     try:
         with open(path, "rb") as file:
             head = file.read(64)
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing. Give a run folder (runs/00000-...) or one of its checkpoints."
-        ) from None
+        remedy = "Give a run folder (runs/00000-...) or one of its checkpoints."
+        raise refuse("is missing", remedy) from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+        raise refuse(f"cannot be read: {error.strerror}") from None
     if not head:
-        raise CheckpointError(f"{path} is empty. Use an older checkpoint of the run.")
+        raise refuse("is empty", _OLDER)
     # Protocol 2+ pickles start with 0x80 and the protocol number; torch's newer files are zips.
     if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
-        raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is opened; segan does not open it. "
-            "Give a checkpoint that segan train wrote."
+        raise refuse(
+            "is a pickle, which can run code when it is opened; segan does not open it", _OWN
         )
     if head[:4] == b"PK\x03\x04":
-        raise CheckpointError(
-            f"{path} is a zip, perhaps a PyTorch pickle; expected safetensors. "
-            "Give a checkpoint that segan train wrote."
-        )
+        raise refuse("is a zip, perhaps a PyTorch pickle", _OWN, "safetensors")
 
 
 def matching_state(
     found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], where: str
 ) -> dict[str, torch.Tensor]:
-    """Checks names and shapes against ``expected`` before anything is loaded.
+    """Return ``found`` if its names and shapes are those of ``expected``.
+
+    Args:
+        found: tensors by name.
+        expected: tensors of the network by name.
+        where: the file of ``found``, for messages.
 
     Raises:
         CheckpointError: naming the first tensors that are missing, unknown or of another shape.
@@ -81,6 +90,9 @@ def matching_state(
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
             f"{where} belongs to another network (mode, kind, architecture or shape): "
-            f"{'; '.join(problems[:3])}{more}. Use the checkpoint together with its own run."
+            f"{'; '.join(problems[:3])}{more}",
+            field="path",
+            value=where,
+            remedy="Use the checkpoint together with its own run.",
         )
     return found

@@ -166,8 +166,10 @@ def test_processes_that_want_the_same_set_decode_it_once(
 
 def test_another_word(tmp_path: Path) -> None:
     write_set(tmp_path / "a.zip")
-    with pytest.raises(ConfigError, match="the data cache is 'ram'; expected auto, memory or disk"):
+    with pytest.raises(ConfigError) as caught:
         open_dataset(tmp_path / "a.zip", cache="ram")
+    assert (caught.value.field, caught.value.value) == ("cache", "ram")
+    assert caught.value.expected == "auto, memory or disk"
 
 
 def test_memory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,5 +179,5 @@ def test_memory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", none_left)
-    with pytest.raises(DataError, match=r"needs 0.0 GiB of memory. .*--data-cache disk"):
+    with pytest.raises(DataError, match=r"needs 0.0 GiB of memory. .*cache=disk"):
         open_dataset(tmp_path / "a.zip", cache="memory")

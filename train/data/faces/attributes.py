@@ -1,7 +1,7 @@
-"""The built-in ``faces`` data: which attributes a cartoon face has, and how they are sampled.
+"""Attributes of the built-in cartoon faces, and how they are sampled.
 
 Every attribute is drawn independently of all others, so each is a ground-truth factor of
-variation. Image i depends on (seed, i) alone: a longer set begins with the shorter one.
+variation. Image i depends on (seed, i) alone, so a longer set begins with the shorter one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from segan.runtime.errors import ConfigError
 #: Largest seed of a set.
 MAX_SEED = 2**32 - 1
 
-#: Random numbers set aside for each image: room for more attributes without moving any stream.
+#: Random numbers of each image: more than there are attributes, so that new ones change no other.
 _DRAWS = 32
-#: Decimals of a sampled value, so that dataset.json holds exactly what was drawn.
+#: Decimals of a sampled value, so that dataset.json holds exactly the value that was drawn.
 _DECIMALS = 4
 
 
@@ -33,9 +33,9 @@ class FaceAttribute:
         kind: ``continuous``, uniform on [low, high], or ``categorical``, one of ``values``.
         low: lower end of a continuous attribute.
         high: upper end of a continuous attribute.
-        values: names of a categorical attribute's values; a face holds the position in it.
+        values: names of a categorical attribute's values; a face holds a position in them.
         weights: how likely each of ``values`` is; they add up to 1.
-        description: what it moves, with its unit.
+        description: what it changes, with its unit.
     """
 
     name: str
@@ -102,7 +102,7 @@ FACE_ATTRIBUTES: tuple[FaceAttribute, ...] = (
 
 
 def sample_attributes(seed: int, start: int, count: int) -> dict[str, npt.NDArray[Any]]:
-    """Draws the attributes of faces start, start + 1, ..., start + count - 1 of a set.
+    """Draw the attributes of faces start, start + 1, ..., start + count - 1 of a set.
 
     Args:
         seed: of the set, 0 to 2**32 - 1.
@@ -114,15 +114,16 @@ def sample_attributes(seed: int, start: int, count: int) -> dict[str, npt.NDArra
         in ``values``).
 
     Raises:
-        ConfigError: when an argument is out of its range.
+        ConfigError: an argument is out of its range.
 
     The stream is Philox4x64-10 (Salmon et al. 2011), whose counter makes face i reachable without
     drawing those before it.
     """
     if not 0 <= seed <= MAX_SEED:
-        raise ConfigError(f"seed is {seed}; expected 0 to {MAX_SEED}.")
-    if start < 0 or count < 0:
-        raise ConfigError(f"start is {start} and count is {count}; expected 0 or more of both.")
+        raise ConfigError(field="seed", value=seed, expected=f"0 to {MAX_SEED}")
+    for field, number in (("start", start), ("count", count)):
+        if number < 0:
+            raise ConfigError(field=field, value=number, expected="0 or more")
     stream = np.random.Philox(key=seed)
     stream.advance(start * (_DRAWS // 4))  # one step of the counter gives four numbers
     raw = stream.random_raw(count * _DRAWS).reshape(count, _DRAWS)
@@ -141,19 +142,19 @@ def sample_attributes(seed: int, start: int, count: int) -> dict[str, npt.NDArra
 
 
 def label_names(attribute: str) -> tuple[str, ...]:
-    """The classes that a categorical attribute labels faces by: its values, in their order.
+    """Return the names of the classes that a categorical attribute labels faces by.
 
     Raises:
         ConfigError: there is no such attribute, or it is continuous.
     """
     known = {entry.name: entry.values for entry in FACE_ATTRIBUTES if entry.kind == "categorical"}
     if attribute not in known:
-        raise ConfigError(f"faces have no labels {attribute!r}; expected {' or '.join(known)}.")
+        raise ConfigError(field="labels", value=attribute, expected=" or ".join(known))
     return known[attribute]
 
 
 def complete_attributes(attributes: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    """Checks attributes given by hand and fills in the others with their defaults.
+    """Check attributes given by hand and fill in the others with their defaults.
 
     Args:
         attributes: name → a number for all faces, or one for each; a categorical attribute also
@@ -163,45 +164,57 @@ def complete_attributes(attributes: Mapping[str, Any]) -> dict[str, npt.NDArray[
         Every attribute: name → [n] float64 or int64.
 
     Raises:
-        ConfigError: for an unknown name or value, or one out of its range.
+        ConfigError: an unknown name or value, or a value out of its range.
     """
     schema = {attribute.name: attribute for attribute in FACE_ATTRIBUTES}
     unknown = sorted(set(attributes) - set(schema))
     if unknown:
-        raise ConfigError(f"no face attribute {unknown[0]!r}; expected one of {', '.join(schema)}.")
+        raise ConfigError(
+            f"faces have no attribute {unknown[0]!r}",
+            field="attributes",
+            value=unknown[0],
+            expected=f"one of {', '.join(schema)}",
+        )
     columns = {
         name: _column(attribute, attributes.get(name, attribute.default))
         for name, attribute in schema.items()
     }
     counts = {column.size for column in columns.values() if column.ndim}
     if len(counts) > 1:
-        raise ConfigError(f"attributes are given for {sorted(counts)} faces; expected one count.")
+        raise ConfigError(
+            f"attributes are given for {sorted(counts)} faces",
+            field="attributes",
+            value=sorted(counts),
+            expected="one count",
+        )
     count = counts.pop() if counts else 1
     return {name: np.broadcast_to(column, (count,)).copy() for name, column in columns.items()}
 
 
 def _column(attribute: FaceAttribute, given: Any) -> npt.NDArray[Any]:
     values = np.asarray(given)
+
+    def refuse(value: object, expected: str) -> ConfigError:
+        return ConfigError(field=attribute.name, value=value, expected=expected)
+
     if attribute.kind == "categorical":
-        allowed = f"{attribute.name} is {given!r}; expected one of {', '.join(attribute.values)}."
+        expected = f"one of {', '.join(attribute.values)}"
         if values.dtype.kind == "U":
             if not np.isin(values, attribute.values).all():
-                raise ConfigError(allowed)
+                raise refuse(given, expected)
             names = np.atleast_1d(values)
             positions = np.array([attribute.values.index(str(name)) for name in names.ravel()])
             values = positions.reshape(values.shape)
         if values.dtype.kind not in "iuf" or values.ndim > 1 or (values != np.rint(values)).any():
-            raise ConfigError(allowed)
+            raise refuse(given, expected)
         if values.size and not (values.min() >= 0 and values.max() < len(attribute.values)):
-            raise ConfigError(allowed)
+            raise refuse(given, expected)
         return values.astype(np.int64)
-    expected = f"expected {attribute.low} to {attribute.high}, one number or one for each face."
+    expected = f"{attribute.low} to {attribute.high}, one number or one for each face"
     if values.dtype.kind not in "iuf" or values.ndim > 1:
-        raise ConfigError(f"{attribute.name} is {given!r}; {expected}")
+        raise refuse(given, expected)
     values = values.astype(np.float64)
     outside = ~((values >= attribute.low) & (values <= attribute.high))
     if outside.any():
-        raise ConfigError(
-            f"{attribute.name} is {np.atleast_1d(values)[np.atleast_1d(outside)][0]}; {expected}"
-        )
+        raise refuse(np.atleast_1d(values)[np.atleast_1d(outside)][0], expected)
     return values

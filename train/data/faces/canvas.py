@@ -1,7 +1,7 @@
 """Anti-aliased painting on a batch of images: distances, coverage, patches and palettes.
 
-Pixels see only + - * / sqrt, min, max and rint, which IEEE 754 fixes to the bit, so that the same
-attributes give the same image on every machine and in every chunk.
+Pixels are computed by + - * / sqrt, min, max and rint alone, which IEEE 754 defines to the bit, so
+that the same attributes give the same image on every machine and in every chunk.
 
 Canvas coordinates: x to the right and y downwards, both from -1 to 1.
 """
@@ -18,10 +18,10 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 class Patch:
-    """A window of the same size in each image of (part of) a batch.
+    """A window of the same size in some or all images of a batch.
 
     Attributes:
-        index: [n] which images.
+        index: [n] positions of the images.
         x: [n, h, w] float32 canvas x of the pixel centres.
         y: [n, h, w] float32 canvas y of the pixel centres.
         rgb: [3, n, h, w] float32 in [0, 1], a copy that ``close`` writes back.
@@ -31,7 +31,7 @@ class Patch:
     def __init__(
         self, image: Array, index: npt.NDArray[Any], center: tuple[Array, Array], reach: float
     ) -> None:
-        """Cuts a square of half width ``reach`` around ``center`` ([batch] x and y) out."""
+        """Cut out a square of half width ``reach`` around ``center`` ([batch] x and y)."""
         size = image.shape[-1]
         self.pixel = 2.0 / size
         width = min(size, int(np.ceil(reach * size)) + 2)
@@ -49,24 +49,24 @@ class Patch:
         self.rgb: Array = image[self._at]
 
     def coverage(self, distance: Array) -> Array:
-        """How much of each pixel lies inside, for signed distances (negative inside)."""
+        """The covered share of each pixel, 0 to 1, for signed distances (negative inside)."""
         alpha: Array = np.clip(0.5 - distance * (1 / self.pixel), 0, 1)
         return alpha
 
     def stroke(self, distance: Array, half_width: float | Array) -> Array:
-        """Coverage of a line; right for lines thinner than a pixel, too."""
+        """Coverage of a line, also of one thinner than a pixel."""
         half = self.pixel / 2
         inner = np.minimum(distance + half_width, half) - np.maximum(distance - half_width, -half)
         alpha: Array = np.clip(inner * (1 / self.pixel), 0, 1)
         return alpha
 
     def paint(self, alpha: Array, color: Array | Sequence[Array]) -> None:
-        """Lays a colour ([3, n] or [3, n, h, w]) over the patch with opacity ``alpha``."""
+        """Blend a colour ([3, n] or [3, n, h, w]) over the patch with opacity ``alpha``."""
         for channel, value in zip(self.rgb, color, strict=True):
             channel += alpha * ((value[:, None, None] if value.ndim == 1 else value) - channel)
 
     def close(self) -> None:
-        """Writes the painted pixels back."""
+        """Write the painted pixels back."""
         self._image[self._at] = self.rgb
 
 
@@ -75,7 +75,7 @@ def _centers(pixels: npt.NDArray[np.int64], size: int) -> Array:
 
 
 def column(values: npt.ArrayLike) -> Array:
-    """[n] numbers as [n, 1, 1] float32, to meet [n, h, w]."""
+    """[n] numbers as [n, 1, 1] float32, to broadcast over [n, h, w]."""
     return np.asarray(values, np.float32)[:, None, None]
 
 
@@ -98,7 +98,7 @@ def rounded_box(x: Array, y: Array, a: Array | float, b: Array | float, radius: 
 
 
 def blob(x: Array, y: Array, a: float, b: float) -> Array:
-    """A soft spot: 1 in the middle, 0 from the ellipse (a, b) on."""
+    """A soft spot: 1 in the middle, 0 on and outside the ellipse (a, b)."""
     u, v = x / a, y / b
     spot: Array = np.square(np.maximum(1 - u * u - v * v, 0))
     return spot

@@ -1,7 +1,7 @@
-"""Draws the built-in cartoon faces at any resolution, from back to front.
+"""Drawing of the built-in cartoon faces at any resolution, from back to front.
 
-All shapes are signed distance functions in the head's own coordinates: the origin between eyes
-and nose; turned, shifted and scaled with the head.
+All shapes are signed distance functions in the head's own coordinates, whose origin lies between
+eyes and nose, and which turn, shift and scale with the head.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _CHUNK_PIXELS = 1 << 16
 
 
 def draw_faces(attributes: Mapping[str, Any], resolution: int) -> npt.NDArray[np.uint8]:
-    """Draws one face for each set of attributes.
+    """Draw one face for each set of attributes.
 
     Args:
         attributes: as ``sample_attributes`` gives them, or by hand: name → a number for all faces
-            or one for each. Those not given take the middle of their range.
+            or one for each. The others take the middle of their range.
         resolution: height and width in pixels, a power of two from 8 to 1024.
 
     Returns:
@@ -60,7 +60,7 @@ def draw_faces(attributes: Mapping[str, Any], resolution: int) -> npt.NDArray[np
         does not depend on the others in the batch.
 
     Raises:
-        ConfigError: for an unknown attribute, a value out of its range, or the resolution.
+        ConfigError: an unknown attribute, or a value or resolution out of its range.
     """
     check_resolution(resolution)
     columns = complete_attributes(attributes)
@@ -81,7 +81,7 @@ def draw_faces(attributes: Mapping[str, Any], resolution: int) -> npt.NDArray[np
 
 
 class _Face:
-    """A batch of faces on their way onto the canvas."""
+    """A batch of faces while they are painted."""
 
     def __init__(self, part: Mapping[str, npt.NDArray[Any]], size: int) -> None:
         self.part = part

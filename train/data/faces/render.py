@@ -1,4 +1,4 @@
-"""Renders a set of the built-in faces, as a training zip or straight into memory."""
+"""Sets of the built-in faces, drawn into a training zip or into memory."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def render_faces(
     labels: str | None = None,
     on_progress: Callable[[int], object] = lambda n: None,
 ) -> None:
-    """Draws faces 0 to count - 1 of a seed into a training zip.
+    """Draw faces 0 to count - 1 of a seed into a training zip.
 
     dataset.json holds every value that was drawn: ``attributes`` = {"seed", "schema": [{name,
     kind, low, high or values, description}], "values": {name: [one for each image]}}. The same
     arguments give the same bytes.
 
     Args:
-        path: of the zip; a file that stands there is replaced.
+        path: of the zip; an existing file is replaced.
         count: how many, 1 or more.
         resolution: height and width in pixels, a power of two from 8 to 1024.
         seed: of the set, 0 to 2**32 - 1.
         labels: a categorical attribute whose values label the faces, such as ``glasses``; None
             for a set without labels.
-        on_progress: told how many faces were added since the last call.
+        on_progress: called with the number of faces added since the last call.
 
     Raises:
-        ConfigError: when an argument is out of its range.
-        OutputError: when the zip cannot be written.
+        ConfigError: an argument is out of its range.
+        OutputError: the zip cannot be written.
     """
     _check(count, resolution)
     class_names = None if labels is None else label_names(labels)
     values: dict[str, list[Any]] = {attribute.name: [] for attribute in FACE_ATTRIBUTES}
-    sample_attributes(seed, 0, 0)  # a seed out of range shall leave no folder behind
+    sample_attributes(seed, 0, 0)  # refuses a bad seed before a folder is made
     step = max(1, _BATCH_PIXELS // resolution**2)
     # Pillow compresses outside the interpreter's lock, so threads share the work.
     with ThreadPoolExecutor(max_workers=4) as pool, write_training_zip(path) as writer:
@@ -82,20 +82,23 @@ def faces_dataset(
     labels: str | None = None,
     on_progress: Callable[[int], object] = lambda n: None,
 ) -> ImageDataset:
-    """The same faces as ``render_faces`` draws, in memory, with the same fingerprint.
+    """Draw the same faces as ``render_faces`` into memory, with the same fingerprint.
 
     Raises:
-        ConfigError: when an argument is out of its range.
-        DataError: when they do not fit into memory.
+        ConfigError: an argument is out of its range.
+        DataError: they do not fit into memory.
     """
     _check(count, resolution)
     class_names = () if labels is None else label_names(labels)
     size, free = count * 3 * resolution**2, free_memory()
     if free is not None and size > free:
         raise DataError(
-            f"{count} faces of {resolution}² need {size / 2**30:.1f} GiB of memory; "
-            f"{free / 2**30:.1f} GiB are free. Draw them into a file (segan data render OUT.zip "
-            f"--count {count} --resolution {resolution}) and train with --data OUT.zip."
+            f"{count} faces of {resolution}² need {size / 2**30:.1f} GiB of memory",
+            field="count",
+            value=count,
+            expected=f"at most the {free / 2**30:.1f} GiB that are free",
+            remedy=f"Draw them into a file (segan data render OUT.zip --count {count} "
+            f"--resolution {resolution}) and train with `data OUT.zip`.",
         )
     sample_attributes(seed, 0, 0)
     classes = None if labels is None else np.empty(count, np.int64)
@@ -114,4 +117,4 @@ def faces_dataset(
 def _check(count: int, resolution: int) -> None:
     check_resolution(resolution)
     if not 1 <= count <= MAX_COUNT:
-        raise ConfigError(f"count is {count}; expected 1 to {MAX_COUNT}.")
+        raise ConfigError(field="count", value=count, expected=f"1 to {MAX_COUNT}")

@@ -84,7 +84,7 @@ class AugmentPipe(nn.Module):
         device = random.device
         if not torch.is_tensor(p):
             if not 0 <= p <= 1:
-                raise ConfigError(f"p is {p}; expected a probability, 0 to 1.")
+                raise ConfigError(field="p", value=p, expected="a probability, 0 to 1")
             p = torch.full((), p, device=device)
         p = p.detach().to(device, torch.float32)
         never = torch.zeros_like(p)
@@ -128,4 +128,9 @@ class AugmentPipe(nn.Module):
         n = parameters.geometry.shape[0]
         expected = [n, self.img_channels, self.resolution, self.resolution]
         if list(images.shape) != expected:
-            raise ConfigError(f"images are {list(images.shape)}; expected {expected}.")
+            raise ConfigError(
+                f"images are {list(images.shape)}",
+                field="images",
+                value=list(images.shape),
+                expected=str(expected),
+            )

@@ -1,4 +1,4 @@
-"""What the processes of a run have to have in common: settings at the start, weights all along."""
+"""Checks that the processes of a run agree: in settings at the start, in weights at each tick."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def check_same_start(
     device: torch.device,
     checkpoint: Path | None,
 ) -> None:
-    """Compares what the processes are about to train.
+    """Compare settings, versions, data and devices of the processes before they train.
 
     Args:
         world: the processes.
-        config: every setting of it.
-        dataset: its fingerprint.
-        device: its type, and the GPU itself, of which no two processes may have the same one.
-        checkpoint: where it goes on.
+        config: all settings are compared.
+        dataset: its name and fingerprint are compared.
+        device: its type is compared; no two processes may have the same GPU.
+        checkpoint: where the run goes on; its name and weights are compared.
 
     Raises:
-        ConfigError: in all processes, naming the first that differs from rank 0, and in what.
+        ConfigError: in all processes, naming the first process that differs from rank 0, and how.
     """
     if world.size == 1:
         return
@@ -59,8 +59,10 @@ def check_same_start(
             raise world.told_by(
                 0,
                 ConfigError(
-                    f"the {world.size} processes disagree: {shown}{more}. Start all of them with "
-                    "the same command, versions and files."
+                    f"the {world.size} processes disagree: {shown}{more}",
+                    field=different[0],
+                    value=theirs.get(different[0]),
+                    remedy="Start all of them with the same command, versions and files.",
                 ),
             )
     owners: dict[str, int] = {}
@@ -69,14 +71,17 @@ def check_same_start(
             raise world.told_by(
                 0,
                 ConfigError(
-                    f"ranks {owners[gpu]} and {rank} would train on the same GPU ({gpu}); expected "
-                    "one process each GPU. Start fewer, or see that CUDA_VISIBLE_DEVICES differs."
+                    f"ranks {owners[gpu]} and {rank} would train on the same GPU ({gpu})",
+                    field="device",
+                    value=gpu,
+                    expected="one process for each GPU",
+                    remedy="Start fewer processes, or set CUDA_VISIBLE_DEVICES for each.",
                 ),
             )
 
 
 def _gpu(device: torch.device) -> str | None:
-    """Which GPU this is, among all machines; None for a CPU."""
+    """A name of the GPU that is unique among all machines; None for a CPU."""
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
@@ -84,12 +89,12 @@ def _gpu(device: torch.device) -> str | None:
 
 
 def check_same_state(world: World, tensors: Mapping[str, torch.Tensor], step: int) -> None:
-    """Compares the training state of the processes, bit for bit, by checksums.
+    """Compare the training state of the processes by checksums over all bits.
 
     Args:
         world: the processes.
         tensors: the state by name.
-        step: the steps done.
+        step: steps done.
 
     Raises:
         RankError: in all processes, naming the first tensor that differs.
@@ -108,19 +113,21 @@ def check_same_state(world: World, tensors: Mapping[str, torch.Tensor], step: in
             raise world.told_by(
                 0,
                 RankError(
-                    f"after step {step} {different[0]} of rank {rank} is no longer that of rank 0 "
-                    f"({len(different)} of {len(tensors)} tensors differ), so nothing was saved. "
-                    "A fault of the memory, the network or a driver does that: look at the "
-                    "machine of this rank."
+                    f"after step {step} {different[0]} of rank {rank} differs from that of rank 0 "
+                    f"({len(different)} of {len(tensors)} tensors differ), so nothing was saved",
+                    field=different[0],
+                    value=rank,
+                    remedy="A fault of memory, network or driver is the usual cause: check the "
+                    "machine of this rank.",
                 ),
             )
 
 
 def checksum(tensor: torch.Tensor) -> torch.Tensor:
-    """Two sums over a tensor's bits, [2] int64: plain, and weighted by position.
+    """Return two sums over a tensor's bits, [2] int64: plain, and weighted by position.
 
-    Whole numbers, so that the order of adding does not matter, and no difference is rounded away;
-    as in Fletcher's checksum, exchanged values show in the second.
+    Sums of integers depend on no order and round nothing. As in Fletcher's checksum, the second
+    sum detects exchanged values.
     """
     bits = tensor.detach().reshape(-1).contiguous().view(torch.uint8)
     wide = bits.view(torch.int32).long() if bits.numel() % 4 == 0 else bits.long()

@@ -1,8 +1,8 @@
-"""Which of several processes this one is, as the launcher's environment says; imports no torch.
+"""The place of this process among those of a run, from the launcher's environment; no torch.
 
-torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. So does anything else that
-starts processes for torch, by hand if need be. Slurm's srun sets names of its own; the first host
-of the step is where the processes meet, unless MASTER_ADDR says otherwise.
+torchrun, like other launchers for torch, sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
+MASTER_PORT. Slurm's srun sets variables of its own; the processes then meet at MASTER_ADDR, or else
+at the first host of the step.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Place(NamedTuple):
     """The place of this process among those of a run.
 
     Attributes:
-        rank: this process, from 0.
-        size: how many there are; 1 = alone.
-        local_rank: this process among those of its machine, from 0.
-        address: where they meet, as ``tcp://host:port``; ``env://`` leaves it to torch, which then
-            knows torchrun's own store.
-        command: how the user starts them, for messages.
+        rank: number of this process, from 0.
+        size: number of processes; 1 = alone.
+        local_rank: number of this process on its machine, from 0.
+        address: where the processes meet, ``tcp://host:port``; with ``env://`` torch decides, and
+            uses torchrun's store.
+        command: the command that starts the processes, for messages.
     """
 
     rank: int = 0
@@ -36,23 +36,23 @@ class Place(NamedTuple):
     command: str = "segan train"
 
     def resume_command(self, run: Path) -> str:
-        """The command that goes on with a run."""
+        """Return the command that goes on with a run."""
         return f"{self.command} --resume {shlex.quote(str(run))}"
 
 
 def find_place(environment: Mapping[str, str] | None = None) -> Place:
-    """Reads the launcher's environment; without a launcher, one process alone.
+    """Read the launcher's environment; without a launcher, return the place of a single process.
 
     Args:
-        environment: None takes this process's own.
+        environment: the variables; None = this process's.
 
     Raises:
-        ConfigError: the variables are incomplete, or no possible numbers.
+        ConfigError: a variable is missing or out of its range.
     """
     env = os.environ if environment is None else environment
     if "RANK" in env or "WORLD_SIZE" in env:
         return _torchrun(env)
-    # Only srun sets a step: the script of an sbatch job has SLURM_NTASKS too, and runs alone.
+    # Only srun sets a step. The script of an sbatch job has SLURM_NTASKS too, but runs alone.
     if "SLURM_PROCID" in env and "SLURM_STEP_ID" in env:
         return _slurm(env)
     return Place()
@@ -67,11 +67,12 @@ def _torchrun(env: Mapping[str, str]) -> Place:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not env.get(name):
             raise ConfigError(
-                f"WORLD_SIZE is {size}, but {name} is not set, so the processes cannot meet. Start "
-                "them with torchrun, or set MASTER_ADDR and MASTER_PORT."
+                f"WORLD_SIZE is {size}, but {name} is not set, so the processes cannot meet",
+                field=name,
+                remedy="Start them with torchrun, or set MASTER_ADDR and MASTER_PORT.",
             )
     here = _number(env, "LOCAL_WORLD_SIZE", default=0)
-    # With several machines the user's own options say where they meet.
+    # With several machines, the user's own options define where the processes meet.
     options = f"--standalone --nproc-per-node {size}" if here == size else "..."
     return Place(rank, size, local_rank, "env://", f"torchrun {options} -m segan.cli train")
 
@@ -87,17 +88,19 @@ def _slurm(env: Mapping[str, str]) -> Place:
     host = env.get("MASTER_ADDR") or first_host(hosts)
     if not host:
         raise ConfigError(
-            f"{tasks} is {size}, but neither MASTER_ADDR nor SLURM_STEP_NODELIST says where the "
-            "processes meet. Set MASTER_ADDR to the first machine's name."
+            f"{tasks} is {size}, but neither MASTER_ADDR nor SLURM_STEP_NODELIST names a machine "
+            "where the processes meet",
+            field="MASTER_ADDR",
+            remedy="Set MASTER_ADDR to the first machine's name.",
         )
-    # Every process has to find the same port, and two jobs on one machine different ones.
+    # All processes must find the same port, and two jobs on one machine different ports.
     job = _number(env, "SLURM_JOB_ID", default=0) + _number(env, "SLURM_STEP_ID", default=0)
     port = _number(env, "MASTER_PORT", default=20000 + job % 20000)
     return Place(rank, size, local_rank, f"tcp://{host}:{port}", "srun ... segan train")
 
 
 def first_host(hosts: str) -> str:
-    """The first name of Slurm's list: ``gpu[03-05,09],big1`` → ``gpu03``; empty for none."""
+    """Return the first name of Slurm's list: ``gpu[03-05,09],big1`` → ``gpu03``; empty for none."""
     found = re.match(r"(?:[^,\[\]]|\[[^\]]*\])*", hosts.strip())
     assert found is not None
     return re.sub(r"\[([^,\-\]]*)[^\]]*\]", r"\1", found[0])
@@ -110,8 +113,11 @@ def _number(env: Mapping[str, str], name: str, default: int | None = None) -> in
     if text is None or not re.fullmatch(r"\d{1,9}", text):
         given = "not set" if text is None else repr(text)
         raise ConfigError(
-            f"{name} is {given}; expected a whole number from 0. The launcher (torchrun or srun) "
-            "sets it; to train in one process, unset it."
+            f"{name} is {given}",
+            field=name,
+            value=text,
+            expected="a whole number from 0",
+            remedy="The launcher (torchrun or srun) sets it; to train in one process, unset it.",
         )
     return int(text)
 
@@ -119,6 +125,9 @@ def _number(env: Mapping[str, str], name: str, default: int | None = None) -> in
 def _check(rank: int, size: int, rank_name: str, size_name: str) -> None:
     if rank >= size:
         raise ConfigError(
-            f"{rank_name} is {rank}, and {size_name} is {size}; expected a rank from 0 to "
-            f"{size_name} - 1. Start the processes with one launcher, torchrun or srun."
+            f"{rank_name} is {rank}, and {size_name} is {size}",
+            field=rank_name,
+            value=rank,
+            expected=f"a rank from 0 to {size_name} - 1",
+            remedy="Start the processes with one launcher, torchrun or srun.",
         )

@@ -1,7 +1,7 @@
-"""How a batch is divided among processes and micro-batches without changing its gradients.
+"""Division of a batch among processes and micro-batches that does not change its gradients.
 
-The only layer that looks across samples is the minibatch standard deviation: of n samples in
-groups of g, sample i belongs to group i mod (n / g). So a share is made of whole groups.
+The minibatch standard deviation is the only layer that compares samples: of n samples in groups of
+g, sample i belongs to group i mod (n / g). Every share therefore consists of whole groups.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from segan.train.runs.config import TrainConfig, compares_coordinates
 
 
 class Division(NamedTuple):
-    """The micro-batches of one process, as positions in the batch, int64.
+    """The micro-batches of one process, as positions in a batch, int64.
 
     Attributes:
-        batch: of the batch.
-        regular: of the smaller batch of G's regularisers; empty where there are none.
-        parts: how many there are of each in all processes.
+        batch: positions in the batch, for each micro-batch.
+        regular: positions in the smaller batch of G's regularisers; empty without regularisers.
+        parts: number of micro-batches of all processes together.
     """
 
     batch: list[torch.Tensor]
@@ -29,15 +29,15 @@ class Division(NamedTuple):
 
 
 def regular_batch(config: TrainConfig) -> int:
-    """Images of a regulariser of G: path lengths, and what coordinates have in common."""
+    """Batch size of G's regularisers: path lengths and the Jacobian penalty."""
     return max(config.batch_size // config.pl_batch_shrink, 1)
 
 
 def divide(config: TrainConfig, rank: int, size: int) -> Division:
-    """The micro-batches of process ``rank`` of ``size``.
+    """Return the micro-batches of process ``rank`` of ``size``.
 
     Raises:
-        ConfigError: the batch cannot be divided like that.
+        ConfigError: the batch cannot be divided among so many.
     """
     micros = _micros(config, size)
     parts = size * micros
@@ -50,15 +50,15 @@ def divide(config: TrainConfig, rank: int, size: int) -> Division:
 
 
 def _regularizes(config: TrainConfig) -> bool:
-    """Whether G has a regulariser with a batch of its own."""
+    """Whether G has a regulariser."""
     return (config.pl_interval > 0 and config.pl_weight > 0) or compares_coordinates(config)
 
 
 def _micros(config: TrainConfig, size: int) -> int:
-    """Micro-batches of each of ``size`` processes: the fewest of at most ``micro_batch`` images.
+    """The fewest micro-batches of at most ``micro_batch`` images for each of ``size`` processes.
 
     Raises:
-        ConfigError: every part that keeps the gradients is larger than that.
+        ConfigError: every division that keeps the gradients has larger parts.
     """
     n, group, most = config.batch_size, config.network.mbstd_group, config.compute.micro_batch
 
@@ -68,21 +68,24 @@ def _micros(config: TrainConfig, size: int) -> int:
 
     share = n // size
     found = [micros for micros in range(1, share + 1) if divisible(size * micros)]
-    if most == 0 or not found:  # what cannot be shared by the processes is refused later
+    if most == 0 or not found:  # a batch that the processes cannot share is refused later
         return 1
     fitting = [micros for micros in found if share // micros <= most]
     if not fitting:
         least = share // found[-1]
         raise ConfigError(
-            f"--batch-gpu is {most}, but a batch of {n} is divided into whole groups of "
-            f"{group if n % group == 0 else n} (the minibatch standard deviation's); expected "
-            f"{least} or more. Pass --batch-gpu {least}."
+            f"`compute.micro_batch` is {most}, but a batch of {n} is divided into whole groups of "
+            f"{group if n % group == 0 else n} (the minibatch standard deviation's)",
+            field="compute.micro_batch",
+            value=most,
+            expected=f"{least} or more",
+            remedy=f"Pass `compute.micro_batch {least}`.",
         )
     return fitting[0]
 
 
 def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
-    """Indices of each part's samples, int64 [n / parts], in the order that keeps the groups.
+    """Return the indices of each part's samples, int64 [n / parts], in whole groups.
 
     Args:
         n: samples in the batch.
@@ -97,22 +100,27 @@ def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
     if n % (parts * group):
         raise ConfigError(
             f"a batch of {n} cannot be divided into {parts} shares of whole groups of {group} "
-            "(the minibatch standard deviation's); expected a batch size that is a multiple of "
-            f"{parts * group}. Change --batch-size or the number of processes."
+            "(the minibatch standard deviation's)",
+            field="batch_size",
+            value=n,
+            expected=f"a multiple of {parts * group}",
+            remedy="Change `batch_size` or the number of processes.",
         )
     columns = torch.arange(n).view(group, n // group).chunk(parts, dim=1)
     return [part.flatten() for part in columns]
 
 
 def strided_shares(n: int, parts: int) -> list[torch.Tensor]:
-    """Indices of each part's samples where samples do not look at each other.
+    """Return the indices of each part's samples where samples are independent.
 
     Raises:
         ConfigError: n is not a multiple of parts.
     """
     if n % parts:
         raise ConfigError(
-            f"the generator's regularisers' batch of {n} (batch_size / pl_batch_shrink) cannot be "
-            f"divided into {parts} equal shares. Change --batch-size or the number of processes."
+            f"the batch of {n} of the generator's regularisers (batch_size / pl_batch_shrink) "
+            f"cannot be divided into {parts} equal shares",
+            field="batch_size",
+            remedy="Change `batch_size` or the number of processes.",
         )
     return [torch.arange(part, n, parts) for part in range(parts)]

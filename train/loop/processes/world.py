@@ -1,13 +1,12 @@
-"""The processes that train together: one each GPU, or one alone.
+"""The processes that train together: one for each GPU, or a single one.
 
-Each computes gradients on its share of the batch; their sum is the whole batch's gradient, and
-every process takes the same optimiser step. Plain torch.distributed: one all-reduce per phase over
-one flat buffer. What wraps a module to overlap communication (DDP, Fabric, Accelerate) expects one
-forward and one backward per step, which a GAN's four phases with second derivatives are not.
+Each process computes gradients on its share of the batch. Their sum is the gradient of the whole
+batch, so every process takes the same optimiser step. Plain torch.distributed does one all-reduce
+per phase over one flat buffer. Wrappers that overlap communication (DDP, Fabric, Accelerate) expect
+one forward and one backward pass per step, but a GAN has four phases with second derivatives.
 
-Tensors on GPUs travel by NCCL. What the processes tell each other beside (errors, settings,
-checksums, whether to stop) travels as JSON over gloo, whose connections break when a process ends,
-so that the others notice.
+Tensors on GPUs are sent by NCCL. Errors, settings, checksums and requests to stop are sent as JSON
+over gloo, whose connections break when a process ends, so that the others notice.
 """
 
 from __future__ import annotations
@@ -22,26 +21,25 @@ import msgspec
 import torch
 import torch.distributed as dist
 
-from segan.runtime import errors
-from segan.runtime.errors import RankError, SeganError
+from segan.runtime.errors import RankError, SeganError, show_value
 from segan.train.loop.processes.launch import Place
 
 T = TypeVar("T")
 
-#: Seconds that a process waits for another, at the start too: longer than rank 0 needs to write and
-#: score a checkpoint, while the others wait.
+#: Seconds that a process waits for another: longer than rank 0 needs to write and score a
+#: checkpoint.
 PATIENCE_S = 1800.0
 
 
 class World:
-    """The group of processes. Every method but ``is_first`` is called by all of them together.
+    """The group of processes. All processes call its methods together, except ``is_first``.
 
     Args:
-        place: this process among them; None is one alone.
+        place: this process among them; None = a single process.
 
     Attributes:
-        rank: this process, from 0.
-        size: how many there are.
+        rank: number of this process, from 0.
+        size: number of processes.
         place: as given.
     """
 
@@ -51,14 +49,14 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and talks to the user."""
+        """Whether this process writes the files and messages of the run."""
         return self.rank == 0
 
     def sum_(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replaces tensors by their sums over all processes, which hold them in the same order.
+        """Replace tensors by their sums over all processes, which hold them in the same order.
 
         Raises:
-            RankError: another process is gone; so do all the methods below.
+            RankError: another process is gone; the methods below raise it too.
         """
         if self.size == 1 or not tensors:
             return
@@ -72,22 +70,22 @@ class World:
             start = end
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over all processes; the tensor itself stays."""
+        """Return the sum of a tensor over all processes; the tensor itself does not change."""
         total = tensor.clone()
         self.sum_([total])
         return total
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; makes no process wait for its GPU."""
+        """Whether the flag is set in any process; no process waits for its GPU."""
         if self.size == 1:
             return flag
-        found = torch.tensor([int(flag)])  # on the CPU, so it travels by gloo
+        found = torch.tensor([int(flag)])  # on the CPU, so gloo sends it
         with self._talking():
             dist.all_reduce(found)
         return bool(found)
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process gives, by rank: values that JSON can hold."""
+        """Return the values of all processes by rank; a value must fit into JSON."""
         if self.size == 1:
             return [value]
         data = torch.frombuffer(bytearray(msgspec.json.encode(value)), dtype=torch.uint8)
@@ -104,16 +102,16 @@ class World:
         ]
 
     def together(self, act: Callable[[], T], *, name_rank: bool = True) -> T:
-        """Runs ``act`` in every process; an error in one ends all of them, and is told once.
+        """Run ``act`` in every process; an error in one ends all, and is reported once.
 
         ``act`` itself must not call this object.
 
         Args:
             act: what to do.
-            name_rank: whether the error of one process says which.
+            name_rank: whether an error of some processes names the first of them.
 
         Raises:
-            SeganError: as ``act``, or as ``act`` in the first process that failed.
+            SeganError: of ``act``, here or in the first process that failed.
         """
         if self.size == 1:
             return act()
@@ -122,26 +120,27 @@ class World:
             result = act()
         except Exception as caught:
             error = caught
-        found = self.gather(None if error is None else [type(error).__name__, str(error)])
+        found = self.gather(None if error is None else _error_data(error))
         failed = [rank for rank, outcome in enumerate(found) if outcome is not None]
         if not failed:
             return result  # type: ignore[return-value]  # there was no error
-        told = found[failed[0]]
-        if error is not None and (self.rank == failed[0] or found[self.rank] != told):
-            if isinstance(error, SeganError) and len(failed) < self.size and name_rank:
-                error.args = (f"rank {self.rank} of {self.size}: {error}",)
+        first = found[failed[0]]
+        partly = len(failed) < self.size and name_rank
+        if error is not None and (self.rank == failed[0] or found[self.rank] != first):
+            if isinstance(error, SeganError) and partly:
+                _name_rank(error, self.rank, self.size)
             raise error
-        text = told[1]
-        if len(failed) < self.size and name_rank:
-            text = f"rank {failed[0]} of {self.size}: {text}"
-        raise self.told_by(failed[0], _error(told[0], text)) from error
+        copy = _error(first)
+        if partly:
+            _name_rank(copy, failed[0], self.size)
+        raise self.told_by(failed[0], copy) from error
 
     def first(self, act: Callable[[], T]) -> T | None:
-        """Runs ``act`` in the first process alone; None in the others. Errors as ``together``."""
+        """Run ``act`` in the first process; return None in the others. Raises as ``together``."""
         return self.together(lambda: act() if self.is_first else None, name_rank=False)
 
     def told_by(self, rank: int, error: SeganError) -> SeganError:
-        """Marks an error that all processes raise, so that the user reads it once."""
+        """Mark an error that all processes raise, so that only ``rank`` reports it."""
         error.is_reported = self.rank != rank
         return error
 
@@ -150,52 +149,67 @@ class World:
         try:
             yield
         except RuntimeError as error:  # gloo's own, and torch's DistError
-            late = "timed out" in str(error).lower()
-            what = (
-                "does not answer. It hangs, or its machine or network failed"
-                if late
-                else "is gone. It ended, or its machine or network failed; what it printed says why"
-            )
+            late = "timed out" in str(error).lower()  # torch has no type for it
             raise RankError(
-                f"rank {self.rank} of {self.size} cannot go on: another process of the run {what} "
-                f"({_reason(error)})."
+                f"rank {self.rank} of {self.size} cannot go on: another process of the run "
+                f"{'does not answer' if late else 'is gone'} ({_reason(error)})",
+                field="rank",
+                value=self.rank,
+                remedy="It hangs, or its machine or network failed."
+                if late
+                else "It ended, or its machine or network failed; see its own messages.",
             ) from error
 
 
-#: One process alone.
+#: A single process.
 ALONE = World()
 
 
-def _error(name: str, text: str) -> SeganError:
-    """An error of segan's tree by its name; what is not in the tree ends a process unforeseen."""
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, SeganError):
-        return kind(text)
-    return RankError(f"{text} ({name})")
+def _error_data(error: Exception) -> dict[str, Any]:
+    """An error as JSON."""
+    if isinstance(error, SeganError):
+        return error.to_data()
+    return {"kind": type(error).__name__, "problem": str(error)}
+
+
+def _error(data: dict[str, Any]) -> SeganError:
+    """The error that another process sent; a RankError for one that is not segan's."""
+    error = SeganError.from_data(data)
+    if type(error).__name__ == data["kind"]:
+        return error
+    return RankError(f"{data['problem']} ({data['kind']})")
+
+
+def _name_rank(error: SeganError, rank: int, size: int) -> None:
+    """Put the rank of a process before what is wrong there."""
+    problem = error.problem
+    if not problem and error.field is not None:
+        problem = f"`{error.field}` is {show_value(error.value)}"
+    error.problem = f"rank {rank} of {size}: {problem}"
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of what torch says, without the place in its source."""
+    """The first sentence of torch's message, without the place in its source."""
     text = re.sub(r"^\[[^\]]*\]\s*", "", str(error).strip().partition("\n")[0])
     return text.partition(". ")[0].rstrip(".")
 
 
 @contextlib.contextmanager
 def joined(place: Place, patience_s: float = PATIENCE_S) -> Iterator[World]:
-    """Meets the other processes of a run, for as long as the block lasts.
+    """Join the other processes of a run until the block ends.
 
     Args:
         place: this process among them.
-        patience_s: seconds to wait for another process, now and later.
+        patience_s: seconds to wait for another process, here and in the block.
 
     Raises:
-        RankError: they do not come, or cannot be reached.
+        RankError: another process does not join, or cannot be reached.
     """
     if place.size == 1:
         yield ALONE
         return
-    # Optimisers import it. Where that happens first within a group, torch holds on to the group for
-    # ever, whose threads then now and then abort the process when Python has ended (torch 2.13).
+    # Optimisers import it. If the first import happens within a group, torch never frees the group,
+    # whose threads then sometimes abort the process when Python has ended (torch 2.13).
     import torch._dynamo
 
     gpu = torch.cuda.is_available() and dist.is_nccl_available()
@@ -209,16 +223,18 @@ def joined(place: Place, patience_s: float = PATIENCE_S) -> Iterator[World]:
         )
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
         raise RankError(
-            f"rank {place.rank} of {place.size} did not meet the others ({_reason(error)}). "
-            "Start all processes with one launcher, and see that MASTER_ADDR and MASTER_PORT name "
-            "a machine and a free port there that all can reach."
+            f"rank {place.rank} of {place.size} did not meet the others ({_reason(error)})",
+            field="rank",
+            value=place.rank,
+            remedy="Start all processes with one launcher, and check that MASTER_ADDR and "
+            "MASTER_PORT name a machine and a free port there that all can reach.",
         ) from error
     try:
         world = World(place)
         yield world
-        world.any(False)  # nobody leaves, and takes the meeting point away, before all are done
+        world.any(False)  # rank 0 holds the meeting point, so no process leaves before the others
     except BaseException:
-        if not gpu:  # NCCL could wait here for what never comes; the process ends anyway
+        if not gpu:  # NCCL could block here for ever; the process ends anyway
             dist.destroy_process_group()
         raise
     dist.destroy_process_group()

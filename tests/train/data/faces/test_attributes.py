@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +11,9 @@ from segan.train.data.faces.attributes import (
     complete_attributes,
     sample_attributes,
 )
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 MASK = 2**64 - 1
 
@@ -79,16 +82,22 @@ def test_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "field", "value", "expected"),
     [
-        ((-1, 0, 1), "seed is -1; expected 0 to 4294967295"),
-        ((2**32, 0, 1), "seed is 4294967296"),
-        ((0, -1, 1), "start is -1"),
-        ((0, 0, -1), "count is -1"),
+        ((-1, 0, 1), "seed", -1, "0 to 4294967295"),
+        ((2**32, 0, 1), "seed", 2**32, "0 to 4294967295"),
+        ((0, -1, 1), "start", -1, "0 or more"),
+        ((0, 0, -1), "count", -1, "0 or more"),
     ],
 )
-def test_sampling_names_what_is_out_of_range(arguments: tuple[int, int, int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_sampling_names_what_is_out_of_range(
+    arguments: tuple[int, int, int],
+    field: str,
+    value: int,
+    expected: str,
+    raises_error: RaisesError,
+) -> None:
+    with raises_error(ConfigError, field=field, value=value, expected=expected):
         sample_attributes(*arguments)
 
 
@@ -111,20 +120,29 @@ def test_sampled_attributes_are_complete_already() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "expected"),
     [
-        ({"simle": 0}, "no face attribute 'simle'; expected one of skin_tone"),
-        ({"smile": 1.5}, "smile is 1.5; expected -1.0 to 1.0"),
-        ({"smile": float("nan")}, "smile is nan"),
-        ({"smile": "wide"}, "smile is 'wide'"),
-        ({"smile": [[0.0]]}, "one number or one for each face"),
-        ({"glasses": "monocle"}, "expected one of none, round, square"),
-        ({"glasses": 3}, "glasses is 3"),
-        ({"glasses": -1}, "glasses is -1"),
-        ({"glasses": 0.5}, "glasses is 0.5"),
-        ({"smile": [0, 1], "blush": [0, 1, 1]}, r"given for \[2, 3\] faces"),
+        ({"smile": 1.5}, "-1.0 to 1.0, one number or one for each face"),
+        ({"smile": float("nan")}, "-1.0 to 1.0, one number or one for each face"),
+        ({"smile": "wide"}, "-1.0 to 1.0, one number or one for each face"),
+        ({"smile": [[0.0]]}, "-1.0 to 1.0, one number or one for each face"),
+        ({"glasses": "monocle"}, "one of none, round, square"),
+        ({"glasses": 3}, "one of none, round, square"),
+        ({"glasses": -1}, "one of none, round, square"),
+        ({"glasses": 0.5}, "one of none, round, square"),
     ],
 )
-def test_attributes_by_hand_are_checked(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_attributes_by_hand_are_checked(
+    given: dict[str, Any], expected: str, raises_error: RaisesError
+) -> None:
+    ((name, value),) = given.items()
+    with raises_error(ConfigError, field=name, expected=expected) as caught:
         complete_attributes(given)
+    assert str(caught.value.value) == str(value)
+
+
+def test_attributes_that_do_not_exist_or_differ_in_number(raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, field="attributes", value="simle"):
+        complete_attributes({"simle": 0})
+    with raises_error(ConfigError, field="attributes", value=[2, 3]):
+        complete_attributes({"smile": [0, 1], "blush": [0, 1, 1]})

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from segan.cli.train_plan import find_device
 from segan.runtime.errors import ConfigError, OutputError, RankError
 from segan.train.loop.processes.agreement import checksum
+from segan.train.loop.processes.device import find_device
 from segan.train.loop.processes.launch import Place
 from segan.train.loop.processes.world import ALONE, joined
 from segan.train.loop.state_tensors import training_tensors
