@@ -38,7 +38,7 @@ def _namer(command: click.Command) -> Callable[[str, str | None], str]:
     names = _option_names(command)
 
     def name(field: str, value: str | None) -> str:
-        option = names.get(_PARAMETERS.get(field, field))
+        option = names.get(_PARAMETERS.get(field, field), names.get(field))
         if option is None:
             return field if value is None else f"{field} {value}"
         return option if value is None else f"{option} {shlex.quote(value)}"

@@ -561,7 +561,7 @@ def test_where_a_run_goes_on_and_what_it_sets_aside_is_said(
     for folder in list_checkpoints(started):
         shutil.rmtree(folder)
     assert run(["train", "--resume", str(started)]) == 1
-    assert "set-aside, but no checkpoint that is whole. Put its checkpoints back" in (
+    assert "set-aside, but no complete checkpoint. Put its checkpoints back" in (
         capsys.readouterr().err
     )
 

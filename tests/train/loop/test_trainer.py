@@ -174,9 +174,7 @@ def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
     folder = run / "checkpoints"
     for checkpoint in list_checkpoints(run):
         (checkpoint / "checkpoint.json").unlink()
-    with pytest.raises(
-        CheckpointError, match=r"holds nimg00000040, .* no checkpoint that is whole"
-    ):
+    with pytest.raises(CheckpointError, match=r"holds nimg00000040, .* no complete checkpoint"):
         resume_point(run)
     shutil.rmtree(folder)
     with pytest.raises(CheckpointError, match=r"its log reaches kimg 0.08 and it saves every 0.04"):
@@ -265,7 +263,7 @@ def test_out_of_memory_says_what_to_do(
     monkeypatch.setattr(trainer.state, "train_step", refuse)
     with pytest.raises(DeviceError, match=f"(?s){said}") as told:
         list(steps)
-    assert "--learning-rate" not in str(told.value)
+    assert "learning_rate" not in told.value.remedy
 
 
 def test_errors_of_a_step_that_are_none_of_these_are_left_as_they_are(
@@ -275,10 +273,14 @@ def test_errors_of_a_step_that_are_none_of_these_are_left_as_they_are(
     broken = TorchDynamoException("CXX not found")
     assert device_error(RuntimeError("shapes differ"), compiled, 4) is None
     assert device_error(broken, small_config(), 4) is None
-    assert "--compile could not build the networks: CXX not found." in str(
-        device_error(broken, compiled, 4)
-    )
-    assert "Pass --batch-gpu 8." in str(device_error(MemoryError(), compiled, 16))
+    error = device_error(broken, compiled, 4)
+    assert error is not None
+    assert error.field == "compute.compile"
+    assert "could not build the networks: CXX not found" in error.problem
+    error = device_error(MemoryError(), compiled, 16)
+    assert error is not None
+    assert error.field == "compute.micro_batch"
+    assert error.remedy == "Pass `compute.micro_batch 8`."
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
@@ -331,10 +333,10 @@ def test_data_of_another_shape(
     tmp_path: Path, small_config: Config, small_data: ImageDataset
 ) -> None:
     larger = build_dataset("large", np.zeros((8, 3, 16, 16), np.uint8))
-    with pytest.raises(DataError, match=r"large is 16².*8².*segan data convert"):
+    with pytest.raises(DataError, match=r"large has images of 16².*8².*segan data convert"):
         Trainer(tmp_path, small_config(), larger, device=CPU)
     grey = build_dataset("grey", np.zeros((8, 1, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="1 channels; this run has 3"):
+    with pytest.raises(DataError, match="1 channels; expected 3"):
         Trainer(tmp_path, small_config(), grey, device=CPU)
     few = build_dataset("few", np.zeros((3, 3, 8, 8), np.uint8))
     with pytest.raises(ConfigError, match="batch_size is 4, but few has 3 images"):
@@ -342,7 +344,7 @@ def test_data_of_another_shape(
     bare = build_dataset("bare", small_data.images)
     with pytest.raises(DataError, match="no labels"):
         Trainer(tmp_path, small_config(c_dim=2), bare, device=CPU)
-    with pytest.raises(DataError, match="2 classes; this run has 3"):
+    with pytest.raises(DataError, match="2 classes; expected 3"):
         Trainer(tmp_path, small_config(c_dim=3), small_data, device=CPU)
 
 
@@ -367,7 +369,7 @@ def test_losses_that_explode_end_the_run(
     run = new_run_folder(tmp_path, config, "squares")
     trainer = Trainer(run, config, small_data, device=CPU, tensorboard=False, pictures=False)
     with pytest.raises(
-        TrainingError, match=r"(?s)at step 1 loss/.* is .*lower --learning-rate.*No checkpoint was"
+        TrainingError, match=r"(?s)at step 1 loss/.* is .*lower learning_rate.*No checkpoint was"
     ):
         for _ in trainer.steps():
             pass

@@ -299,7 +299,7 @@ def test_the_weights_are_those_that_the_settings_name(
     source = open_source(checkpoint_of(tmp_path, small_config(), small_data))
     with pytest.raises(ConfigError, match="initial_sha256 is ''; expected that of"):
         take_weights(TrainingState(small_config(), CPU), source)
-    with pytest.raises(ConfigError, match="which were not given"):
+    with pytest.raises(ConfigError, match="which are missing"):
         train(tmp_path / "second", starting_from(source, small_config()), small_data)
 
 

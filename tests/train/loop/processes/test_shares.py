@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
@@ -8,6 +10,9 @@ from segan.train.loop.processes.shares import batch_shares, divide, strided_shar
 from segan.train.networks.config import ComputeConfig
 from segan.train.networks.stylegan2.layers import MinibatchStd
 from segan.train.runs.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 
 @pytest.mark.parametrize(("n", "parts", "group"), [(16, 2, 4), (16, 4, 4), (24, 3, 2), (8, 1, 4)])
@@ -26,8 +31,9 @@ def test_one_part_keeps_the_order() -> None:
 
 @pytest.mark.parametrize(("n", "parts", "group"), [(16, 3, 4), (8, 4, 4), (12, 2, 4)])
 def test_what_cannot_be_divided_is_refused(n: int, parts: int, group: int) -> None:
-    with pytest.raises(ConfigError, match=f"multiple of {parts * group}"):
+    with pytest.raises(ConfigError) as caught:
         batch_shares(n, parts, group)
+    assert caught.value.expected == f"a multiple of {parts * group}"
 
 
 def test_strided_shares_cover_the_batch() -> None:
@@ -70,9 +76,15 @@ def test_a_micro_batch_is_the_largest_part_within_the_bound(
     assert divided(n, micro_batch, size) == parts
 
 
-def test_parts_also_divide_the_regularisers_batch() -> None:
+def test_parts_also_divide_the_regularisers_batch(raises_error: RaisesError) -> None:
     assert divided(32, 8, pl_batch_shrink=8) == [8] * 4
-    with pytest.raises(ConfigError, match=r"expected 8 or more. Pass --batch-gpu 8"):
+    with raises_error(
+        ConfigError,
+        field="compute.micro_batch",
+        value=4,
+        expected="8 or more",
+        remedy="`compute.micro_batch 8`",
+    ):
         divided(32, 4, pl_batch_shrink=8)
 
 
@@ -81,15 +93,23 @@ def test_parts_also_divide_the_regularisers_batch() -> None:
     [(4, 2, 1, 4, 4), (16, 3, 1, 4, 4), (16, 1, 2, 4, 4), (6, 4, 1, 6, 6)],
 )
 def test_a_bound_below_the_smallest_part_names_it(
-    n: int, micro_batch: int, size: int, group: int, least: int
+    n: int, micro_batch: int, size: int, group: int, least: int, raises_error: RaisesError
 ) -> None:
-    message = f"is {micro_batch}, .* groups of {group} .*; expected {least} or more. Pass --batch-"
-    with pytest.raises(ConfigError, match=message):
+    with raises_error(
+        ConfigError,
+        field="compute.micro_batch",
+        value=micro_batch,
+        problem=f"groups of {group} ",
+        expected=f"{least} or more",
+        remedy=f"`compute.micro_batch {least}`",
+    ):
         divided(n, micro_batch, size)
     assert divided(n, least, size)[0] == least
 
 
-def test_processes_that_cannot_share_a_batch_are_told_to_change_that() -> None:
+def test_processes_that_cannot_share_a_batch_are_told_to_change_that(
+    raises_error: RaisesError,
+) -> None:
     for micro_batch in (0, 2, 4):
-        with pytest.raises(ConfigError, match=r"multiple of 8. Change --batch-size or the number"):
+        with raises_error(ConfigError, field="batch_size", value=12, expected="a multiple of 8"):
             divided(12, micro_batch, 2)
