@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from segan.export.exporter import ExportConfig
-from segan.export.graphs.stylegan2.half import DTYPES, HalfPrecision
+from segan.export.graphs.stylegan2.half import DTYPES
+from segan.export.precisions import HalfPrecision
 from segan.export.precisions.add import half_file
 from segan.export.precisions.rounding import with_explicit_rounding
 from segan.runtime.backends.choose import open_session

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from segan.export import ExportConfig, export_bundle
-from segan.export.graphs.stylegan2.lowering import LOWERINGS
+from segan.export.graphs.lowering import LOWERINGS
 from segan.train.networks.config import NetworkConfig, SubspaceConfig
 from segan.train.networks.stylegan2.generator import Generator
 

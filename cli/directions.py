@@ -1,4 +1,4 @@
-"""``segan directions``: sliders for a bundle that has none, or more of them."""
+"""``segan directions``: adds sliders to a bundle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segan.cli.bundle_output import show_step
 from segan.cli.option_values import parse_range
 from segan.cli.options import BundleSource, bundle_options, class_option, json_option
 from segan.runtime.bundle.classes import class_number
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     type=click.Choice(["sefa", "pca", "vectors"]),
     default="sefa",
     show_default=True,
-    help="Closed-form factorisation of the style affines, principal components of w, or the "
-    "vectors of --vectors.",
+    help="sefa: closed-form factorisation of the style affines; pca: principal components of w; "
+    "vectors: the vectors of --vectors.",
 )
 @click.option(
     "--dims",
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="each by itself",
     metavar="RANGE",
-    help="Layers that get directions; 0-1,3 moves layers 0 and 1 together, and 3.",
+    help="Layers that get directions; 0-1,3 is layers 0 and 1 together, and layer 3.",
 )
 @click.option(
     "--vectors",
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     type=int,
     default=20_000,
     show_default=True,
-    help="Latents that are mapped for units and components.",
+    help="Number of latents that are mapped for units and components.",
 )
 @click.option(
     "--range",
@@ -68,14 +69,14 @@ if TYPE_CHECKING:
     metavar="LOW,HIGH",
     help="Range of the sliders, in standard deviations of w.",
 )
-@class_option("all in turn", "Class whose w are taken, of a conditional generator.")
+@class_option("all in turn", "Class of these latents, for a conditional generator.")
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
     default=None,
     show_default="faces-sefa.segan beside faces.segan",
-    help="Folder of the new bundle, NAME.segan; a bundle that is there is replaced.",
+    help="Folder of the new bundle, NAME.segan. An existing bundle is replaced.",
 )
 @click.option("--in-place", is_flag=True, help="Replace BUNDLE itself.")
 @bundle_options
@@ -95,13 +96,18 @@ def command(
 ) -> None:
     """Find directions of BUNDLE, or of the newest bundle under this folder, and add them to it.
 
-    They become subspaces like those that were trained: sweep, --set and the rest work alike.
-    Their unit is one standard deviation of w, and at 0 every image stays as it was. Runs on the
-    bundle's graphs, without its checkpoint.
+    Directions become subspaces, so that sweep, --set and the other commands take them like trained
+    ones. Their unit is one standard deviation of w. At 0 every image stays the same. The bundle's
+    graphs suffice; its checkpoint is not needed.
     """
     low, high = parse_range(limits)
     if out is not None and in_place:
-        raise ConfigError("-o and --in-place exclude each other; expected one of them.")
+        raise ConfigError(
+            "--out and --in-place exclude each other",
+            field="out",
+            value=out,
+            remedy="Leave one of them out.",
+        )
 
     generator = source.open()
     manifest = generator.manifest
@@ -110,7 +116,10 @@ def command(
     shipped = is_shipped(path)
     if shipped and in_place:
         raise ConfigError(
-            f"{path.name} ships with segan, and is not changed; expected -o {name}-{method}.segan."
+            f"{path.name} ships with segan and cannot be changed",
+            field="in_place",
+            value=True,
+            remedy=f"Write another bundle: -o {name}-{method}.segan.",
         )
     beside = Path.cwd() if shipped else path.parent
     target = path if in_place else out or beside / f"{name}-{method}.segan"
@@ -127,14 +136,14 @@ def command(
         low=low,
         high=high,
     )
-    result = write_directions(
-        generator, target, config, on_step=lambda text: click.echo(f"{text} ...", err=True)
-    )
+    result = write_directions(generator, target, config, on_step=show_step)
     found = _as_dict(result, method)
     if as_json:
         click.echo(json.dumps(found))
         return
-    click.echo(f"wrote {result.path}: {len(result.subspaces)} subspaces, unit one deviation of w")
+    click.echo(
+        f"wrote {result.path}: {len(result.subspaces)} subspaces, in standard deviations of w"
+    )
     for entry in found["subspaces"]:
         shares = ", ".join(f"{100 * share:.1f}" for share in entry["explained_variance"][:6])
         more = ", …" if entry["dims"] > 6 else ""
@@ -146,7 +155,7 @@ def command(
     click.echo(f"next: segan sweep {result.path} --layer {first['layer']} --index {first['index']}")
 
 
-#: What the shares that are printed are shares of.
+#: Meaning of the printed shares.
 _MEANING = {
     "sefa": "of the squared style weights",
     "pca": "of the variance of w",

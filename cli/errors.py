@@ -14,6 +14,8 @@ from segan.runtime.errors import SeganError, name_settings
 _PARAMETERS: dict[str, str] = {place: option for option, place in SETTINGS.items()} | {
     "conditional": "cond",
     "cache": "data_cache",
+    "low": "limits",
+    "high": "limits",
 }
 
 

@@ -1,7 +1,7 @@
-"""A bundle's images of given inputs, in files, so that a process of its own can compute them.
+"""A bundle's images of inputs in files, computed in this process or in one of its own.
 
-Such a process holds neither PyTorch nor the generator in its memory, which a model of 1024² needs
-for itself.
+A process of its own holds neither PyTorch nor the generator, so that a model of 1024² has the
+memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from segan.runtime.machine.worker import Step, Worker, serve
 
 Array = NDArray[np.float32]
 
-#: What the names of the files end in; before it stands the batch's name.
+#: Suffixes of the files, after the batch's name.
 INPUTS, FOUND = ".inputs.npz", ".found.npy"
 
 
@@ -43,18 +43,18 @@ def compute_images(
     *,
     own_process: bool,
 ) -> Iterator[str]:
-    """Computes the images of every batch of a folder, NAME.inputs.npz, into NAME.found.npy.
+    """Compute the images of every batch of a folder: NAME.inputs.npz → NAME.found.npy.
 
     Args:
-        folder: with the inputs: z, psi, noise, and labels and coords where there are any.
-        names: of the batches, in order.
+        folder: holds the inputs: z, psi, noise, and labels and coords if the bundle has any.
+        names: names of the batches, in order.
         bundle: the bundle.
-        backend: of the runtime.
-        precision: that it computes in.
-        own_process: whether to start a process for it, in which the backend saves memory too.
+        backend: backend of the runtime.
+        precision: precision of the backend.
+        own_process: start a process, which also runs the backend with ``low_memory``.
 
-    Returns:
-        The names, each as soon as its images are there; with a process of its own in one piece.
+    Yields:
+        Each name after its images are written; with ``own_process`` after all are written.
 
     Raises:
         BundleError: the bundle cannot be opened.

@@ -1,30 +1,81 @@
-"""Verification of a bundle's TensorRT engines against the generator."""
+"""TensorRT engines of a bundle, verified against the generator."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from segan.runtime.backends.choose import precisions_of, why_not
+from segan.runtime.backends.tensorrt.bundle import EngineFile, build_engines
 from segan.runtime.bundle.manifest import Verification, encode_manifest
 from segan.runtime.bundle.reader import MANIFEST, open_bundle
-from segan.runtime.errors import VerifyError
+from segan.runtime.errors import BackendError, VerifyError
 from segan.runtime.files.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.networks.family import Generator
 
 
-def why_unverified(capabilities: Sequence[str] = ()) -> str | None:
-    """Return why engines that were built for these cannot be verified here; None where they can."""
-    if capabilities:
-        return "they were built ahead of time"
-    problem = why_not("tensorrt")
-    return None if problem is None else str(problem)
+@dataclass(frozen=True, kw_only=True)
+class EnginesResult:
+    """The engines of a bundle, and their verification.
+
+    Attributes:
+        files: one engine for each graph and precision.
+        records: what verification measured, one for each precision; empty if it did not run.
+        unverified: why the engines were not verified; None if they were.
+    """
+
+    files: tuple[EngineFile, ...]
+    records: tuple[Verification, ...]
+    unverified: str | None
+
+
+def add_engines(
+    generator: Generator,
+    path: Path,
+    *,
+    tolerance: float,
+    batch_sizes: Sequence[int],
+    capabilities: Sequence[str] = (),
+    on_progress: Callable[[str, float, str], None] | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> EnginesResult:
+    """Build the engines of a bundle, and verify them if they run on this machine.
+
+    Args:
+        generator: the generator that the bundle was exported from.
+        path: the bundle's folder.
+        tolerance: see ``verify_engines``.
+        batch_sizes: see ``verify_engines``.
+        capabilities: see ``choose_target``.
+        on_progress: see ``build_engines``.
+        on_step: see ``verify_engines``.
+
+    Raises:
+        BackendError: see ``build_engines``. The bundle itself stays as it is.
+        VerifyError: see ``verify_engines``.
+        OutputError: see ``build_engines``.
+    """
+    try:
+        files = build_engines(path, capabilities=capabilities, on_progress=on_progress)
+    except BackendError as error:
+        kept = f"The bundle {path} is written and verified, without engines."
+        error.remedy = f"{error.remedy} {kept}".strip()
+        raise
+    problem = "they were built ahead of time" if capabilities else why_not("tensorrt")
+    if problem is not None:
+        return EnginesResult(files=files, records=(), unverified=str(problem))
+    records = verify_engines(
+        generator, path, tolerance=tolerance, batch_sizes=batch_sizes, on_step=on_step
+    )
+    return EnginesResult(files=files, records=records, unverified=None)
 
 
 def verify_engines(
@@ -40,9 +91,9 @@ def verify_engines(
     Args:
         generator: on the CPU, float32, in evaluation mode.
         path: the bundle's folder.
-        tolerance: of fp32. Other precisions have the tolerance that the bundle's graph of that
-            precision was verified with.
-        batch_sizes: to run.
+        tolerance: largest allowed difference of a pixel in fp32, images in [-1, 1]. Other
+            precisions have the tolerance that their ONNX graph was verified with.
+        batch_sizes: batch sizes to run.
         on_step: called with a few words before each case.
 
     Returns:
@@ -77,17 +128,17 @@ def verify_engines(
                 tolerance=allowed.get(precision, tolerance),
                 backend="tensorrt",
                 precision=precision,
-                on_case=_case_teller(step, precision),
+                on_case=partial(_tell_case, step, precision),
             )
             if not result.passed or result.psnr_db < least.get(precision, 0.0):
                 raise VerifyError(
-                    f"the {precision} engines' images differ from the checkpoint's by up to "
-                    f"{result.max_error:.2g}, PSNR {result.psnr_db:.1f} dB; the tolerance is "
-                    f"{result.record.tolerance:g}",
-                    field="tolerance",
-                    value=result.record.tolerance,
-                    remedy="The bundle is written and verified on the CPU; do not use the backend "
-                    "tensorrt with it here.",
+                    f"the images of the {precision} engines differ from the checkpoint's by up to "
+                    f"{result.max_error:.2g}, PSNR {result.psnr_db:.1f} dB",
+                    field="max_error",
+                    value=result.max_error,
+                    expected=f"at most the tolerance, {result.record.tolerance:g}",
+                    remedy="The bundle is written and verified on the CPU. Do not use "
+                    "`backend tensorrt` with it on this machine.",
                 )
             records.append(result.record)
     kept = [
@@ -100,5 +151,5 @@ def verify_engines(
     return tuple(records)
 
 
-def _case_teller(step: Callable[[str], None], precision: str) -> Callable[[str], None]:
-    return lambda case: step(f"verifying the {precision} engines: {case}")
+def _tell_case(step: Callable[[str], None], precision: str, case: str) -> None:
+    step(f"verifying the {precision} engines: {case}")

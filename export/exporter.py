@@ -1,4 +1,4 @@
-"""``export_bundle``: from a checkpoint, or a generator in memory, to a verified bundle."""
+"""``export_bundle``: writes a checkpoint, or a generator in memory, as a verified bundle."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ import numpy as np
 import torch
 
 from segan.export.finishing import ExportResult, commit_draft, verify_draft
-from segan.export.graphs.stylegan2.graphs import OPSET, MappingGraph, OffsetsGraph, SynthesisGraph
-from segan.export.graphs.stylegan2.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
+from segan.export.graphs.family import OPSET, graphs_of
+from segan.export.graphs.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import frugal_memory, release_memory
-from segan.export.precisions.names import REDUCED, ReducedPrecision
+from segan.export.precisions import REDUCED, ReducedPrecision
 from segan.export.reference import Reference, fresh_seeds, make_reference
 from segan.runtime.bundle.manifest import FORMAT, Graphs, Manifest
 from segan.runtime.bundle.reader import ATTRIBUTES
 from segan.runtime.bundle.writer import BundleDraft, BundleFiles, check_target
-from segan.runtime.errors import ConfigError
-from segan.train.networks.stylegan2.generator import Generator
+from segan.runtime.errors import ConfigError, VerifyError
+from segan.train.networks.family import Generator
 from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -45,16 +45,19 @@ _LIBRARIES = ("segan", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """How to export.
+    """Settings of an export.
 
     Attributes:
-        name: of the bundle, for people; None takes the name of the training data.
-        lowering: form of every upsampling site; None takes the default for each.
-        site_lowering: form of single sites, by name (``b64.conv0``); goes before ``lowering``.
-        tolerance: largest difference of a pixel from the PyTorch generator, images in [-1, 1].
-        precisions: further precisions of the synthesis graph: ``fp16``, ``bf16``, ``int8``.
-        tune: time every form of each upsampling site, and take the fastest; None does not.
-        batch_sizes: batch sizes that verification runs.
+        name: display name of the bundle; None takes the name of the training data.
+        lowering: form of every upsampling site: ``transposed``, ``subpixel`` or ``folded``; None
+            takes the default of each site.
+        site_lowering: form of single sites, by name (``b64.conv0``); overrides ``lowering``.
+        tolerance: largest allowed difference of a pixel from the PyTorch generator, images in
+            [-1, 1]; more than 0.
+        precisions: further precisions of the synthesis graph, each once: ``fp16``, ``bf16``,
+            ``int8``. fp32 is always written.
+        tune: time every form of each upsampling site and take the fastest; None does not.
+        batch_sizes: batch sizes that verification runs, each 1 or more.
         zip: also write the bundle as one file, NAME.segan.zip.
         provenance: further entries of the manifest's provenance.
 
@@ -76,27 +79,47 @@ class ExportConfig:
         forms = [*self.site_lowering.values()]
         for form in forms if self.lowering is None else [self.lowering, *forms]:
             if form not in LOWERINGS:
-                raise ConfigError(f"lowering is {form!r}; expected one of {', '.join(LOWERINGS)}.")
+                raise ConfigError(
+                    field="lowering", value=form, expected=f"one of {', '.join(LOWERINGS)}"
+                )
         for precision in self.precisions:
             if precision not in REDUCED or self.precisions.count(precision) > 1:
                 raise ConfigError(
-                    f"precisions is {self.precisions}; expected each of {', '.join(REDUCED)} once "
-                    "at most. fp32 is always written."
+                    field="precisions",
+                    value=self.precisions,
+                    expected=f"each of {', '.join(REDUCED)} at most once",
+                    remedy="fp32 is always written.",
                 )
         if self.tune is not None and (self.lowering is not None or self.site_lowering):
-            raise ConfigError("lowering is given, and tune, which chooses it; give one of them.")
+            raise ConfigError(
+                "`tune` chooses the form of upsampling, and `lowering` sets it",
+                field="tune",
+                value=self.tune,
+                remedy="Leave `lowering` or `tune` out.",
+            )
         if not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise ConfigError(f"tolerance is {self.tolerance}; expected more than 0, such as 1e-4.")
+            raise ConfigError(
+                field="tolerance", value=self.tolerance, expected="more than 0, such as 1e-4"
+            )
         if not self.batch_sizes or min(self.batch_sizes) < 1:
-            raise ConfigError(f"batch_sizes is {self.batch_sizes}; expected numbers from 1 up.")
+            raise ConfigError(
+                field="batch_sizes", value=self.batch_sizes, expected="numbers of 1 or more"
+            )
 
     def table(self, generator: Generator) -> dict[str, Lowering]:
-        """The form of each upsampling site, by name. Raises: ConfigError for an unknown site."""
+        """Return the form of each upsampling site of a generator, by name.
+
+        Raises:
+            ConfigError: ``site_lowering`` names a site that is not an upsampling site.
+        """
         sites = {site.name: site for site in generator.network.sites if site.kind == "up"}
         for name in self.site_lowering:
             if name not in sites:
                 raise ConfigError(
-                    f"{name!r} is no upsampling site; expected one of {', '.join(sites)}."
+                    f"{name!r} in `site_lowering` is not an upsampling site",
+                    field="site_lowering",
+                    value=name,
+                    expected=f"one of {', '.join(sites)}",
                 )
         return {
             name: self.site_lowering.get(name, self.lowering or DEFAULT_LOWERING[site.resolution])
@@ -111,21 +134,31 @@ def export_bundle(
     *,
     on_step: Callable[[str], None] | None = None,
 ) -> ExportResult:
-    """Writes a generator as a bundle, and verifies it before it appears under its name.
+    """Write a generator as a verified bundle of three ONNX graphs.
+
+    The images of the bundle are compared with those of the PyTorch generator, for several psi,
+    noise modes, slider values and batch sizes. The bundle appears under its name only after that.
+
+        config = ExportConfig(precisions=("fp16",))
+        result = export_bundle("runs/00000-faces", "faces.segan", config)
+        print(result.verification.max_error, result.verification.psnr_db)
 
     Args:
-        source: a run or checkpoint folder, what ``load_generator`` returned, or a generator,
+        source: a run or checkpoint folder; the result of ``load_generator``; or a generator,
             which is not changed.
-        out: the bundle's folder, NAME.segan; a bundle that stands there is replaced at the end.
+        out: the bundle's folder, NAME.segan. An existing bundle is replaced at the end.
         config: None takes the defaults.
         on_step: called with a few words before each step.
+
+    Returns:
+        The written files, the manifest, and the measured differences.
 
     Raises:
         ConfigError: ``out`` does not end in .segan, or a site name is unknown.
         CheckpointError: the checkpoint is missing, damaged or a pickle.
-        ExportError: the graphs cannot be written.
-        VerifyError: the bundle's images differ by more than the tolerance; nothing is written.
-        OutputError: ``out`` is something else than a bundle, or cannot be written.
+        ExportError: a graph cannot be written.
+        VerifyError: the images differ by more than the tolerance; nothing is written.
+        OutputError: ``out`` is not a bundle, or cannot be written.
     """
     start = time.perf_counter()
     config = config or ExportConfig()
@@ -142,7 +175,7 @@ def export_bundle(
             manifest, verification = verify_draft(
                 draft, manifest, reference, config.tolerance, step
             )
-        refused: str | None = None
+        refused: VerifyError | None = None
         if config.precisions:
             from segan.export.precisions.add import add_precisions
 
@@ -163,18 +196,18 @@ def draft_bundle(
     name: str,
     step: Callable[[str], None],
 ) -> tuple[Manifest, Reference]:
-    """Writes the files of a bundle that is not verified yet, and the generator's images.
+    """Write the files of a bundle, still unverified, and the generator's reference images.
 
     Args:
         source: a generator, which is not changed.
-        draft: takes the files: the fp32 graphs and the manifest.
-        scratch: a folder that takes the images.
-        config: how to export; its name does not count.
-        name: of the bundle, for people.
+        draft: receives the fp32 graphs and the manifest.
+        scratch: folder for the images.
+        config: how to export; its ``name`` is not used.
+        name: display name of the bundle.
         step: called with a few words before each step.
 
     Returns:
-        The manifest, as written, and the images.
+        The manifest, as written, and the reference images.
 
     Raises:
         ConfigError, ExportError, VerifyError, OutputError: see ``export_bundle``.
@@ -201,7 +234,7 @@ def draft_bundle(
         verification=(),
         files={},
     )
-    # The generator's images first: what exporting leaves in the memory is not there yet.
+    # Reference images come first, while the memory that the ONNX exporter keeps is still free.
     reference = make_reference(
         generator,
         manifest,
@@ -220,7 +253,7 @@ def draft_bundle(
 
 
 def _as_exported(generator: Generator) -> Generator:
-    """The generator on the CPU, in float32 and evaluation mode; a copy where it is not so yet."""
+    """Return the generator on the CPU, float32, in evaluation mode: itself if possible."""
     tensors = [*generator.parameters(), *generator.buffers()]
     if not generator.training and all(
         value.device.type == "cpu" and value.dtype == torch.float32 and not value.requires_grad
@@ -233,7 +266,7 @@ def _as_exported(generator: Generator) -> Generator:
 def export_files(
     generator: Generator, lowering: Mapping[str, Lowering], step: Callable[[str], None]
 ) -> Iterator[tuple[str, bytes]]:
-    """Makes the files of a bundle but the manifest: (name, bytes), in order, one at a time.
+    """Yield the files of a bundle except the manifest, (name, bytes), one at a time.
 
     Args:
         generator: on the CPU, float32, in evaluation mode.
@@ -243,7 +276,7 @@ def export_files(
     Raises:
         ExportError: see ``to_onnx``.
     """
-    # When the reference images are made, onnx and its friends need not lie in the memory yet.
+    # Imported here: onnx is not in memory while the reference images are made.
     from segan.export.precisions.add import EXAMPLES, synthesis_onnx
     from segan.export.to_onnx import to_onnx
 
@@ -257,14 +290,15 @@ def export_files(
     if generator.table:
         styles["coords"] = torch.zeros(n, *generator.coords_shape)
     shifts = ["shifts"] if generator.subspace.mode == 1 else []
+    graphs = graphs_of(generator)
 
     step(f"exporting {GRAPHS.mapping}")
-    yield GRAPHS.mapping, to_onnx(MappingGraph(generator), latents, ["w"])
+    yield GRAPHS.mapping, to_onnx(graphs.mapping(), latents, ["w"])
     step(f"exporting {GRAPHS.offsets}")
-    yield GRAPHS.offsets, to_onnx(OffsetsGraph(generator), styles, ["ws", *shifts])
+    yield GRAPHS.offsets, to_onnx(graphs.offsets(), styles, ["ws", *shifts])
     step(f"exporting {GRAPHS.synthesis['fp32']}")
     release_memory()
-    graph = synthesis_onnx(generator, SynthesisGraph(generator, lowering))
+    graph = synthesis_onnx(generator, graphs.synthesis(lowering))
     yield GRAPHS.synthesis["fp32"], graph
     del graph
     stream = io.BytesIO()
@@ -275,7 +309,7 @@ def export_files(
 
 
 def _shapes(generator: Generator) -> dict[str, Any]:
-    """The manifest's fields that follow from the generator alone."""
+    """Return the manifest's fields that follow from the generator alone."""
     network = generator.network
     return {
         "format": FORMAT,
@@ -296,7 +330,7 @@ def _shapes(generator: Generator) -> dict[str, Any]:
 
 
 def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
-    """Where the weights come from, and with what the graphs were written."""
+    """Return where the weights come from, and the versions that the graphs were written with."""
     found: dict[str, Any] = {"weights_sha256": sha256}
     if loaded is not None:
         meta = loaded.meta
@@ -312,7 +346,7 @@ def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
 
 
 def _weights_sha256(generator: Generator) -> str:
-    """A hash of a generator's weights in memory."""
+    """Return a hash of a generator's weights in memory."""
     digest = hashlib.sha256()
     for name, value in generator.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)}\n".encode())

@@ -13,6 +13,7 @@ from segan.export.reference import Reference
 from segan.export.verify import VerifyResult, verify_bundle
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.writer import BundleDraft, zip_path
+from segan.runtime.errors import VerifyError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class ExportResult:
         sizes: bytes of each file but the manifest.
         verification: of the fp32 graphs; the manifest has those of all precisions.
         seconds: wall time of the whole export.
-        refused: why a requested int8 graph was not written; None if it was, or not requested.
+        refused: error of a requested int8 graph that missed a limit, and was left out; else None.
     """
 
     path: Path
@@ -35,7 +36,7 @@ class ExportResult:
     sizes: dict[str, int]
     verification: VerifyResult
     seconds: float
-    refused: str | None = None
+    refused: VerifyError | None = None
 
 
 def verify_draft(
@@ -79,7 +80,7 @@ def commit_draft(
     *,
     zip: bool,
     start: float,
-    refused: str | None = None,
+    refused: VerifyError | None = None,
 ) -> ExportResult:
     """Give a verified draft its name.
 

@@ -1,8 +1,7 @@
-"""The half of an import that needs PyTorch, in a process of its own.
+"""The part of an import that needs PyTorch, in a process of its own.
 
-PyTorch, the generator and what its export leaves behind take half a gigabyte, which verification
-of large images needs too; so the process that reads the file and writes the graphs has ended when
-the one that runs them begins.
+PyTorch, the generator and the exporter hold half a gigabyte, which verification of large images
+needs too. So the process that reads the file and writes the graphs ends before the graphs are run.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from segan.runtime.errors import ExportError
 from segan.runtime.machine.worker import Step, Worker, serve
 
 if TYPE_CHECKING:
-    from segan.export.graphs.stylegan2.lowering import Lowering
+    from segan.export.graphs.lowering import Lowering
 
-#: Batches that verification runs: large images need much memory each.
+#: Batch sizes of verification by resolution: large images need much memory each.
 _BATCHES = {1024: (1, 2), 512: (1, 2), 256: (1, 3)}
 
 
 class DraftRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to import.
+    """The argument of the process.
 
     Attributes:
         file: the checkpoint.
-        folder: of the bundle in the making; takes its files.
-        scratch: a folder that takes the reference images.
-        name: of the bundle, for people.
+        folder: folder of the bundle's draft, which receives its files.
+        scratch: folder for the reference images.
+        name: display name of the bundle.
         layout: see ``load_foreign``.
         lowering: see ``ExportConfig``.
-        tolerance: see ``ExportConfig``; only checked.
+        tolerance: see ``ExportConfig``; only checked here.
     """
 
     file: str
@@ -49,14 +48,14 @@ class DraftRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class DraftedImport:
-    """What the process found and wrote.
+    """The answer of the process; the first four fields are those of ``ImportResult``.
 
     Attributes:
-        layout: of the file.
-        container: how the file was written.
-        parameters: learned numbers of the generator.
-        notes: what a user should know.
-        manifest: as it stands in the folder, with all the files.
+        layout: layout of the file.
+        container: file format.
+        parameters: number of parameters of the generator.
+        notes: what differs from the original file.
+        manifest: as written to the folder, with all files.
         reference: the generator's images.
     """
 
@@ -69,7 +68,7 @@ class DraftedImport:
 
 
 def draft_import(request: DraftRequest, step: Step) -> DraftedImport:
-    """Reads a foreign file, and writes the bundle's files and reference images.
+    """Read a foreign file, and write the bundle's files and the reference images.
 
     Args:
         request: what to import.
@@ -78,7 +77,7 @@ def draft_import(request: DraftRequest, step: Step) -> DraftedImport:
     Raises:
         CheckpointError: see ``load_foreign``.
         ConfigError, VerifyError, OutputError: see ``draft_bundle``.
-        ExportError: the same, or the process was ended, as for lack of memory.
+        ExportError: see ``draft_bundle``; or the process was ended, for example for lack of memory.
     """
     task = "read the file and wrote the graphs"
     with Worker(__name__, task=task, failure=ExportError) as worker:
@@ -92,7 +91,7 @@ def _draft(request: DraftRequest, step: Step) -> DraftedImport:
     from segan.export.memory import frugal_memory
     from segan.runtime.bundle.writer import BundleFiles
 
-    lowering: Lowering | None = request.lowering  # type: ignore[assignment]  # it is checked
+    lowering: Lowering | None = request.lowering  # type: ignore[assignment]  # checked there
     config = ExportConfig(lowering=lowering, tolerance=request.tolerance)
     imported = load_foreign(request.file, request.layout)
     generator = imported.generator

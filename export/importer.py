@@ -1,4 +1,4 @@
-"""``import_model``: from another project's checkpoint to a verified bundle."""
+"""``import_model``: writes another project's checkpoint as a verified bundle."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from segan.export.foreign.container import LAYOUTS
 from segan.export.foreign.load import load_foreign
 from segan.export.import_draft import DraftRequest, draft_import
 from segan.export.memory import frugal_memory
-from segan.export.precisions.names import ReducedPrecision
+from segan.export.precisions import ReducedPrecision
 from segan.runtime.bundle.writer import BundleDraft
-from segan.runtime.errors import ConfigError
+from segan.runtime.errors import ConfigError, VerifyError
 
 if TYPE_CHECKING:
-    from segan.export.graphs.stylegan2.lowering import Lowering
+    from segan.export.graphs.lowering import Lowering
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """How to import.
+    """Settings of an import.
 
     Attributes:
-        layout: of tensors whose container does not tell; None recognises it.
-        name: of the bundle, for people; None takes the file's.
+        layout: whose names the tensors have, ``ada``, ``rosinality`` or ``segan-pytorch``; None
+            recognises the layout from the names.
+        name: display name of the bundle; None takes the file's name.
         lowering: see ``ExportConfig``.
         tolerance: see ``ExportConfig``.
         precisions: see ``ExportConfig``.
@@ -46,20 +47,22 @@ class ImportConfig:
 
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:
-            raise ConfigError(f"layout is {self.layout!r}; expected one of {', '.join(LAYOUTS)}.")
+            raise ConfigError(
+                field="layout", value=self.layout, expected=f"one of {', '.join(LAYOUTS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult:
-    """What was imported.
+    """An imported generator and its bundle.
 
     Attributes:
-        layout: of the file; ``segan`` for a checkpoint of segan's own.
-        container: how the file was written.
-        parameters: learned numbers of the generator, as the bundle holds them.
-        notes: what a user should know, one sentence each.
-        export: the bundle, and what its verification measured.
-        seconds: wall time of it all.
+        layout: layout of the file; ``segan`` for a checkpoint of segan's own.
+        container: file format, such as ``pickle`` or ``safetensors``.
+        parameters: number of parameters of the generator.
+        notes: what differs from the original file, one sentence each.
+        export: the bundle, and the result of its verification.
+        seconds: wall time of the import.
     """
 
     layout: str
@@ -77,17 +80,27 @@ def import_model(
     *,
     on_step: Callable[[str], None] | None = None,
 ) -> ImportResult:
-    """Writes another project's generator as a verified bundle.
+    """Write another project's generator as a verified bundle.
+
+    The file is read as data: nothing in it is executed, pickles included.
+
+        result = import_model("ffhq.pkl", "ffhq.segan")
+        print(result.layout, result.export.verification.max_error)
 
     Args:
-        path: the checkpoint: a file of a known layout, or a run or checkpoint folder of segan's.
-        out: the bundle's folder, NAME.segan; a bundle that stands there is replaced at the end.
+        path: a checkpoint file of StyleGAN2-ADA (PyTorch), rosinality/stylegan2-pytorch or
+            curefate/SEGan_Pytorch, or a run or checkpoint folder of segan.
+        out: the bundle's folder, NAME.segan. An existing bundle is replaced at the end.
         config: None takes the defaults.
         on_step: called with a few words before each step.
 
     Raises:
         CheckpointError: see ``load_foreign``.
-        ConfigError, ExportError, VerifyError, OutputError: see ``export_bundle``.
+        ConfigError: see ``export_bundle``.
+        ExportError: see ``export_bundle``; or the process that reads the file was ended, for
+            example for lack of memory.
+        VerifyError: see ``export_bundle``.
+        OutputError: see ``export_bundle``.
     """
     start = time.perf_counter()
     config, path, out = config or ImportConfig(), Path(path), Path(out)
@@ -111,7 +124,7 @@ def import_model(
             manifest, verification = verify_draft(
                 draft, drafted.manifest, drafted.reference, config.tolerance, step
             )
-        refused: str | None = None
+        refused: VerifyError | None = None
         if config.precisions:
             from segan.export.precisions.add import add_precisions
 
@@ -133,7 +146,7 @@ def import_model(
 def _import_own(
     path: Path, out: Path, config: ImportConfig, step: Callable[[str], None], start: float
 ) -> ImportResult:
-    """Exports a run or checkpoint folder of segan's own."""
+    """Export a run or checkpoint folder of segan's own."""
     from segan.export.exporter import ExportConfig, export_bundle
     from segan.train.runs.checkpoint import load_generator, resolve_checkpoint
 

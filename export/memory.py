@@ -1,4 +1,4 @@
-"""Keeping the memory of a process small while large arrays come and go."""
+"""Returning freed memory to the system while large arrays are allocated and freed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import gc
 import sys
 from collections.abc import Iterator
 
-#: glibc's mallopt: blocks from this size on are mapped each by itself, and unmapped when freed.
+#: Parameter of glibc's mallopt: blocks of this size and more get a mapping of their own, which is
+#: unmapped when they are freed.
 _M_MMAP_THRESHOLD = -3
 _FRUGAL_BYTES, _USUAL_BYTES = 1 << 20, 32 << 20
 
 
 def release_memory() -> None:
-    """Frees what only reference cycles hold, and hands free pages to the system where it can.
+    """Free objects in reference cycles, and return free pages to the system (glibc).
 
-    The exporter's traces are full of cycles, with all the weights in them; glibc keeps freed
-    blocks of less than 32 MB. A model of 1024² would need a gigabyte more without this.
+    The exporter's traces hold all the weights in reference cycles, and glibc keeps freed blocks of
+    less than 32 MB. A model of 1024² would need a gigabyte more without this.
     """
     gc.collect()
     trim = _libc_function("malloc_trim")
@@ -27,10 +28,10 @@ def release_memory() -> None:
 
 @contextlib.contextmanager
 def frugal_memory() -> Iterator[None]:
-    """While it lasts, freed arrays of 1 MiB and more go back to the system at once.
+    """Within the context, freed arrays of 1 MiB and more return to the system at once (glibc).
 
-    Otherwise glibc learns to keep freed blocks of up to 32 MiB, in a heap that tears into pieces.
-    That is its state after this, as it is in any process that has freed such a block.
+    glibc otherwise raises the limit to 32 MiB as such blocks are freed, and its heap becomes
+    fragmented. The limit is 32 MiB afterwards, as in any process that has freed such a block.
     """
     mallopt = _libc_function("mallopt")
     if mallopt is not None:
@@ -43,7 +44,7 @@ def frugal_memory() -> Iterator[None]:
 
 
 def _libc_function(name: str) -> ctypes._NamedFuncPointer | None:
-    """A function of the C library; glibc has what is asked for here, musl has not."""
+    """Return a function of the C library; None where it has none (musl, other systems)."""
     if sys.platform != "linux":
         return None
     found: ctypes._NamedFuncPointer | None = getattr(ctypes.CDLL(None), name, None)

@@ -1,7 +1,7 @@
-"""Reference images: what the PyTorch generator makes of inputs that a bundle is given too.
+"""Reference images: the PyTorch generator's images of inputs that the bundle gets too.
 
-The generator computes with its own ``forward``, which shares no code with the exported graphs'
-foldings and lowerings. Inputs and images lie in files: at 1024² they would fill the memory.
+The generator's own ``forward`` shares no code with the folding and lowering of the exported graphs.
+Inputs and images are kept in files, since those of 1024² would fill the memory.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from segan.runtime.files.atomic import output_error
 from segan.runtime.latents.draws import psi_row, sample_coords, sample_noise, sample_z
 
 if TYPE_CHECKING:
-    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.networks.family import Generator
 
 Array = NDArray[np.float32]
 
-#: Bytes of feature maps that the PyTorch generator may make at once.
+#: Bytes of feature maps that the PyTorch generator may hold at once.
 _MAP_BYTES = 1 << 28
 
 EXPECTED = ".expected.npy"
@@ -34,7 +34,7 @@ EXPECTED = ".expected.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One way of asking for images.
+    """Settings of the images that are compared.
 
     Attributes:
         psi: truncation strength.
@@ -58,8 +58,8 @@ class Batch:
     """Images that are computed at once.
 
     Attributes:
-        name: of its files.
-        case: how they are asked for.
+        name: name of its files.
+        case: settings of its images.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Reference:
     """The generator's images, in files.
 
     Attributes:
-        folder: holds, for each batch, NAME.inputs.npz and NAME.expected.npy.
-        batches: in order.
-        manifest: the shapes that the inputs have.
+        folder: holds NAME.inputs.npz and NAME.expected.npy for each batch.
+        batches: the batches, in order.
+        manifest: gives the shapes of the inputs.
         seeds: one for each image of a case.
-        batch_sizes: each case's batches.
-        map_bytes: largest feature map of one image.
+        batch_sizes: the batches of each case.
+        map_bytes: bytes of the largest feature map of one image.
     """
 
     folder: Path
@@ -87,13 +87,13 @@ class Reference:
     map_bytes: int
 
     def expected(self, batch: Batch) -> Array:
-        """The generator's images of a batch, [N, C, R, R]."""
+        """Return the generator's images of a batch, [N, C, R, R] float32."""
         found: Array = np.load(self.folder / f"{batch.name}{EXPECTED}", allow_pickle=False)
         return found
 
 
 def verification_cases(resolution: int) -> tuple[Case, ...]:
-    """The cases that are compared, each with every batch size."""
+    """Return the cases that are compared, each with every batch size."""
     middle = max(8, resolution // 4)
     return (
         Case(psi=1.0, cutoff=None, noise="const", coords="sampled"),
@@ -104,7 +104,7 @@ def verification_cases(resolution: int) -> tuple[Case, ...]:
 
 
 def fresh_seeds(count: int, weights_sha256: str) -> list[int]:
-    """Seeds that nobody chose: drawn from the checkpoint's hash, so that they can be repeated."""
+    """Return seeds drawn from the checkpoint's hash: not chosen by hand, and repeatable."""
     digest = hashlib.sha256(f"verify {weights_sha256}".encode()).digest()
     random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([*digest])))
     return [int(seed) for seed in random.randint(0, 2**32, size=count, dtype=np.uint64)]
@@ -119,14 +119,14 @@ def make_reference(
     batch_sizes: Sequence[int] = (1, 3, 8),
     on_case: Callable[[str], None] | None = None,
 ) -> Reference:
-    """Computes the generator's images.
+    """Compute the generator's images.
 
     Args:
         generator: on the CPU, float32, in evaluation mode.
-        manifest: of the bundle in the making; only its shapes are used.
-        folder: takes the files.
-        seeds: one for each image of the batches, Σ batch_sizes of them.
-        batch_sizes: each is run on images of its own.
+        manifest: manifest of the draft; only its shapes are used.
+        folder: receives the files.
+        seeds: Σ batch_sizes seeds, one for each image of a case.
+        batch_sizes: sizes of the batches of each case.
         on_case: called with each case's name before it is computed.
 
     Raises:
@@ -137,7 +137,7 @@ def make_reference(
     constant: Array = generator.synthesis.noise_const().detach().numpy()
     network = generator.network
     largest = max(network.channels(site.resolution) * site.resolution**2 for site in network.sites)
-    # One thing at a time: the input, its scaled copy, the output, and two copies within PyTorch.
+    # A convolution holds its input, a scaled copy, its output, and copies within PyTorch.
     part = max(1, _MAP_BYTES // (largest * 4 * 6))
     batches: list[Batch] = []
     for case in verification_cases(manifest.resolution):
@@ -173,7 +173,7 @@ def _split(seeds: Sequence[int], batch_sizes: Sequence[int]) -> Iterator[Sequenc
 def _inputs(
     manifest: Manifest, case: Case, seeds: Sequence[int], constant: Array
 ) -> dict[str, Array]:
-    """The inputs of one batch: z, psi, noise, and labels and coords where there are any."""
+    """Return the inputs of one batch: z, psi, noise; labels and coords if the bundle has any."""
     n = len(seeds)
     psi = np.repeat(psi_row(manifest.sites, case.psi, case.cutoff)[None], n, axis=0)
     found = {"z": sample_z(seeds, manifest.z_dim), "psi": psi, "noise": constant}
@@ -183,7 +183,7 @@ def _inputs(
             coords = np.zeros_like(coords)
         coords = coords * psi[:, [row.site for row in manifest.subspaces], None]
         if case.coords == "moved":
-            # A value for every slider, in the sweeps' range, its own in every image.
+            # Every slider of every image gets a value of its own within the slider's range.
             unit = np.random.RandomState(seeds[0]).random_sample(coords.shape)
             for number, row in enumerate(manifest.subspaces):
                 moves = row.low + (row.high - row.low) * unit[:, number, : row.dims]
@@ -200,12 +200,12 @@ def _inputs(
 
 
 def _run(generator: Generator, inputs: dict[str, Array], part: int) -> Array:
-    """The generator's images, ``part`` at a time; images do not mix."""
-    import torch  # not in the memory of a process that only compares
+    """Return the generator's images, computed ``part`` at a time."""
+    import torch  # imported here: a process that only compares images does without
 
     images = []
     for first in range(0, len(inputs["z"]), part):
-        # The noise may be one for all.
+        # Noise may have one row for the whole batch.
         cut = {
             name: torch.from_numpy(value if len(value) == 1 else value[first : first + part])
             for name, value in inputs.items()
@@ -222,7 +222,8 @@ def _run(generator: Generator, inputs: dict[str, Array], part: int) -> Array:
     found = np.concatenate(images)
     if not np.isfinite(found).all():
         raise VerifyError(
-            "the checkpoint's own images hold values that are not finite: the training diverged. "
-            "Export an earlier checkpoint of the run."
+            "the images of the checkpoint hold values that are not finite: the training diverged",
+            field="checkpoint",
+            remedy="Export an earlier checkpoint of the run.",
         )
     return found

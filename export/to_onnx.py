@@ -1,8 +1,8 @@
 """A PyTorch module as an ONNX graph: torch.onnx with dynamo, opset 18, dynamic batch.
 
-The exporter's own optimiser is not used: its rules take a number within 1e-8 of 0 for 0, which
-removes the ε of the demodulation and of the pixel norm, and one within 1e-5 of 1 for 1. Constants
-are folded instead, and what the optimiser would rewrite is written well in the modules.
+The exporter's optimiser is not used. Its rules treat a number within 1e-8 of 0 as 0, which removes
+the ε of the demodulation and of the pixel norm, and a number within 1e-5 of 1 as 1. Constants are
+folded instead, and the modules are written so that nothing else needs rewriting.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from onnx_ir.passes import Sequential
 from onnxscript import optimizer
 from torch import nn
 
-from segan.export.graphs.stylegan2.graphs import OPSET
+from segan.export.graphs.family import OPSET
 from segan.export.memory import release_memory
 from segan.export.naming import tidy_graph
 from segan.runtime.errors import ExportError
 
-#: Opset of graphs that hold bf16, which convolutions have taken since then. What lies between the
-#: two adds types to the operators that the graphs use, and changes no meaning.
+#: Opset of graphs that hold bf16, the first whose convolutions take it. From 18 to 22 the operators
+#: in these graphs gained types, and kept their meaning.
 BF16_OPSET = 22
 
 #: Name of the dynamic first dimension of every input and output.
@@ -43,18 +43,19 @@ def to_onnx(
     *,
     own_batch: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Exports ``module``.
+    """Export ``module``.
 
     Args:
-        module: takes the inputs by name; what it holds in float64 is converted to float32, and
-            tensors of half precision stay so. It is used up: its tensors are given up in the end.
+        module: takes the inputs by name. float64 tensors are converted to float32; half-precision
+            tensors are kept. The module is used up: its tensors are freed at the end.
         inputs: an example of each input, in order, with a first dimension of 2.
         outputs: names of the outputs, in order.
         own_batch: inputs whose first dimension is broadcast over the batch, so that it may be 1
             or N: name → name of that dimension. Their examples have a first dimension of 1.
 
     Returns:
-        The serialized ONNX model, checked; the same bytes for the same weights and versions.
+        The serialized ONNX model, checked. The same weights and library versions give the same
+        bytes.
 
     Raises:
         ExportError: the weights pass 2 GiB, or the exporter failed.
@@ -64,11 +65,14 @@ def to_onnx(
     size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     if size > MAX_WEIGHT_BYTES:
         raise ExportError(
-            f"{type(module).__name__} holds {size / 2**30:.1f} GiB of weights; one ONNX file holds "
-            "less than 2 GiB. Train with fewer channels, or with mode 2 instead of mode 1."
+            f"{type(module).__name__} holds {size / 2**30:.1f} GiB of weights",
+            field="weights",
+            value=size,
+            expected="less than 2 GiB, the limit of one ONNX file",
+            remedy="Train with fewer channels, or with mode 2 instead of mode 1.",
         )
     data = _serialized(module, inputs, outputs, own_batch or {})
-    # The checker needs the weights twice more; nothing else shall have them then.
+    # The checker holds the weights twice more, so the module's are freed first.
     module.to("meta")
     release_memory()
     onnx.checker.check_model(data, full_check=True)
@@ -81,7 +85,7 @@ def _serialized(
     outputs: Sequence[str],
     own_batch: Mapping[str, str],
 ) -> bytes:
-    """The module as a tidy model in bytes; see ``to_onnx``."""
+    """Return the module as a serialized, tidied model; see ``to_onnx``."""
     shapes = {name: None if name in own_batch else {0: torch.export.Dim.DYNAMIC} for name in inputs}
     try:
         with _quiet(), torch.inference_mode():
@@ -109,8 +113,8 @@ def _serialized(
     except torch.onnx.errors.OnnxExporterError as error:
         first = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"torch.onnx could not export {type(module).__name__}: {first} "
-            f"Versions: torch {version('torch')}, onnxscript {version('onnxscript')}."
+            f"torch.onnx could not export {type(module).__name__}: {first}",
+            remedy=f"Versions: torch {version('torch')}, onnxscript {version('onnxscript')}.",
         ) from error
     tidy_graph(model, module.state_dict(), version("segan"))
     for value in (*model.graph.input, *model.graph.output):
@@ -124,7 +128,7 @@ def _serialized(
 
 
 def _as_float32(module: nn.Module) -> None:
-    """Converts float64 tensors in place, one at a time."""
+    """Convert float64 tensors to float32 in place, one at a time."""
     for child in module.modules():
         for name, value in child.named_buffers(recurse=False):
             if value.dtype == torch.float64:
@@ -136,14 +140,14 @@ def _as_float32(module: nn.Module) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides what the exporter says about itself, and nothing else."""
+    """Hide two messages of the exporter that do not concern the user."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
-    # "torchvision is not installed": none of its operators is used.
+    # "torchvision is not installed": its operators are not used.
     registration.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # torch copies its own tree specifications in a way that it has deprecated.
+            # torch uses a way of copying tree specifications that it has deprecated itself.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield
     finally:

@@ -1,6 +1,6 @@
-"""Verification: a bundle's images against the PyTorch generator's, through the runtime itself.
+"""Verification: a bundle's images, computed by the runtime, against the PyTorch generator's.
 
-Both sides get the same latents, coordinates, labels, psi and noise: see ``segan.export.reference``.
+Both get the same latents, coordinates, labels, psi and noise: see ``segan.export.reference``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from segan.runtime.bundle.manifest import Manifest, Verification
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import VerifyError
 
-#: Mean square errors below this are told as this, since 0 has no PSNR: 200 dB.
+#: Mean square errors are raised to this, a PSNR of 200 dB, since 0 has none.
 _SMALLEST_MSE = 4e-20
 
-#: From feature maps of this size on, the bundle gets a process of its own.
+#: Bytes of a feature map from which the bundle runs in a process of its own.
 _OWN_PROCESS_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What verification measured.
+    """Result of a verification.
 
     Attributes:
         record: the figures, as the manifest states them.
@@ -55,20 +55,20 @@ class VerifyResult:
         return self.max_error <= self.record.tolerance
 
     def check(self) -> None:
-        """Raises VerifyError unless ``passed``, naming the worst case."""
+        """Raise VerifyError unless ``passed``, naming the case with the largest error."""
         if self.passed:
             return
-        worst = max(self.record.cases, key=lambda case: _order(self.record.cases[case]))
+        cases = self.record.cases
+        worst = max(cases, key=lambda case: math.inf if math.isnan(cases[case]) else cases[case])
         raise VerifyError(
             f"the bundle's images differ from the checkpoint's by up to {self.max_error:.2g} "
-            f"({worst}); the tolerance is {self.record.tolerance:g}. Nothing was written. "
-            "Try --lowering transposed, or pass a --tolerance that you can accept."
+            f"({worst})",
+            field="max_error",
+            value=self.max_error,
+            expected=f"at most the tolerance, {self.record.tolerance:g}",
+            remedy="Nothing was written. Try `lowering transposed`, or set `tolerance` to a "
+            "difference that you can accept.",
         )
-
-
-def _order(error: float) -> float:
-    """Not a number is worst of all."""
-    return math.inf if math.isnan(error) else error
 
 
 def verify_bundle(
@@ -80,24 +80,24 @@ def verify_bundle(
     precision: str = "fp32",
     on_case: Callable[[str], None] | None = None,
 ) -> VerifyResult:
-    """Compares a bundle with the generator that it was made from.
+    """Compare a bundle with the generator that it was made from.
 
-    Large images are computed in a process of their own that saves memory, and with it leaves out
-    ONNX Runtime's optimisations of memory layout; small ones as ``load`` runs them.
+    Large images are computed in a process of their own with ``low_memory``, which leaves out ONNX
+    Runtime's optimisations of memory layout. Small ones are computed in this process.
 
     Args:
-        reference: the generator's images, whose files are used up.
-        path: the bundle, as exported: with directions added it makes other images.
-        tolerance: the largest difference of a pixel that is allowed, images in [-1, 1].
-        backend: of the runtime.
-        precision: that the backend computes in.
+        reference: the generator's images; its files are used up.
+        path: the bundle as exported, before directions are added.
+        tolerance: largest allowed difference of a pixel, images in [-1, 1].
+        backend: backend of the runtime.
+        precision: precision of the backend.
         on_case: called with each case's name before it is compared.
 
     Returns:
-        The figures, also when they miss the tolerance: see ``VerifyResult.check``.
+        The figures, also where they miss the tolerance: see ``VerifyResult.check``.
 
     Raises:
-        VerifyError: the bundle takes other inputs than the generator, as with directions added.
+        VerifyError: the bundle's inputs are not the generator's: directions were added.
         BundleError: the bundle cannot be opened.
         BackendError: the backend failed.
     """
@@ -123,14 +123,14 @@ def verify_bundle(
         difference = np.load(file, allow_pickle=False)
         difference -= reference.expected(batch)
         file.unlink()
-        # Not a number stays so in numpy's maximum, and fails the comparison.
+        # numpy's maximum keeps not-a-number, which then fails the comparison.
         worst = np.maximum(errors.get(case, 0.0), np.abs(difference).max())
         errors[case] = float(worst)
         squares += float(np.square(difference, dtype=np.float64).sum())
         pixels += difference.size
     assert next(computed, None) is None, "as many as there are batches"
     mse = max(squares / pixels, _SMALLEST_MSE)
-    # Asked last: the answer brings the backend's libraries into the memory.
+    # Asked last, since the answer loads the backend's libraries into this process.
     backend = candidates(backend, precision, manifest.graphs.synthesis)[0].backend
     record = Verification(
         backend=backend,
@@ -146,16 +146,16 @@ def verify_bundle(
 
 
 def _check_inputs(expected: Manifest, found: Manifest) -> None:
-    """Raises VerifyError unless the bundle takes what the generator was given."""
+    """Raise VerifyError unless the bundle takes the generator's inputs."""
     for name in ("resolution", "z_dim", "c_dim", "coords_dim", "sites", "subspaces"):
         if getattr(found, name) != getattr(expected, name):
-            hint = (
-                " Its subspaces are not the generator's: directions were added. Verify a bundle "
-                "before they are."
+            remedy = (
+                "Directions were added to the bundle. Verify a bundle before that."
                 if name in ("coords_dim", "subspaces")
                 else ""
             )
             raise VerifyError(
-                f"the bundle's {name} differ from those of the generator that it is compared "
-                f"with.{hint}"
+                f"`{name}` of the bundle differs from the generator's",
+                field=name,
+                remedy=remedy,
             )

@@ -1,1 +1,1 @@
-"""Sliders for any bundle: closed-form factorisation, PCA, and directions from files."""
+"""Directions: sliders for any bundle, from factorisation, PCA or files (``segan directions``)."""

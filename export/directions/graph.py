@@ -1,8 +1,8 @@
-"""Writes directions into the graphs of a bundle, beside the subspaces that they have.
+"""Adds directions to the graphs of a bundle, beside its subspaces.
 
-A direction moves w between truncation and subspaces: the graph's psi · (w - w_avg) gets an
-addend, new rows of ``coords`` times a table. At coordinates of 0 the addend is 0, which changes no
-bit. What was there before sees its own rows and columns of ``coords`` alone.
+A direction moves w between truncation and subspaces: the product of new rows of ``coords`` and a
+table is added to the graph's psi · (w - w_avg). At coordinates of 0 that adds 0, which changes no
+bit. The existing subspaces get their own rows and columns of ``coords``.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from onnx import TensorProto, helper, numpy_helper
 
 from segan.runtime.errors import ExportError
 
-#: Operators between psi and the product with w - w_avg, which only change its shape.
+#: Operators that may be between psi and its product with w - w_avg: they only change the shape.
 _SHAPE_OPERATORS = ("Unsqueeze", "Reshape", "Identity", "Expand", "Transpose")
 
 
 def add_directions(
     model: bytes, vectors: NDArray[np.floating], *, rows: int, width: int, new_width: int
 ) -> bytes:
-    """Adds rows of ``coords`` to ``offsets.onnx``.
+    """Add rows of ``coords`` to ``offsets.onnx``.
 
     Args:
         model: the serialized graph.
         vectors: [new rows, dims, num_sites, w_dim], what each coordinate adds to the sites' w.
-        rows: of ``coords`` until now; 0 when there is no such input.
-        width: coords_dim until now.
-        new_width: coords_dim from now on, at least ``width`` and ``dims``.
+        rows: rows of ``coords`` in the given graph; 0 if it has no such input.
+        width: coords_dim of the given graph.
+        new_width: coords_dim of the result, at least ``width`` and ``dims``.
 
     Returns:
-        The new graph, checked. Its ``coords`` is [N, rows + new rows, new_width], and so is its
-        ``shifts`` where it has that output (mode 1), padded with zeros.
+        The new graph, checked. Its ``coords`` is [N, rows + new rows, new_width]. So is its output
+        ``shifts`` in mode 1, which is padded with zeros.
 
     Raises:
-        ExportError: the graph has another form than segan writes.
+        ExportError: segan did not write the graph.
     """
     proto = _load(model)
     graph = proto.graph
@@ -123,10 +123,10 @@ def add_directions(
 
 
 def widen_shifts(model: bytes, *, rows: int, width: int, new_rows: int, new_width: int) -> bytes:
-    """Makes a synthesis graph of mode 1 take the wider ``shifts`` and use its old part.
+    """Let a synthesis graph of mode 1 take wider ``shifts``, of which it uses the old part.
 
     Raises:
-        ExportError: the graph has another form than segan writes.
+        ExportError: segan did not write the graph.
     """
     proto = _load(model)
     graph = proto.graph
@@ -151,7 +151,11 @@ def _load(model: bytes) -> onnx.ModelProto:
     try:
         return onnx.load_from_string(model)
     except DecodeError as error:
-        raise ExportError(f"a graph of the bundle is not ONNX ({error}). Export again.") from None
+        raise ExportError(
+            f"a graph of the bundle is not ONNX ({error})",
+            field="bundle",
+            remedy="Export the bundle again.",
+        ) from None
 
 
 def _checked(proto: onnx.ModelProto) -> bytes:
@@ -159,7 +163,7 @@ def _checked(proto: onnx.ModelProto) -> bytes:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ExportError(f"the graph with directions is not valid: {first}.") from error
+        raise ExportError(f"the graph with directions is not valid: {first}") from error
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -171,7 +175,7 @@ def _flat_table(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
 def _slice_old(
     name: str, prefix: str, rows: int, width: int, axes: str, integers: object
 ) -> onnx.NodeProto:
-    """The part of coords or shifts that was there before, as ``PREFIX/NAME``."""
+    """Return a node that selects the old part of coords or shifts, as ``PREFIX/NAME``."""
     assert callable(integers)
     starts, ends = integers("old_starts", (0, 0)), integers("old_ends", (rows, width))
     inputs = [name, starts, ends, axes]
@@ -188,7 +192,7 @@ def _free_prefix(graph: onnx.GraphProto) -> str:
 
 
 def _truncation(graph: onnx.GraphProto) -> onnx.NodeProto:
-    """The node that computes psi · (w - w_avg)."""
+    """Return the node that computes psi · (w - w_avg). Raises: ExportError."""
     tensor = "psi"
     for _ in range(8):
         users = [node for node in graph.node if tensor in node.input]
@@ -201,8 +205,9 @@ def _truncation(graph: onnx.GraphProto) -> onnx.NodeProto:
             break
         tensor = users[0].output[0]
     raise ExportError(
-        "the offsets graph has no product of psi and w - w_avg where directions could be added. "
-        "Export the bundle again with this version."
+        "the offsets graph has no product of psi and w - w_avg, where directions are added",
+        field="bundle",
+        remedy="Export the bundle again with this version.",
     )
 
 

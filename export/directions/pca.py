@@ -1,7 +1,7 @@
 """Principal components of w, applied layer by layer.
 
 Härkönen et al. 2020, "GANSpace: Discovering Interpretable GAN Controls": the eigenvectors of the
-covariance of many mapped w; moving some layers only along one of them separates its effects.
+covariance of many mapped w. Moving only some layers along one of them separates its effects.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ F64 = NDArray[np.float64]
 
 
 def principal_components(statistics: WStatistics, dims: int) -> tuple[F64, F64]:
-    """The directions of the largest variance.
+    """Return the directions of largest variance.
 
     Returns:
-        Unit vectors [dims, w_dim], and each one's share of the variance, [dims], largest first.
+        Unit vectors [dims, w_dim], and the share of the variance of each, [dims], largest first.
     """
     values, vectors = np.linalg.eigh(statistics.covariance)
     order = np.argsort(values)[::-1][:dims]
@@ -33,7 +33,7 @@ def principal_components(statistics: WStatistics, dims: int) -> tuple[F64, F64]:
 def pca_rows(
     manifest: Manifest, statistics: WStatistics, groups: Sequence[Sequence[int]], dims: int
 ) -> list[DirectionRow]:
-    """The same components for each group of layers, so that each can be moved by itself.
+    """Return a row of the same components for each group of layers.
 
     Raises:
         ConfigError: ``dims`` is out of its range.

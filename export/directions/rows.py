@@ -1,4 +1,4 @@
-"""Directions as they are written into a bundle: rows of vectors, with their units and names."""
+"""Directions in the form that a bundle holds: rows of vectors, with units and names."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class DirectionRow:
     """One new row of ``coords``: directions that move the same sites.
 
     Attributes:
-        site: the first site that is moved.
-        layers: the layers that are moved.
+        site: number of the first moved site.
+        layers: the moved layers.
         vectors: [dims, num_sites, w_dim] float64, what a coordinate of 1 adds to the sites' w; 0
-            at sites that are not moved.
-        sigma: [dims], the unit: the standard deviation of w along each direction.
-        explained: [dims], share of the variance (sefa: of the squared weights) that each explains.
-        names: one for each dim.
+            at other sites.
+        sigma: [dims], the unit: standard deviation of w along each direction.
+        explained: [dims], share of the variance (sefa: of the squared weights) of each direction.
+        names: one for each direction.
     """
 
     site: int
@@ -49,54 +49,54 @@ def _where(layers: tuple[int, ...]) -> str:
 
 
 def default_groups(manifest: Manifest) -> tuple[tuple[int, ...], ...]:
-    """Every layer by itself."""
+    """Return every layer as a group of its own."""
     return tuple((layer,) for layer in sorted({site.layer for site in manifest.sites}))
 
 
 def parse_groups(manifest: Manifest, text: str | None) -> tuple[tuple[int, ...], ...]:
-    """Layer groups from ``0-1,3``: layers 0 and 1 together, and layer 3.
+    """Parse layer groups: ``0-1,3`` is layers 0 and 1 together, and layer 3.
 
-    None is every layer by itself.
+    None is every layer as a group of its own.
 
     Raises:
-        ConfigError: not understood, or a layer that does not exist, or one given twice.
+        ConfigError: the text is not understood, a layer does not exist, or a layer appears twice.
     """
     if text is None:
         return default_groups(manifest)
     last = max(site.layer for site in manifest.sites)
+    expected = f"layers and groups such as 0-1,3, from 0 to {last}"
     groups = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
         if match is None:
-            raise ConfigError(
-                f"layers {text!r}: {part.strip()!r} is not understood; expected layers and groups "
-                f"such as 0-1,3, from 0 to {last}."
-            )
+            problem = f"`layers` is {text!r}, and {part.strip()!r} is not a layer or group"
+            raise ConfigError(problem, field="layers", value=text, expected=expected)
         start, end = int(match[1]), int(match[2] or match[1])
         if end < start:
-            raise ConfigError(f"layers {text!r}: {part.strip()} runs backwards.")
+            problem = f"`layers` is {text!r}, and {part.strip()} is in descending order"
+            raise ConfigError(problem, field="layers", value=text, expected=expected)
         if end > last:
-            raise ConfigError(f"layers is {text!r}; expected 0 to {last}.")
+            raise ConfigError(field="layers", value=text, expected=f"0 to {last}")
         groups.append(tuple(range(start, end + 1)))
     every = [layer for group in groups for layer in group]
     if len(set(every)) < len(every):
-        raise ConfigError(f"layers is {text!r}: a layer is given twice; expected each once.")
+        raise ConfigError(field="layers", value=text, expected="each layer at most once")
     return tuple(groups)
 
 
 def group_sites(manifest: Manifest, group: Sequence[int]) -> list[int]:
-    """Numbers of the sites of some layers, in synthesis order."""
+    """Return the numbers of the sites of some layers, in synthesis order."""
     return [number for number, site in enumerate(manifest.sites) if site.layer in group]
 
 
 def check_dims(manifest: Manifest, dims: int) -> None:
-    """Raises ConfigError unless there can be so many orthogonal directions."""
+    """Raise ConfigError unless w has that many orthogonal directions."""
     if not 1 <= dims <= manifest.w_dim:
-        raise ConfigError(f"dims is {dims}; expected 1 to w_dim, {manifest.w_dim}.")
+        raise ConfigError(field="dims", value=dims, expected=f"1 to w_dim, {manifest.w_dim}")
 
 
 def oriented(vectors: F64) -> F64:
-    """Eigenvectors [dims, w_dim] with the sign that makes the largest component positive."""
+    """Return eigenvectors [dims, w_dim] with signs that make their largest components positive."""
     largest = np.abs(vectors).argmax(axis=1)
     signs = np.sign(vectors[np.arange(len(vectors)), largest])
     return np.asarray(vectors * np.where(signs == 0, 1, signs)[:, None], np.float64)
@@ -112,20 +112,20 @@ def build_row(
     explained: F64 | None = None,
     names: Sequence[str] | None = None,
 ) -> DirectionRow:
-    """Scales directions to their unit, one standard deviation of w along them.
+    """Scale directions to their unit, one standard deviation of w along them.
 
-    A direction is brought to a mean square norm of 1 over the moved sites; its unit is the root
-    mean square over them of the standard deviation of w along each site's vector. For one vector
-    at all sites that is its unit vector times the standard deviation of w along it.
+    A direction is scaled to a mean square norm of 1 over the moved sites. Its unit is the root mean
+    square over the sites of the standard deviation of w along the site's vector. For the same
+    vector at all sites, the result is its unit vector times the standard deviation of w along it.
 
     Args:
-        manifest: the bundle's.
-        statistics: of its w.
+        manifest: manifest of the bundle.
+        statistics: statistics of its w.
         sites: numbers of the moved sites, in order.
         directions: [dims, w_dim], the same at all sites, or [dims, len(sites), w_dim]; of any norm.
-        method: for names and messages.
-        explained: [dims]; None is the share of w's variance along each direction.
-        names: [dims]; None makes some.
+        method: method, for names.
+        explained: [dims]; None takes the share of w's variance along each direction.
+        names: [dims]; None takes names of method, number and layers.
 
     Raises:
         DataError: a direction is zero or not finite, or w does not vary along it.
@@ -138,8 +138,10 @@ def build_row(
     for dim, norm in enumerate(norms):
         if not math.isfinite(norm) or norm == 0:
             raise DataError(
-                f"direction {dim} of {where} is {'zero' if norm == 0 else 'not finite'}; expected "
-                "a vector with a direction. Leave it out."
+                f"direction {dim} of {where} is {'zero' if norm == 0 else 'not finite'}",
+                field="vectors",
+                value=dim,
+                expected="a finite vector other than zero",
             )
     unit = directions / norms[:, None, None]
     sigma = np.sqrt(np.square(statistics.deviation(unit)).mean(axis=1))
@@ -147,8 +149,10 @@ def build_row(
     if not (sigma > 1e-6 * math.sqrt(max(total, 0.0) / manifest.w_dim)).all() or total <= 0:
         dim = int(sigma.argmin())
         raise DataError(
-            f"w does not vary along direction {dim} of {where}, so it has no unit. Ask for fewer "
-            "directions (--dims), or leave that one out."
+            f"w does not vary along direction {dim} of {where}, which therefore has no unit",
+            field="dims",
+            value=len(unit),
+            remedy="Lower `dims`, or leave that direction out.",
         )
     vectors = np.zeros((len(unit), manifest.num_sites, manifest.w_dim))
     vectors[:, sites] = unit * sigma[:, None, None]

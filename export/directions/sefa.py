@@ -1,4 +1,4 @@
-"""Closed-form factorisation: the directions of w that move the styles of a layer the most.
+"""Closed-form factorisation: the directions of w that change the styles of a layer most.
 
 Shen & Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs": a style is A w + b; the
 unit vectors that maximise ‖A d‖² are the eigenvectors of AᵀA with the largest eigenvalues.
@@ -26,17 +26,17 @@ AFFINE_NAME = "{site}.affine.weight"
 
 
 def read_style_affines(model: bytes, manifest: Manifest) -> dict[int, F64]:
-    """The style affines of every site from the initialisers of ``synthesis.onnx``.
+    """Read the style affine of every site from the initialisers of ``synthesis.onnx``.
 
     Args:
         model: the serialized fp32 synthesis graph.
-        manifest: the bundle's.
+        manifest: manifest of the bundle.
 
     Returns:
         Site number → A, [channels, w_dim] float64.
 
     Raises:
-        ExportError: one is missing or has another shape, as in graphs that segan did not write.
+        ExportError: an affine is missing or has another shape: segan did not write the graph.
     """
     graph = onnx.load_from_string(model).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -45,19 +45,22 @@ def read_style_affines(model: bytes, manifest: Manifest) -> dict[int, F64]:
         name = AFFINE_NAME.format(site=site.name)
         tensor = tensors.get(name)
         if tensor is None or len(tensor.dims) != 2 or tensor.dims[1] != manifest.w_dim:
-            stated = "missing" if tensor is None else f"{list(tensor.dims)}"
+            found_shape = "missing" if tensor is None else f"{list(tensor.dims)}"
             raise ExportError(
-                f"the synthesis graph's tensor {name!r} is {stated}; expected [channels, "
-                f"{manifest.w_dim}]. Export the bundle again, or use --method pca."
+                f"the synthesis graph's tensor {name!r} is {found_shape}",
+                field="bundle",
+                value=name,
+                expected=f"[channels, {manifest.w_dim}]",
+                remedy="Export the bundle again, or use `method pca`.",
             )
         found[number] = numpy_helper.to_array(tensor).astype(np.float64)
     return found
 
 
 def style_gains(generator: Generator) -> F64:
-    """How much of w reaches each site's affine: [num_sites, w_dim] float64.
+    """Return the factor of w at each site's affine: [num_sites, w_dim] float64.
 
-    It is 1, but where a diagonal subspace multiplies w: those change the metric of AᵀA.
+    The factor is 1 except where a diagonal subspace multiplies w, which changes AᵀA.
     """
     manifest = generator.manifest
     ones = np.ones((manifest.num_sites, manifest.w_dim))
@@ -70,14 +73,14 @@ def style_gains(generator: Generator) -> F64:
 
 
 def factorize(matrix: F64, dims: int) -> tuple[F64, F64]:
-    """The ``dims`` leading eigenvectors of AᵀA.
+    """Return the ``dims`` leading eigenvectors of AᵀA.
 
     Args:
         matrix: A, [rows, w_dim] float64.
         dims: 1 to w_dim.
 
     Returns:
-        Unit vectors [dims, w_dim], and each one's share of ‖A‖²_F, [dims], largest first.
+        Unit vectors [dims, w_dim], and the share of ‖A‖²_F of each, [dims], largest first.
     """
     values, vectors = np.linalg.eigh(matrix.T @ matrix)
     order = np.argsort(values)[::-1][:dims]
@@ -91,11 +94,11 @@ def sefa_rows(
     groups: Sequence[Sequence[int]],
     dims: int,
 ) -> list[DirectionRow]:
-    """Closed-form factorisation of the stacked affines of each group of layers.
+    """Factorise the stacked affines of each group of layers.
 
     Raises:
         ConfigError: ``dims`` is out of its range.
-        ExportError: the affines cannot be found.
+        ExportError: see ``read_style_affines``.
         DataError: w does not vary along a direction.
     """
     manifest = generator.manifest

@@ -1,4 +1,4 @@
-"""Mean and covariance of a bundle's w, from many mapped latents."""
+"""Mean and covariance of a bundle's w, estimated from many mapped latents."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BATCH = 1024
 
 @dataclass(frozen=True, eq=False)
 class WStatistics:
-    """What is known of a bundle's w.
+    """Mean and covariance of a bundle's w.
 
     Attributes:
         mean: [w_dim] float64.
-        covariance: [w_dim, w_dim] float64, divided by the number of samples.
-        samples: how many w it was computed from: those of the seeds 0 to samples - 1.
+        covariance: [w_dim, w_dim] float64, with the number of samples as the divisor.
+        samples: number of w; their seeds are 0 to samples - 1.
     """
 
     mean: F64
@@ -33,11 +33,11 @@ class WStatistics:
 
     @property
     def total_variance(self) -> float:
-        """Sum of the variances of all dimensions."""
+        """The sum of the variances of all dimensions."""
         return float(np.trace(self.covariance))
 
     def deviation(self, vectors: F64) -> F64:
-        """Standard deviation of w·d for each vector d: [..., w_dim] → [...] float64."""
+        """Return the standard deviation of w·d for each vector d: [..., w_dim] → [...] float64."""
         variance = np.einsum("...i,ij,...j->...", vectors, self.covariance, vectors)
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)), np.float64)
 
@@ -49,26 +49,28 @@ def sample_w_statistics(
     class_index: int | None = None,
     on_samples: Callable[[int], None] | None = None,
 ) -> WStatistics:
-    """Maps the latents of the seeds 0 to ``samples`` - 1 and sums up in float64.
+    """Map the latents of the seeds 0 to ``samples`` - 1, and sum up in float64.
 
     Args:
         generator: the open bundle; only its mapping network runs.
-        samples: w_dim + 1 or more; fewer have no full covariance.
-        class_index: of a conditional bundle; None takes all classes in turn.
-        on_samples: called with a number of samples as they are mapped.
+        samples: more than w_dim, so that the covariance can have full rank.
+        class_index: class of the latents; None takes all classes in turn.
+        on_samples: called after each batch with its number of samples.
 
     Raises:
         ConfigError: too few samples, or a class that does not exist.
-        ExportError: a w that is not finite.
+        ExportError: w is not finite.
     """
     manifest = generator.manifest
     if samples <= manifest.w_dim:
         raise ConfigError(
-            f"samples is {samples}; expected more than w_dim, {manifest.w_dim}, such as 20000."
+            field="samples",
+            value=samples,
+            expected=f"more than w_dim, {manifest.w_dim}, such as 20000",
         )
     if class_index is not None and not 0 <= class_index < manifest.c_dim:
         known = f"0 to {manifest.c_dim - 1}" if manifest.c_dim else "none: there are no classes"
-        raise ConfigError(f"class is {class_index}; expected {known}.")
+        raise ConfigError(field="class_index", value=class_index, expected=known)
     shift: F64 | None = None
     total = np.zeros(manifest.w_dim)
     squares = np.zeros((manifest.w_dim, manifest.w_dim))
@@ -82,9 +84,13 @@ def sample_w_statistics(
             labels = np.eye(manifest.c_dim, dtype=np.float32)[classes]
         w = generator.map(sample_z(seeds, manifest.z_dim), labels).astype(np.float64)
         if not np.isfinite(w).all():
-            raise ExportError("the mapping network gave values that are not finite. Export again.")
+            raise ExportError(
+                "the mapping network returns values that are not finite",
+                field="bundle",
+                remedy="Export the bundle again.",
+            )
         if shift is None:
-            # Sums around the first batch's mean keep their digits where the mean is large.
+            # Sums around the mean of the first batch do not lose digits where the mean is large.
             shift = w.mean(0)
         w -= shift
         total += w.sum(0)

@@ -1,4 +1,4 @@
-"""Directions that the user brings: vectors of w or W+ in an npz file."""
+"""Directions from the user's file: vectors of w or W+ in npz or npy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segan.runtime.latents.files import expand_rows, num_ws_rows
 
 F64 = NDArray[np.float64]
 
-#: Names of arrays that say what the vectors are, and what they mean.
+#: Names of arrays, and the shape and meaning of each.
 _KEYS = {
     "layers": "[num_layers, dims, w_dim]: each layer's own directions",
     "ws": "[num_sites or num_ws, w_dim] or [dims, num_sites or num_ws, w_dim]: W+ directions",
@@ -33,19 +33,19 @@ def vector_rows(
     *,
     dims: int | None = None,
 ) -> list[DirectionRow]:
-    """Reads directions from an npz or npy file.
+    """Read directions from an npz or npy file.
 
-    Arrays are named ``layers``, ``ws`` or ``w``; a single array of another name is told by its
-    shape. ``names``, text [dims], may name the directions. Only their direction counts: the unit
-    becomes one standard deviation of w.
+    Arrays are named ``layers``, ``ws`` or ``w``; a single array of another name is recognised by
+    its shape. ``names``, text [dims], may name the directions. The length of a vector is not used:
+    the unit is one standard deviation of w.
 
     Args:
-        manifest: the bundle's.
-        statistics: of its w.
+        manifest: manifest of the bundle.
+        statistics: statistics of its w.
         groups: layer groups that directions of w are applied to, and layers whose own directions
             are taken.
         path: the file.
-        dims: take the first so many; None takes all.
+        dims: number of directions to take, from the first; None takes all.
 
     Raises:
         DataError: the file is damaged or unsafe, its shapes do not fit, or a direction is zero.
@@ -64,7 +64,7 @@ def vector_rows(
         vectors = np.stack([expand_rows(entry, manifest) for entry in values])
         moved = np.flatnonzero(np.abs(vectors).max(axis=(0, 2)) > 0)
         if not len(moved):
-            raise DataError(f"{path}: all directions are zero. Give others.")
+            raise _unusable(path, "all directions are zero")
         add([int(site) for site in moved], vectors[:, moved])
     elif kind == "w":
         for group in groups:
@@ -75,34 +75,35 @@ def vector_rows(
             if layer in wanted and np.any(vectors):
                 add(group_sites(manifest, (layer,)), vectors)
         if not rows:
-            raise DataError(f"{path}: the wanted layers' directions are zero. Give others.")
+            raise _unusable(path, "the directions of the chosen layers are zero")
     return rows
+
+
+def _unusable(path: Path, problem: str, expected: str = "") -> DataError:
+    return DataError(f"{path}: {problem}", field="vectors", value=path, expected=expected)
 
 
 def _choose(
     arrays: dict[str, NDArray[np.generic]], manifest: Manifest, path: Path
 ) -> tuple[str, F64]:
-    """(which of _KEYS, its values with a dims axis)."""
+    """Return which of _KEYS the file has, and its values with a dims axis."""
     known = [name for name in _KEYS if name in arrays]
     name = known[0] if known else next(iter(arrays), "")
     if len(known) != 1 and len(arrays) != 1:
-        raise DataError(
-            f"{path} holds the arrays {', '.join(sorted(arrays)) or 'none'}; expected one of "
-            f"{', '.join(_KEYS)}."
-        )
+        names = ", ".join(sorted(arrays)) or "none"
+        raise _unusable(path, f"the arrays are {names}", f"one of {', '.join(_KEYS)}")
     values = arrays[name]
-    shape = f"{path}: {name or 'the array'} is {list(values.shape)}"
+    shape = f"{name or 'the array'} is {list(values.shape)}"
     layers = max(site.layer for site in manifest.sites) + 1
     sites = (manifest.num_sites, num_ws_rows(manifest))
     if values.dtype.kind == "U" or values.ndim not in (1, 2, 3) or not values.size:
-        raise DataError(
-            f"{shape}; expected 1 to 3 dimensions of numbers, the last {manifest.w_dim}."
-        )
+        expected = f"1 to 3 dimensions of numbers, the last {manifest.w_dim}"
+        raise _unusable(path, shape, expected)
     if values.shape[-1] != manifest.w_dim:
-        raise DataError(f"{shape}; expected w_dim, {manifest.w_dim}, as the last dimension.")
+        raise _unusable(path, shape, f"w_dim, {manifest.w_dim}, as the last dimension")
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():
-        raise DataError(f"{path} holds values that are not finite. Give others.")
+        raise _unusable(path, "values are not finite")
     kind = name if known else _kind(numbers, layers, sites)
     if kind == "layers" and numbers.ndim == 3 and len(numbers) == layers:
         return kind, numbers
@@ -111,14 +112,16 @@ def _choose(
     if kind == "w" and numbers.ndim <= 2:
         return kind, numbers.reshape(-1, manifest.w_dim)
     expected = f"{name}, {_KEYS[name]}" if known else "; ".join(_KEYS.values())
-    raise DataError(
-        f"{shape}; expected {expected}. Here num_layers is {layers}, num_sites {sites[0]}, num_ws "
-        f"{sites[1]} and w_dim {manifest.w_dim}."
+    error = _unusable(path, shape, expected)
+    error.remedy = (
+        f"In this bundle num_layers is {layers}, num_sites {sites[0]}, num_ws {sites[1]} and w_dim "
+        f"{manifest.w_dim}."
     )
+    raise error
 
 
 def _kind(values: F64, layers: int, sites: tuple[int, int]) -> str:
-    """What an array without a known name holds, by its shape; '' when it fits nothing."""
+    """Return the key of an array without a known name, by its shape; '' if none fits."""
     if values.ndim == 3:
         if len(values) == layers:
             return "layers"

@@ -1,7 +1,7 @@
-"""Adds directions to a bundle as subspaces, so that any generator can be swept.
+"""Adds directions to a bundle as subspaces, so that any generator has sliders.
 
-Closed-form factorisation, principal components of w, or vectors that the user brings become rows
-of ``coords`` with the prior ``zero``: images without sliders stay as they are, bit for bit.
+Closed-form factorisation, principal components of w, or the user's vectors become rows of
+``coords`` with the prior ``zero``: images without sliders stay the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ from segan.runtime.latents.draws import sample_coords, sample_noise, sample_z
 Method = Literal["sefa", "pca", "vectors"]
 METHODS: tuple[str, ...] = get_args(Method)
 
-#: Largest difference, relative to the size of w, between what a slider does and w + v σ d.
+#: Largest difference of a moved style from w + v σ d, relative to the largest style.
 _TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionsConfig:
-    """What to find, and for which layers.
+    """Which directions to add, and to which layers.
 
     Attributes:
-        method: ``sefa``, ``pca`` or ``vectors``.
-        dims: directions for each layer group; None takes 6, or all vectors.
-        layers: groups such as ``0-1,3``; None is every layer by itself.
-        vectors: the file, for the method ``vectors``.
-        samples: how many w give mean, unit and components.
-        class_index: whose w, of a conditional bundle; None takes all classes in turn.
+        method: ``sefa``, closed-form factorisation of the style affines; ``pca``, principal
+            components of w; or ``vectors``, directions from a file.
+        dims: number of directions for each layer group, 1 or more; None takes 6, or all vectors.
+        layers: layer groups such as ``0-1,3``; None is every layer as a group of its own.
+        vectors: the npz or npy file of the method ``vectors``.
+        samples: number of w for mean, unit and components, more than w_dim.
+        class_index: class of these w; None takes all classes in turn.
         low: lower end of the sliders' range, in standard deviations.
-        high: upper end.
+        high: upper end of the sliders' range.
 
     Raises:
         ConfigError: an unknown method, or a number out of its range.
@@ -68,31 +69,47 @@ class DirectionsConfig:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ConfigError(f"method is {self.method!r}; expected one of {', '.join(METHODS)}.")
-        if (self.method == "vectors") != (self.vectors is not None):
             raise ConfigError(
-                "the method 'vectors' needs a file of vectors, and the others take none; expected "
-                "--method vectors --vectors FILE."
+                field="method", value=self.method, expected=f"one of {', '.join(METHODS)}"
+            )
+        if self.method == "vectors" and self.vectors is None:
+            raise ConfigError(
+                "`method vectors` needs a file of vectors",
+                field="vectors",
+                value=None,
+                remedy="Add `vectors FILE`.",
+            )
+        if self.method != "vectors" and self.vectors is not None:
+            raise ConfigError(
+                f"`method {self.method}` takes no file of vectors",
+                field="vectors",
+                value=self.vectors,
+                remedy="Set `method vectors`, or leave `vectors` out.",
             )
         if self.dims is not None and self.dims < 1:
-            raise ConfigError(f"dims is {self.dims}; expected 1 or more.")
+            raise ConfigError(field="dims", value=self.dims, expected="1 or more")
         if not self.low < self.high or not np.isfinite([self.low, self.high]).all():
-            raise ConfigError(f"range is {self.low}, {self.high}; expected low below high.")
+            raise ConfigError(
+                f"the range is {self.low:g} to {self.high:g}",
+                field="low",
+                value=self.low,
+                expected="two finite numbers, the first below the second",
+            )
         if not 2 <= self.samples <= 10_000_000:
-            raise ConfigError(f"samples is {self.samples}; expected up to 10000000.")
+            raise ConfigError(field="samples", value=self.samples, expected="2 to 10000000")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DirectionsResult:
-    """What was written.
+    """A bundle with added directions.
 
     Attributes:
-        path: the bundle.
-        manifest: as written.
+        path: the bundle's folder.
+        manifest: its manifest.
         subspaces: the new rows of ``coords``.
-        rows: the directions, one entry for each new subspace.
-        max_error: largest difference of a style from w + v σ d computed in float64, relative to
-            the largest style.
+        rows: the directions of each new subspace.
+        max_error: largest difference of a moved style from w + v σ d computed in float64, relative
+            to the largest style.
     """
 
     path: Path
@@ -104,27 +121,33 @@ class DirectionsResult:
 
 def write_directions(
     generator: Generator,
-    out: Path,
+    out: Path | str,
     config: DirectionsConfig,
     *,
     on_step: Callable[[str], None] | None = None,
 ) -> DirectionsResult:
-    """Finds directions and writes the bundle with them, whole and compared, or not at all.
+    """Find directions, and write the bundle with them as new sliders.
+
+    The new bundle is compared with the given one before it appears under its name: without sliders
+    the images are the same, and a slider adds its direction to w.
+
+        generator = load("faces.segan")
+        write_directions(generator, "faces-pca.segan", DirectionsConfig(method="pca", dims=4))
 
     Args:
-        generator: the open bundle, which is not changed unless ``out`` is its own path.
-        out: the new bundle's folder, NAME.segan; a bundle that stands there is replaced.
-        config: what to find.
+        generator: the open bundle. It is not changed unless ``out`` is its own path.
+        out: the new bundle's folder, NAME.segan. An existing bundle is replaced.
+        config: which directions to add.
         on_step: called with a few words before each step.
 
     Raises:
-        ConfigError: an argument is out of its range.
+        ConfigError: a setting is out of its range.
         DataError: the vectors cannot be used.
-        ExportError: the bundle's graphs have another form than segan writes.
-        VerifyError: the new graphs do not do what they should; nothing is written.
-        OutputError: ``out`` is something else than a bundle, or cannot be written.
+        ExportError: segan did not write the bundle's graphs.
+        VerifyError: the new graphs compute other styles than expected; nothing is written.
+        OutputError: ``out`` is not a bundle, or cannot be written.
     """
-    step = on_step or (lambda _: None)
+    step, out = on_step or (lambda _: None), Path(out)
     check_target(out)
     groups = parse_groups(generator.manifest, config.layers)
     step(f"mapping {config.samples} latents")
@@ -138,7 +161,7 @@ def write_directions(
         manifest = msgspec.structs.replace(manifest, files=dict(draft.files))
         draft.write_manifest(manifest)
         step("comparing with the bundle as it was")
-        # On one backend, and one that computes an unchanged part of a graph as before.
+        # Both on the CPU, which computes the unchanged parts of a graph as before.
         with (
             load(generator.bundle.path, "cpu") as unchanged,
             load(draft.path, "cpu") as changed,
@@ -176,7 +199,7 @@ def _edit(
     statistics: WStatistics,
     config: DirectionsConfig,
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The new manifest, and every file of the bundle."""
+    """Return the new manifest, and every file of the bundle."""
     bundle, manifest = generator.bundle, generator.manifest
     added = _subspaces(manifest, rows, config)
     dims = max(row.dims for row in added)
@@ -225,7 +248,7 @@ def _edit(
 def _subspaces(
     manifest: Manifest, rows: list[DirectionRow], config: DirectionsConfig
 ) -> tuple[Subspace, ...]:
-    """The new rows of the table; a layer's indices go on from those that it has."""
+    """Return the new rows of the table; indices continue those of the layer."""
     taken = {(row.layer, row.index) for row in manifest.subspaces}
     found = []
     for row in rows:
@@ -252,7 +275,7 @@ def _attributes(
     added: tuple[Subspace, ...],
     config: DirectionsConfig,
 ) -> bytes:
-    """``attributes.json`` with an entry for each direction."""
+    """Return ``attributes.json`` with an entry for each direction."""
     found = {"format": "segan.attributes/1", **bundle.attributes}
     known = found.get("attributes")
     entries: list[Any] = list(known) if isinstance(known, list) else []
@@ -277,7 +300,7 @@ def _attributes(
 
 
 def _unique_names(rows: list[DirectionRow], taken: list[str]) -> list[str]:
-    """Names of all dims of all rows in order, each once in the bundle: with layer, then number."""
+    """Return unique names of all directions; layers or numbers are added where names repeat."""
     given = [(name, row.where) for row in rows for name in row.names]
     often = Counter(name.casefold() for name, _ in given)
     seen = {name.casefold() for name in taken}
@@ -286,7 +309,13 @@ def _unique_names(rows: list[DirectionRow], taken: list[str]) -> list[str]:
         try:
             check_name(name)
         except ConfigError as error:
-            raise DataError(f"the direction's {error}") from None
+            raise DataError(
+                f"a direction has the name {name!r}",
+                field="vectors",
+                value=name,
+                expected=error.expected,
+                remedy=error.remedy,
+            ) from error
         if often[name.casefold()] > 1:
             name = f"{name}, {where}"
         base, number = name, 1
@@ -299,14 +328,14 @@ def _unique_names(rows: list[DirectionRow], taken: list[str]) -> list[str]:
 
 
 def _compare(old: Generator, new: Generator, rows: list[DirectionRow]) -> float:
-    """Runs old and new graphs side by side.
+    """Compare old and new graphs.
 
     Returns:
         The largest difference from w + v σ d, relative to the largest style.
 
     Raises:
-        VerifyError: styles or images at coordinates of 0 differ, or a direction moves w otherwise
-            than it should.
+        VerifyError: styles or images at coordinates of 0 differ, or a direction adds something else
+            to w than its vector.
     """
     manifest, changed = old.manifest, new.manifest
     seeds = [11, 12, 13]
@@ -322,20 +351,14 @@ def _compare(old: Generator, new: Generator, rows: list[DirectionRow]) -> float:
     was, was_shifts = old.style(w, psi, before)
     now, now_shifts = new.style(w, psi, after)
     if not np.array_equal(was, now):
-        raise VerifyError(
-            f"styles differ by {np.abs(was - now).max():.2g} where no direction moves. Nothing was "
-            "written. Export the bundle again."
-        )
+        raise _differs("styles", float(np.abs(was - now).max()))
     if was_shifts is not None:
         noise = None
         if manifest.noise is not None:
             noise = sample_noise(seeds, sum(noise_sizes(manifest.sites)))
         apart = old.synthesize(was, was_shifts, noise) - new.synthesize(now, now_shifts, noise)
         if not np.abs(apart).max() <= 1e-6:
-            raise VerifyError(
-                f"images differ by {np.abs(apart).max():.2g} where no direction moves. Nothing was "
-                "written. Export the bundle again."
-            )
+            raise _differs("images", float(np.abs(apart).max()))
     random = np.random.RandomState(0)
     spread = np.repeat(w[:, None], manifest.num_sites, axis=1).astype(np.float64)
     worst = 0.0
@@ -349,10 +372,22 @@ def _compare(old: Generator, new: Generator, rows: list[DirectionRow]) -> float:
         worst = float(np.maximum(worst, np.abs(found.astype(np.float64) - expected).max() / size))
     if not worst <= _TOLERANCE:
         raise VerifyError(
-            f"directions move the styles by {worst:.2g} otherwise than they should. Nothing was "
-            "written. Report this, with the bundle."
+            f"styles differ by {worst:.2g} from w plus the directions",
+            field="max_error",
+            value=worst,
+            expected=f"at most {_TOLERANCE:g}",
+            remedy="Nothing was written. Report this with the bundle.",
         )
     return worst
+
+
+def _differs(what: str, difference: float) -> VerifyError:
+    return VerifyError(
+        f"{what} differ by {difference:.2g} although no direction is applied",
+        field="max_error",
+        value=difference,
+        remedy="Nothing was written. Export the bundle again.",
+    )
 
 
 def _coords(manifest: Manifest, seeds: list[int]) -> NDArray[np.float32] | None:

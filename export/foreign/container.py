@@ -1,7 +1,7 @@
-"""What a file is, told from its content, and its tensors by the names of its own layout.
+"""Recognises a checkpoint file by its content, and finds the generator's tensors in it.
 
-Nothing in the file runs: see ``segan.export.foreign.inert.machine``. The file is mapped, not
-read, so that only the tensors that are taken cost memory.
+Nothing in the file is executed: see ``segan.export.foreign.inert.machine``. The file is mapped
+into memory, so that only the tensors that are read cost memory.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ LAYOUTS = ("ada", "rosinality", "segan-pytorch")
 #: Largest file: ten times the largest StyleGAN2 checkpoint.
 MAX_FILE_BYTES = 1 << 34
 
-#: Levels of modules in a network, and tensors of one.
+#: Most levels of nested modules, and most tensors, of one network.
 MAX_MODULE_DEPTH, MAX_TENSORS = 12, 20_000
 
 #: Largest header of a safetensors file.
 MAX_HEADER_BYTES = 1 << 26
 
-#: Names that only this layout has.
+#: Tensor names that identify a layout.
 _MARKS: dict[str, tuple[str, ...]] = {
     "ada": ("synthesis.b4.const", "mapping.fc0.weight"),
     "rosinality": ("input.input", "style.1.weight", "conv1.conv.weight"),
@@ -63,18 +63,17 @@ _SAFETENSORS_TYPES = {
 
 @dataclass(kw_only=True)
 class ForeignModel:
-    """A generator as its file states it.
+    """A generator in a file, before translation to segan's names.
 
     Attributes:
         layout: ``ada``, ``rosinality`` or ``segan-pytorch``.
-        container: how the file is written, for people.
-        weights: which of the file's networks this is, such as ``G_ema``.
-        tensors: by name, none of them read yet.
-        settings: numbers and texts that stand beside the tensors, by module name; "" is the
-            network's.
-        latent_avg: rosinality's stored mean of w.
-        sha256: of the file.
-        size: of the file, in bytes.
+        container: display name of the file format.
+        weights: name of the network within the file, such as ``G_ema``.
+        tensors: records by name; their values are not read yet.
+        settings: numbers and texts stored beside the tensors, by module name; "" is the network.
+        latent_avg: the mean of w that rosinality stores.
+        sha256: hash of the file.
+        size: size of the file in bytes.
         notes: what a user should know.
     """
 
@@ -91,24 +90,32 @@ class ForeignModel:
 
 @contextlib.contextmanager
 def open_foreign(path: Path, layout: str | None = None) -> Iterator[ForeignModel]:
-    """Opens a file; its tensors can be read until the block ends.
+    """Open a file; its tensors can be read within the context.
 
     Args:
         path: the file.
-        layout: stated by the user, for tensors without a container that tells; else None.
+        layout: expected layout; None recognises it from the tensors' names.
 
     Raises:
-        CheckpointError: missing, cut short, damaged, hostile, or not a StyleGAN2 generator; the
-            message says what the file is, and what to do.
+        CheckpointError: the file is missing, cut short, damaged, hostile, or not a StyleGAN2
+            generator. ``field`` is ``path`` unless a setting in the file is at fault.
     """
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)
             if size == 0:
-                raise CheckpointError(f"{path} is empty. Download or copy it again.")
+                raise CheckpointError(
+                    f"{path} is empty",
+                    field="path",
+                    value=path,
+                    remedy="Download or copy the file again.",
+                )
             if size > MAX_FILE_BYTES:
                 raise CheckpointError(
-                    f"{path} has {size / 2**30:.0f} GiB; no StyleGAN2 checkpoint is that large."
+                    f"{path} has {size / 2**30:.0f} GiB",
+                    field="path",
+                    value=path,
+                    expected=f"a StyleGAN2 checkpoint, at most {MAX_FILE_BYTES >> 30} GiB",
                 )
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             try:
@@ -118,12 +125,25 @@ def open_foreign(path: Path, layout: str | None = None) -> Iterator[ForeignModel
                 model.size = size
                 yield model
             except CheckpointError as error:
-                raise CheckpointError(f"{path}: {error}") from None
-            # Views of the map may live on in records; it is closed with the last of them.
+                raise CheckpointError(
+                    f"{path}: {error.problem}",
+                    field=error.field or "path",
+                    value=path if error.field is None else error.value,
+                    expected=error.expected,
+                    remedy=error.remedy,
+                ) from None
+            # The map is not closed here: records may hold views of it.
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing. Give a checkpoint file.") from None
+        raise CheckpointError(
+            f"{path} does not exist",
+            field="path",
+            value=path,
+            remedy="Give a checkpoint file.",
+        ) from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror or error}", field="path", value=path
+        ) from None
 
 
 def _read(file: BinaryIO, data: memoryview, layout: str | None) -> ForeignModel:
@@ -137,54 +157,59 @@ def _read(file: BinaryIO, data: memoryview, layout: str | None) -> ForeignModel:
         return _model(root, "pickle", layout)
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
         return _read_safetensors(data, layout)
-    raise CheckpointError(_what_it_is(head))
+    raise _unknown_file(head)
 
 
-def _what_it_is(head: bytes) -> str:
-    """Says what a file is that holds no checkpoint."""
+#: First bytes of files that are no checkpoints, in lower case: what they are, and what to do.
+_OTHER_FILES = (
+    (b"\x1f\x8b", "the file is compressed with gzip", "Unpack it first."),
+    (b"\x28\xb5\x2f\xfd", "the file is compressed with zstd", "Unpack it first."),
+    (b"7z\xbc\xaf", "the file is a 7z archive", "Unpack it first."),
+    (b"rar!", "the file is a RAR archive", "Unpack it first."),
+    (b"\x89hdf", "the file is HDF5, as Keras writes", "Import a StyleGAN2 of PyTorch."),
+    (b"\x89png", "the file is an image", "For images, use 'segan project'."),
+    (b"\xff\xd8\xff", "the file is an image", "For images, use 'segan project'."),
+    (b"\x93numpy", "the file is a numpy array, perhaps a latent", ""),
+    (b"{", "the file is JSON", ""),
+    (b"(", "the file is a pickle of protocol 0, as Python 2 writes", ""),
+    (b"c", "the file may be a pickle of protocol 0, as Python 2 writes", ""),
+)
+
+
+def _unknown_file(head: bytes) -> CheckpointError:
+    """Return an error that says what a file is that holds no checkpoint."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
-        return (
-            "this is a git-LFS pointer, which stands for the file. Run 'git lfs pull' in that "
-            "repository, or download the file itself."
+        return CheckpointError(
+            "the file is a git-LFS pointer, not the file itself",
+            remedy="Run 'git lfs pull' in that repository, or download the file itself.",
         )
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<")):
-        return (
-            "this is a web page (HTML), not the file: the server answered with a page, such as "
-            "'file not found' or a download warning. Download it again from a browser."
+    if text.startswith(b"<"):
+        return CheckpointError(
+            "the file is a web page (HTML): the server answered with a page, such as 'not found' "
+            "or a download warning",
+            remedy="Download the file again from a browser.",
         )
-    known = (
-        (b"\x1f\x8b", "it is compressed with gzip. Unpack it first."),
-        (b"\x28\xb5\x2f\xfd", "it is compressed with zstd. Unpack it first."),
-        (b"7z\xbc\xaf", "it is a 7z archive. Unpack it first."),
-        (b"rar!", "it is a RAR archive. Unpack it first."),
-        (b"\x89hdf", "it is an HDF5 file, as Keras writes; segan imports PyTorch's StyleGAN2."),
-        (b"\x89png", "it is a picture. 'segan project' takes pictures."),
-        (b"\xff\xd8\xff", "it is a picture. 'segan project' takes pictures."),
-        (b"\x93numpy", "it is a numpy array, perhaps a latent; expected a checkpoint."),
-        (b"{", "it is JSON; expected a checkpoint."),
-        (b"(", "it is a pickle of protocol 0, as Python 2 wrote; no StyleGAN2 checkpoint is."),
-        (b"c", "it is perhaps a pickle of protocol 0; no StyleGAN2 checkpoint is."),
-    )
-    for mark, what in known:
+    for mark, problem, remedy in _OTHER_FILES:
         if text.startswith(mark):
-            return what
+            return CheckpointError(problem, expected="a StyleGAN2 checkpoint", remedy=remedy)
     if head[257:262] == b"ustar":
-        return "it is a tar archive. Unpack it first."
-    return (
-        "it is no checkpoint that segan knows; expected a StyleGAN2-ADA .pkl, a .pt of "
-        "torch.save, or safetensors. See docs/guides/import.md."
+        return CheckpointError("the file is a tar archive", remedy="Unpack it first.")
+    return CheckpointError(
+        "the file is not a checkpoint that segan knows",
+        expected="a StyleGAN2-ADA .pkl, a .pt of torch.save, or safetensors",
+        remedy="See docs/guides/import.md.",
     )
 
 
 def _model(root: Any, container: str, layout: str | None) -> ForeignModel:
-    """Finds the generator in what the file holds."""
+    """Find the generator in the object that a file holds."""
     if isinstance(root, PersistentRecord):
         return _from_modules(root, container, root.class_name)
     if not isinstance(root, dict):
         raise CheckpointError(
-            f"the file holds a {type(root).__name__}, not a checkpoint. A StyleGAN2 checkpoint is "
-            "a dictionary with G_ema, g_ema, or tensors by name."
+            f"the file holds a {type(root).__name__}, not a checkpoint",
+            expected="a dictionary with G_ema or g_ema, or of tensors by name",
         )
     for key in ("G_ema", "G"):
         if isinstance(root.get(key), PersistentRecord):
@@ -197,18 +222,15 @@ def _model(root: Any, container: str, layout: str | None) -> ForeignModel:
             return _named(found, container, "the file's", layout)
         keys = ", ".join(str(key)[:40] for key in list(root)[:6]) or "none"
         raise CheckpointError(
-            f"the file holds no generator that segan knows; its keys are {keys}. Expected G_ema "
-            "(StyleGAN2-ADA), or g_ema (rosinality, SEGan_Pytorch)."
+            f"the file holds no generator that segan knows (its keys: {keys})",
+            expected="G_ema (StyleGAN2-ADA), or g_ema (rosinality, SEGan_Pytorch)",
         )
     key = next(iter(states))
     notes = []
     with_subspaces = {key for key, found in states.items() if _has_subspaces(found)}
     if with_subspaces == {"g"} and key == "g_ema":
         key = "g"
-        notes.append(
-            "g_ema lacks the subspaces that g was trained with, so g was taken, not the moving "
-            "average."
-        )
+        notes.append("g_ema, the moving average, lacks the subspaces of g, so g was taken.")
     model = _named(states[key], container, key, layout)
     average = root.get("latent_avg")
     model.latent_avg = average if isinstance(average, TensorRecord) else None
@@ -221,67 +243,79 @@ def _has_subspaces(tensors: Mapping[str, TensorRecord]) -> bool:
 
 
 def _tensors(found: Mapping[Any, Any]) -> dict[str, TensorRecord]:
-    """The tensors of a state dictionary; DistributedDataParallel's prefix goes."""
+    """Return the tensors of a state dictionary, without DistributedDataParallel's prefix."""
     tensors = {
         str(name).removeprefix("module."): value
         for name, value in found.items()
         if isinstance(name, str) and isinstance(value, TensorRecord)
     }
     if len(tensors) > MAX_TENSORS:
-        raise CheckpointError(f"the file holds {len(tensors)} tensors; no StyleGAN2 has that many.")
+        raise CheckpointError(
+            f"the file holds {len(tensors)} tensors", expected=f"at most {MAX_TENSORS}"
+        )
     return tensors
 
 
 def _named(
     tensors: dict[str, TensorRecord], container: str, weights: str, layout: str | None
 ) -> ForeignModel:
-    """A model of tensors by name, in the layout that the names show."""
+    """Return a model of tensors by name, whose layout the names show."""
     found = identify(tensors)
     if layout is not None and found is not None and layout != found:
         raise CheckpointError(
-            f"the layout was given as {layout}, but the names are {found}'s. Leave --layout out."
+            f"`layout` is {layout!r}, but the tensors have the names of {found}",
+            field="layout",
+            value=layout,
+            expected=found,
+            remedy="Leave `layout` out.",
         )
     if found is None:
-        stated = "" if layout is None else f" the {layout} layout does not have, and no other;"
+        names = ", ".join(name[:40] for name in list(tensors)[:3])
         raise CheckpointError(
-            f"the file's tensors have names that{stated} segan does not know, such as "
-            f"{', '.join(name[:40] for name in list(tensors)[:3])}. Expected the names of one of "
-            f"the layouts {', '.join(LAYOUTS)}: see docs/guides/import.md."
+            f"the names of the tensors are of no known layout (such as {names})",
+            expected=f"the names of {', '.join(LAYOUTS)}",
+            remedy="See docs/guides/import.md.",
         )
     return ForeignModel(layout=found, container=container, weights=weights, tensors=tensors)
 
 
 def identify(tensors: Mapping[str, TensorRecord]) -> str | None:
-    """The layout that the names show. Raises: CheckpointError for one that is not taken."""
+    """Return the layout that the names show, or None.
+
+    Raises:
+        CheckpointError: the names are those of a network that segan does not import.
+    """
     for layout, marks in _MARKS.items():
         if all(mark in tensors for mark in marks):
             return layout
     if any(name.startswith(("synthesis.L0_", "synthesis.input.")) for name in tensors):
-        raise CheckpointError(_STYLEGAN3)
+        raise CheckpointError(
+            "the generator is a StyleGAN3 (alias-free layers)",
+            expected="a StyleGAN2",
+            remedy="The StyleGAN3 repository's StyleGAN2 models (--cfg=stylegan2) can be imported.",
+        )
     if "synthesis.blocks.b4.const" in tensors:
         raise CheckpointError(
-            "these are tensors of segan's own training. Give the checkpoint's folder, which holds "
-            "checkpoint.json too, or run 'segan export'."
+            "the tensors are of segan's own training",
+            remedy="Give the checkpoint's folder, which holds checkpoint.json too, or run 'segan "
+            "export'.",
         )
     if any(name.startswith(("progression.", "generator.progression.")) for name in tensors):
-        raise CheckpointError("this is a StyleGAN (1) generator; segan imports StyleGAN2.")
+        raise CheckpointError("the generator is a StyleGAN (1)", expected="a StyleGAN2")
     return None
 
 
-_STYLEGAN3 = (
-    "this is a StyleGAN3 generator (alias-free layers), which is another network; segan imports "
-    "StyleGAN2. The StyleGAN3 repository's StyleGAN2 models (--cfg=stylegan2) can be imported."
-)
-
-
 def _from_modules(root: PersistentRecord, container: str, weights: str) -> ForeignModel:
-    """A model of nested persistent modules: their tensors and numbers under dotted names."""
+    """Return a model of nested persistent modules: tensors and numbers under dotted names."""
     tensors: dict[str, TensorRecord] = {}
     settings: dict[str, dict[str, Any]] = {}
 
     def walk(record: PersistentRecord, prefix: str, depth: int) -> None:
         if depth > MAX_MODULE_DEPTH or len(tensors) > MAX_TENSORS or len(settings) > MAX_TENSORS:
-            raise CheckpointError("the file nests more modules than a StyleGAN2 has.")
+            raise CheckpointError(
+                "the file nests too many modules",
+                expected=f"at most {MAX_MODULE_DEPTH} levels, as a StyleGAN2 has",
+            )
         settings[prefix.rstrip(".")] = {
             name: value
             for name, value in record.state.items()
@@ -298,14 +332,15 @@ def _from_modules(root: PersistentRecord, container: str, weights: str) -> Forei
     walk(root, "", 0)
     if root.class_name != "Generator" or identify(tensors) != "ada":
         raise CheckpointError(
-            f"{weights} is a {root.class_name[:60]!r} that is no StyleGAN2 generator: it lacks "
-            "mapping.fc0 or synthesis.b4. Give a snapshot of StyleGAN2-ADA's training."
+            f"{weights} is a {root.class_name[:60]!r} without mapping.fc0 or synthesis.b4",
+            expected="a StyleGAN2 generator",
+            remedy="Give a snapshot of StyleGAN2-ADA's training.",
         )
     model = ForeignModel(
         layout="ada", container=container, weights=weights, tensors=tensors, settings=settings
     )
     if weights == "G":
-        model.notes.append("the file has no G_ema, so G was taken, not the moving average.")
+        model.notes.append("the file has no G_ema, the moving average, so G was taken.")
     return model
 
 
@@ -318,19 +353,22 @@ def _read_safetensors(data: memoryview, layout: str | None) -> ForeignModel:
     """A safetensors file: a JSON header, then the bytes."""
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER_BYTES:
-        raise CheckpointError("the safetensors header is larger than any model's.")
+        raise CheckpointError(
+            f"the safetensors header has {length} bytes", expected=f"at most {MAX_HEADER_BYTES}"
+        )
     try:
         header = msgspec.json.decode(bytes(data[8 : 8 + length]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise CheckpointError(
-            "it is no safetensors file, or a damaged one: its header is not JSON."
+            "the safetensors header is not JSON",
+            remedy="The file is damaged, or not a safetensors file.",
         ) from None
     metadata = header.pop("__metadata__", None) or {}
     tensors = {
         name: _safe_tensor(name, entry, data[8 + length :]) for name, entry in header.items()
     }
     if not tensors:
-        raise CheckpointError("the safetensors file holds no tensors.")
+        raise CheckpointError("the safetensors file holds no tensors")
     metadata = metadata if isinstance(metadata, dict) else {}
     stated = metadata.get("layout")
     model = _named(tensors, "safetensors", "the file's", layout or stated)
@@ -353,6 +391,7 @@ def _safe_tensor(name: str, entry: Any, data: memoryview) -> TensorRecord:
     except (KeyError, TypeError, ValueError, OverflowError):
         raise CheckpointError(
             f"the safetensors header does not describe {name[:60]!r}: the file is cut short or "
-            "damaged. Download or copy it again."
+            "damaged",
+            remedy="Download or copy the file again.",
         ) from None
     return record

@@ -1,4 +1,4 @@
-"""Latents from PyTorch files, such as those of rosinality's projector; tensors alone are read."""
+"""Latents from PyTorch files, such as those of rosinality's projector. Only tensors are read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from segan.runtime.errors import DataError
 from segan.runtime.files.arrays import MAX_BYTES
 from segan.runtime.latents.files import LATENT_KEYS, Latents, join_latents, latents_of_arrays
 
-#: Names whose two dimensions are rows of one image's W+: rosinality saves each image by itself.
+#: Names of tensors whose two dimensions are the rows of one image's W+, as rosinality saves them.
 _ROW_KEYS = ("ws", "latent", "w_plus", "w")
 
-#: What torch.load raises for damaged files and for those that hold more than tensors.
+#: Errors that torch.load raises for damaged files, and for files with more than tensors.
 _DAMAGED = (
     UnpicklingError,
     RuntimeError,
@@ -37,20 +37,23 @@ _DAMAGED = (
 
 
 def read_tensor_latents(path: Path, manifest: Manifest) -> Latents:
-    """Reads a .pt file that holds a tensor, or tensors by name, or those by image.
+    """Read a .pt file that holds a tensor, tensors by name, or tensors by name for each image.
 
     rosinality's projector writes {image: {"latent": [w_dim] or [num_ws, w_dim], ...}}.
 
     Raises:
-        DataError: missing, damaged, holds more than tensors, or shapes that do not fit the bundle.
+        DataError: the file is missing, damaged, or holds more than tensors, or shapes do not fit
+            the bundle.
     """
     found = _load(path)
     if isinstance(found, torch.Tensor):
         return _latents({"": found}, manifest, str(path))
     if not isinstance(found, Mapping) or not found:
         raise DataError(
-            f"{path} holds {type(found).__name__}; expected a tensor, or tensors by name "
-            f"({', '.join(LATENT_KEYS)})."
+            f"{path} holds {type(found).__name__}",
+            field="latents",
+            value=path,
+            expected=f"a tensor, or tensors by name ({', '.join(LATENT_KEYS)})",
         )
     nested = [value for value in found.values() if isinstance(value, Mapping)]
     if len(nested) == len(found):
@@ -62,20 +65,34 @@ def read_tensor_latents(path: Path, manifest: Manifest) -> Latents:
 def _load(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} has more than {MAX_BYTES} bytes. Give a file of latents.")
+            raise DataError(
+                f"{path} has more than {MAX_BYTES} bytes",
+                field="latents",
+                value=path,
+                remedy="Give a file of latents.",
+            )
         with warnings.catch_warnings():
-            # What torch says of old containers is of no use to who only reads one.
+            # torch warns about old file formats.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist. Give an .npz, .npy or .pt file.") from None
+        raise DataError(
+            f"{path} does not exist",
+            field="latents",
+            value=path,
+            remedy="Give an .npz, .npy or .pt file.",
+        ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}", field="latents", value=path
+        ) from None
     except _DAMAGED as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{path} cannot be read as tensors alone: {first[:160]} Save the latents as plain "
-            "tensors, or as .npz."
+            f"{path} is damaged, or holds more than tensors: {first[:160]}",
+            field="latents",
+            value=path,
+            remedy="Save the latents as plain tensors, or as .npz.",
         ) from None
 
 
@@ -84,11 +101,21 @@ def _latents(values: Mapping[Any, Any], manifest: Manifest, where: str) -> Laten
     for name, value in values.items():
         if isinstance(value, torch.Tensor) and not value.is_complex():
             if value.layout != torch.strided or value.is_quantized:
-                raise DataError(f"{where}: {name} is not a dense tensor. Save plain tensors.")
+                raise DataError(
+                    f"{where}: {name} is not a dense tensor",
+                    field="latents",
+                    value=where,
+                    remedy="Save plain tensors.",
+                )
             if len(values) > 1 and str(name) not in (*LATENT_KEYS, "coords"):
                 continue
-            # A tensor's strides can make a few bytes look like a great many.
+            # Strides of 0 can make a few stored bytes a very large tensor.
             if value.numel() * 8 > MAX_BYTES:
-                raise DataError(f"{where}: {name} has {value.numel()} numbers. Save fewer.")
+                raise DataError(
+                    f"{where}: {name} has {value.numel()} values",
+                    field="latents",
+                    value=where,
+                    expected=f"at most {MAX_BYTES // 8}",
+                )
             arrays[str(name)] = value.detach().to(torch.float64).numpy()
     return latents_of_arrays(arrays, manifest, where, row_keys=_ROW_KEYS)

@@ -1,4 +1,4 @@
-"""Another project's checkpoint as a generator."""
+"""``load_foreign``: loads another project's checkpoint as a generator."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from segan.export.foreign.container import open_foreign
 
 if TYPE_CHECKING:
-    from segan.train.networks.stylegan2.generator import Generator
+    from segan.train.networks.family import Generator
 
-#: What people call the layouts.
+#: Display names of the layouts.
 TITLES = {
     "ada": "StyleGAN2-ADA (PyTorch)",
     "rosinality": "rosinality/stylegan2-pytorch",
@@ -23,14 +23,14 @@ TITLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedGenerator:
-    """A foreign generator in memory.
+    """Another project's generator in memory.
 
     Attributes:
-        generator: on the CPU, in evaluation mode.
-        layout: of the file.
-        container: how the file was written.
-        notes: what a user should know.
-        provenance: what the manifest says of the file.
+        generator: on the CPU, float32, in evaluation mode.
+        layout: layout of the file: ``ada``, ``rosinality`` or ``segan-pytorch``.
+        container: file format, such as ``pickle`` or ``safetensors``.
+        notes: what differs from the original file, one sentence each.
+        provenance: the file's entry in a manifest's provenance.
     """
 
     generator: Generator
@@ -41,19 +41,23 @@ class ImportedGenerator:
 
 
 def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerator:
-    """Reads another project's generator; nothing in the file is executed.
+    """Load another project's generator. Nothing in the file is executed.
+
+        generator = load_foreign("ffhq.pkl").generator
 
     Args:
-        path: the file.
-        layout: see ``ImportConfig``.
+        path: a checkpoint file of StyleGAN2-ADA (PyTorch), rosinality/stylegan2-pytorch or
+            curefate/SEGan_Pytorch.
+        layout: expected layout; None recognises it from the tensors' names.
 
     Raises:
-        CheckpointError: not a StyleGAN2 generator that segan knows; damaged; hostile.
+        CheckpointError: the file is missing, damaged or hostile, or not a StyleGAN2 generator of a
+            known layout.
     """
-    from segan.export.foreign.build import build_generator
     from segan.export.foreign.layouts.ada import read_ada
     from segan.export.foreign.layouts.rosinality import read_rosinality
     from segan.export.foreign.layouts.segan_pytorch import read_segan_pytorch
+    from segan.export.foreign.stylegan2 import build_generator
 
     readers = {
         "ada": read_ada,
@@ -71,7 +75,7 @@ def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerat
             "layout": foreign.layout,
             "container": foreign.container,
             "weights": foreign.weights,
-            # Row of the original's W+ for each site, so that its latents and cutoffs fit.
+            # Row of the original's W+ for each site, so that its latents and cutoffs can be used.
             "ws_rows": model.ws_rows,
             "num_ws": max(model.ws_rows) + 1,
             "notes": model.notes,

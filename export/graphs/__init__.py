@@ -1,1 +1,1 @@
-"""The networks as they are written to ONNX, a folder a family."""
+"""Networks as they are written to ONNX: one package for each family, one interface for all."""

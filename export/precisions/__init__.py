@@ -1,1 +1,14 @@
-"""fp16, bf16 and int8 graphs: written, rounded and verified."""
+"""The precisions that a bundle's synthesis graph may have beside fp32: written and verified."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+HalfPrecision = Literal["fp16", "bf16"]
+ReducedPrecision = Literal["fp16", "bf16", "int8"]
+REDUCED: tuple[ReducedPrecision, ...] = get_args(ReducedPrecision)
+
+
+def graph_name(precision: ReducedPrecision) -> str:
+    """Return the file name of the synthesis graph in a precision."""
+    return f"synthesis.{precision}.onnx"

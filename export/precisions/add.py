@@ -7,15 +7,14 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import nn
 
-from segan.export.graphs.stylegan2.graphs import SynthesisGraph
-from segan.export.graphs.stylegan2.half import ACTIVATION_BOUND, HalfPrecision, half_parts
-from segan.export.graphs.stylegan2.lowering import Lowering
+from segan.export.graphs.family import graphs_of
+from segan.export.graphs.lowering import Lowering
 from segan.export.memory import release_memory
+from segan.export.precisions import HalfPrecision, ReducedPrecision, graph_name
 from segan.export.precisions.int8 import draft_int8
-from segan.export.precisions.names import ReducedPrecision, graph_name
 from segan.export.precisions.verify import (
-    LIMITS,
     ReducedResult,
     reduced_seed_count,
     styled_batches,
@@ -25,13 +24,14 @@ from segan.export.reference import fresh_seeds
 from segan.export.to_onnx import to_onnx
 from segan.runtime.bundle.manifest import Manifest, Verification
 from segan.runtime.bundle.writer import BundleDraft
+from segan.runtime.errors import VerifyError
 from segan.runtime.generate.generator import load
-from segan.train.networks.stylegan2.generator import Generator
+from segan.train.networks.family import Generator
 
-#: Any numbers do as examples; a batch of 2 is one that the exporter does not take for fixed.
+#: Batch of the example inputs. Any values do; torch.export would treat a batch of 1 as fixed.
 EXAMPLES = 2
 
-#: (count, purpose) → that many seeds, for this purpose alone.
+#: (count, purpose) → that many seeds, different for each purpose.
 Seeds = Callable[[int, str], list[int]]
 
 
@@ -41,8 +41,8 @@ def add_precisions(
     generator: Generator,
     precisions: tuple[ReducedPrecision, ...],
     step: Callable[[str], None],
-) -> tuple[Manifest, str | None]:
-    """Adds graphs to a bundle whose fp32 graphs are there and verified.
+) -> tuple[Manifest, VerifyError | None]:
+    """Add synthesis graphs to a draft whose fp32 graphs are written and verified.
 
     Args:
         draft: the bundle.
@@ -52,15 +52,15 @@ def add_precisions(
         step: called with a few words before each step.
 
     Returns:
-        The manifest, with the graphs and what verification measured; it is written too. And why
-        there is no int8 graph although it was asked for: not every model holds its limits.
+        The manifest with the graphs and their verification, which is written too; and the error
+        of the int8 graph where its images miss a limit. Such a graph is left out.
 
     Raises:
         ExportError: a graph cannot be written.
-        VerifyError: the images of a graph of half precision miss a limit.
+        VerifyError: the images of a half-precision graph miss a limit.
         OutputError: the bundle cannot be written.
     """
-    problem: str | None = None
+    refused: VerifyError | None = None
     sha256 = manifest.provenance["weights_sha256"]
 
     def seeds(count: int, purpose: str) -> list[int]:
@@ -68,22 +68,20 @@ def add_precisions(
 
     for precision in precisions:
         if precision == "int8":
-            manifest, problem = _add_int8(draft, manifest, generator, seeds, step)
+            manifest, refused = _add_int8(draft, manifest, generator, seeds, step)
             continue
         lowering: Mapping[str, Any] = manifest.lowering
         draft.add(*half_file(generator, lowering, precision, step))
         manifest = _with_graph(draft, manifest, precision)
-        provenance = manifest.provenance | {
-            "half_precision": {"activation_bound": ACTIVATION_BOUND}
-        }
-        manifest = msgspec.structs.replace(manifest, provenance=provenance)
+        bound = {"half_precision": {"activation_bound": graphs_of(generator).activation_bound}}
+        manifest = msgspec.structs.replace(manifest, provenance=manifest.provenance | bound)
         results = _verify(draft, manifest, precision, seeds, step)
         for result in results:
             result.check()
         manifest = _with_records(manifest, [result.record for result in results])
         draft.write_manifest(manifest)
         release_memory()
-    return manifest, problem
+    return manifest, refused
 
 
 def _with_graph(draft: BundleDraft, manifest: Manifest, precision: ReducedPrecision) -> Manifest:
@@ -115,7 +113,7 @@ def half_file(
     precision: HalfPrecision,
     step: Callable[[str], None],
 ) -> tuple[str, bytes]:
-    """Makes the synthesis graph in half precision.
+    """Make the synthesis graph in half precision.
 
     Args:
         generator: on the CPU, float32, in evaluation mode.
@@ -131,28 +129,27 @@ def half_file(
     """
     name = graph_name(precision)
     step(f"exporting {name}")
-    forms = half_lowering(lowering, precision)
-    graph = SynthesisGraph(generator, forms, half_parts(precision))
-    return name, synthesis_onnx(generator, graph)
+    module = graphs_of(generator).synthesis(half_lowering(lowering, precision), precision)
+    return name, synthesis_onnx(generator, module)
 
 
 def half_lowering(
     lowering: Mapping[str, Lowering], precision: HalfPrecision
 ) -> Mapping[str, Lowering]:
-    """The forms that a half-precision graph uses: TensorRT has no transposed bf16 convolution."""
+    """Return the forms of a half-precision graph: TensorRT has no transposed bf16 convolution."""
     if precision == "fp16":
         return lowering
     return {site: "subpixel" if form == "transposed" else form for site, form in lowering.items()}
 
 
-def synthesis_onnx(generator: Generator, graph: SynthesisGraph) -> bytes:
-    """A synthesis graph as a serialized ONNX model. Raises: ExportError."""
+def synthesis_onnx(generator: Generator, module: nn.Module) -> bytes:
+    """Return a synthesis module as a serialized ONNX model. Raises: ExportError."""
     sites, w_dim = len(generator.network.sites), generator.network.w_dim
     inputs = {"ws": torch.zeros(EXAMPLES, sites, w_dim)}
     if generator.subspace.mode == 1:
         inputs["shifts"] = torch.zeros(EXAMPLES, *generator.coords_shape)
     inputs["noise"] = generator.synthesis.noise_const().detach()
-    return to_onnx(graph, inputs, ["image"], own_batch={"noise": "noise_batch"})
+    return to_onnx(module, inputs, ["image"], own_batch={"noise": "noise_batch"})
 
 
 def _add_int8(
@@ -161,18 +158,18 @@ def _add_int8(
     generator: Generator,
     seeds: Seeds,
     step: Callable[[str], None],
-) -> tuple[Manifest, str | None]:
-    """As much in int8 as the limits allow: low resolutions cost least and are left out first."""
+) -> tuple[Manifest, VerifyError | None]:
+    """Quantise from the lowest resolution that the limits allow: low ones save the least."""
     step("calibrating int8")
     with load(draft.path, "cpu", precision="fp32", low_memory=True) as reference:
-        # More than are compared: an image beyond what calibration saw is cut off.
+        # More images than are compared: values beyond what calibration saw are clipped.
         count = min(64, 4 * reduced_seed_count(manifest.resolution))
         calibration = styled_batches(reference, seeds(count, "calibrate int8"))
     forms: Mapping[str, Any] = manifest.lowering
     quantizable = draft_int8(
         generator,
         forms,
-        lambda graph: synthesis_onnx(generator, graph),
+        lambda module: synthesis_onnx(generator, module),
         [batch.feeds() for batch in calibration],
     )
     release_memory()
@@ -181,23 +178,20 @@ def _add_int8(
         step(f"quantising from {lowest} x {lowest} on")
         draft.add(graph_name("int8"), quantizable.quantize(lowest))
         manifest = _with_graph(draft, before, "int8")
-        provenance = {
-            "from_resolution": lowest,
-            "calibration_images": count,
-        }
-        manifest = msgspec.structs.replace(
-            manifest, provenance=manifest.provenance | {"int8": provenance}
-        )
+        provenance = {"int8": {"from_resolution": lowest, "calibration_images": count}}
+        manifest = msgspec.structs.replace(manifest, provenance=manifest.provenance | provenance)
         results = _verify(draft, manifest, "int8", seeds, step)
-        if all(result.problem is None for result in results):
+        if all(result.failure is None for result in results):
             manifest = _with_records(manifest, [result.record for result in results])
             draft.write_manifest(manifest)
             return manifest, None
     draft.remove(graph_name("int8"))
     draft.write_manifest(before)
-    problem = next(result for result in results if result.problem is not None)
-    return before, (
-        f"the int8 graph ({problem.record.backend}) {problem.problem} That is with int8 at the "
-        f"last resolution alone; a PSNR of {LIMITS['int8'].psnr_db:g} dB is expected. The bundle "
-        "was written without it."
+    failure = next(result.failure for result in results if result.failure is not None)
+    return before, VerifyError(
+        f"{failure.problem}, with int8 at the last resolution alone",
+        field=failure.field,
+        value=failure.value,
+        expected=failure.expected,
+        remedy="The bundle was written without the int8 graph.",
     )

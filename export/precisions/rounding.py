@@ -1,9 +1,9 @@
-"""Half-precision graphs as fp32 graphs that round: what a device of that precision computes.
+"""Half-precision graphs as fp32 graphs with explicit rounding: what a GPU computes.
 
-A session on the CPU may keep the results of a half-precision graph in fp32 from one operator to
-the next. Numbers above 65504 then survive that are infinite on a GPU, and a bf16 graph may not
-load at all. Here each result of half precision is rounded by explicit casts, there and back, which
-no session may take away; an operator's own sums are fp32, as in a GPU's matrix units.
+A session on the CPU may keep the results of a half-precision graph in fp32 between operators.
+Values above 65504 are then finite that a GPU makes infinite, and a bf16 graph may not load at all.
+Here each half-precision result is cast to the half type and back, which no session may remove.
+Sums within an operator are fp32, as in a GPU's matrix units.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
-#: What these give is an element of what they take, or a bound, which is exact: no new rounding.
+#: Operators whose results are elements of their inputs, or bounds, so that nothing is rounded.
 _EXACT = frozenset(
     {"Clip", "DepthToSpace", "Gather", "Identity", "Reshape", "Slice", "Split", "Transpose"}
 )
 
 
 def with_explicit_rounding(model: bytes) -> bytes:
-    """Writes an fp16 or bf16 graph as an fp32 graph with a rounding behind each operator.
+    """Rewrite an fp16 or bf16 graph as an fp32 graph that rounds the result of each operator.
 
     Args:
         model: a serialized ONNX model with float32 inputs and outputs; no sub-graphs.

@@ -1,10 +1,10 @@
 """Verification of a bundle's fp16, bf16 and int8 graphs: their images against the fp32 graph's.
 
-The fp32 graph was compared with the PyTorch generator before. A half-precision graph runs with
-every result rounded (see ``segan.export.precisions.rounding``), which is what a GPU computes, and
-fp16 also as the CPU session runs it; an int8 graph runs on the CPU session, and on OpenVINO where
-that works. One number over all pixels can hide a failure of one image, a shift of its brightness,
-or a grey picture where little was to be seen: those are looked for by themselves.
+The fp32 graph has been compared with the PyTorch generator before. A half-precision graph runs
+with every result rounded (see ``segan.export.precisions.rounding``), which is what a GPU computes,
+and fp16 also as the CPU session runs it. An int8 graph runs on the CPU session, and on OpenVINO
+where that is installed. A PSNR over all pixels can hide one failed image, a shift of its
+brightness, or a grey image where the contrast was low, so each of these has a limit of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,19 +31,19 @@ from segan.runtime.latents.draws import sample_coords, sample_noise, sample_z
 
 Array = NDArray[np.float32]
 
-#: Named as the backend of a record whose results were rounded one by one.
+#: Backend that a record names where every result was rounded on the CPU.
 EMULATED = "emulated"
 
 #: One step of a pixel's 8 bits, images in [-1, 1].
 _GREY_LEVEL = 1 / 127.5
 
-#: Mean square errors below this are told as this, since 0 has no PSNR: 200 dB.
+#: Mean square errors are raised to this, a PSNR of 200 dB, since 0 has none.
 _SMALLEST_MSE = 4e-20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a graph of reduced precision must hold, images in [-1, 1].
+    """Limits that a graph of reduced precision must keep, images in [-1, 1].
 
     Attributes:
         psnr_db: least PSNR over all images.
@@ -61,12 +62,12 @@ LIMITS: dict[str, Limits] = {
     "fp16": Limits(psnr_db=45, image_psnr_db=35, error=0.25, shift=_GREY_LEVEL),
     # 8 bits where fp16 has 11: errors are 8 times as large, 18 dB.
     "bf16": Limits(psnr_db=35, image_psnr_db=25, error=0.5, shift=8 * _GREY_LEVEL),
-    # Few levels for each activation: edges may differ visibly in single pixels.
+    # Activations have few levels, so single pixels at edges may differ visibly.
     "int8": Limits(psnr_db=35, image_psnr_db=28, error=1.0, shift=8 * _GREY_LEVEL),
 }
 
-#: (name, share of the seeds, sliders, noise). Sliders are drawn as usual, or each stands at one of
-#: its ends times a factor, low or high by the image's seed.
+#: (name, share of the seeds, sliders, noise). Sliders are sampled (None), or each is at one of its
+#: ends times this factor, low or high by the image's seed.
 _CASES = (
     ("psi 1, coords sampled, noise const", 2, None, "const"),
     ("psi 1, sliders at their ends, noise random", 1, 1.0, "random"),
@@ -81,24 +82,20 @@ class ReducedResult:
 
     Attributes:
         record: the figures, as the manifest states them.
-        problem: what is wrong with it, a sentence; None where every limit holds.
+        failure: the missed limit, with its worst seed; None where all limits are kept.
     """
 
     record: Verification
-    problem: str | None
+    failure: VerifyError | None
 
     def check(self) -> None:
-        """Raises VerifyError where a limit does not hold, naming the worst seed."""
-        if self.problem is not None:
-            name, where = self.record.precision, self.record.backend
-            raise VerifyError(
-                f"the {name} graph ({where}) {self.problem} Nothing was written. Export without "
-                f"--{name}."
-            )
+        """Raise ``failure``, if there is one."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def reduced_seed_count(resolution: int) -> int:
-    """How many images are compared: 64 up to 64², fewer where each costs more, 4 at 1024²."""
+    """Return how many images are compared: 64 up to 64², fewer above, 4 at 1024²."""
     return max(4, min(64, 64 * 64 // resolution))
 
 
@@ -109,7 +106,7 @@ def verify_reduced(
     seeds: Sequence[int],
     on_step: Callable[[str], None] | None = None,
 ) -> list[ReducedResult]:
-    """Compares a graph of reduced precision of a bundle with its fp32 graph.
+    """Compare a graph of reduced precision of a bundle with its fp32 graph.
 
     Args:
         path: the bundle.
@@ -118,7 +115,7 @@ def verify_reduced(
         on_step: called with a few words before each run.
 
     Returns:
-        A result for each way of running it, also when a limit does not hold.
+        A result for each way of running the graph, also where a limit is missed.
 
     Raises:
         BundleError: the bundle cannot be opened.
@@ -151,7 +148,10 @@ def verify_reduced(
 
 @dataclass(kw_only=True)
 class Batch:
-    """The inputs of one batch; the fp32 graphs fill in ``ws`` [N, num_sites, w_dim], ``shifts``."""
+    """The inputs of one batch.
+
+    ``ws`` [N, num_sites, w_dim] and ``shifts`` are computed by the fp32 graphs from the rest.
+    """
 
     case: str
     seeds: Sequence[int]
@@ -163,13 +163,13 @@ class Batch:
     shifts: Array | None = None
 
     def feeds(self) -> dict[str, Array]:
-        """The inputs of the synthesis graph by name."""
+        """Return the inputs of the synthesis graph by name."""
         given = {"ws": self.ws, "shifts": self.shifts, "noise": self.noise}
         return {name: value for name, value in given.items() if value is not None}
 
 
 def styled_batches(reference: Generator, seeds: Sequence[int]) -> list[Batch]:
-    """The inputs of the synthesis graph that are compared, and that calibration is done on.
+    """Return the inputs of the synthesis graph for comparison and calibration.
 
     Args:
         reference: the bundle.
@@ -223,7 +223,7 @@ def _batch(
 
 
 def _run_rounded(bundle: Bundle, batches: Sequence[Batch], precision: Precision) -> list[Array]:
-    """The images of a half-precision graph whose results are rounded one by one."""
+    """Return the images of a half-precision graph with every result rounded."""
     manifest = bundle.manifest
     model = with_explicit_rounding(bundle.read(manifest.graphs.synthesis[precision]))
     found = []
@@ -242,38 +242,37 @@ def _compare(
     precision: Precision,
     backend: str,
 ) -> ReducedResult:
-    limits = LIMITS[precision]
+    limits, name = LIMITS[precision], f"the {precision} graph ({backend})"
     cases: dict[str, float] = {}
     squares: list[float] = []
-    problems: list[tuple[float, str]] = []
+    failures: list[tuple[float, VerifyError]] = []
     for batch, wanted, got in zip(batches, expected, found, strict=True):
         for seed, reference, image in zip(batch.seeds, wanted, got, strict=True):
             difference = image.astype(np.float64) - reference
             mse = float(np.square(difference).mean())
             squares.append(mse)
             error = float(np.abs(difference).max())
-            # Not a number stays so in numpy's maximum.
+            # numpy's maximum keeps not-a-number.
             cases[batch.case] = float(np.maximum(cases.get(batch.case, 0.0), error))
-            wrong = _wrong(reference, image, difference, limits)
-            if wrong is not None:
-                where = f"is wrong at seed {seed} ({batch.case}): {wrong}."
-                problems.append((mse if math.isfinite(mse) else math.inf, where))
-    total = float(np.mean(squares))
-    if not problems and not _psnr(total) >= limits.psnr_db:
-        worst = int(np.argmax(squares))
+            miss = _missed(reference, image, difference, limits)
+            if miss is not None:
+                where = f"{name} is wrong at seed {seed} ({batch.case}): {miss.problem}"
+                size = mse if math.isfinite(mse) else math.inf
+                failures.append((size, _failure(where, miss, precision)))
+    psnr = _psnr(float(np.mean(squares)))
+    if not failures and not psnr >= limits.psnr_db:
         seeds = [seed for batch in batches for seed in batch.seeds]
-        problems.append(
-            (
-                total,
-                f"has a PSNR of {_psnr(total):.1f} dB over {len(seeds)} images; expected "
-                f"{limits.psnr_db:g} dB or more. Worst is seed {seeds[worst]}.",
-            )
+        worst = seeds[int(np.argmax(squares))]
+        problem = (
+            f"{name} has a PSNR of {psnr:.1f} dB over {len(seeds)} images (seed {worst} is worst)"
         )
+        miss = _Miss("psnr_db", psnr, problem, f"{limits.psnr_db:g} dB or more")
+        failures.append((0.0, _failure(problem, miss, precision)))
     record = Verification(
         backend=backend,
         precision=precision,
         max_error=float(np.max([*cases.values()])),
-        psnr_db=round(_psnr(total), 2),
+        psnr_db=round(psnr, 2),
         tolerance=limits.error,
         batch_sizes=tuple(sorted({len(batch.seeds) for batch in batches})),
         seeds=tuple(seed for batch in batches for seed in batch.seeds),
@@ -281,30 +280,53 @@ def _compare(
         min_psnr_db=limits.psnr_db,
         worst_psnr_db=round(min(map(_psnr, squares)), 2),
     )
-    return ReducedResult(record=record, problem=max(problems)[1] if problems else None)
+    worst_failure = max(failures, key=lambda entry: entry[0])[1] if failures else None
+    return ReducedResult(record=record, failure=worst_failure)
 
 
 def _psnr(mse: float) -> float:
-    """In dB, peak to peak 2; 0 for what is no number."""
+    """Return the PSNR in dB, peak to peak 2; 0 for an error that is not finite."""
     return 10 * math.log10(4 / max(mse, _SMALLEST_MSE)) if math.isfinite(mse) else 0.0
 
 
-def _wrong(
+class _Miss(NamedTuple):
+    """A limit that one image misses: what was measured, and what was expected."""
+
+    field: str
+    value: float
+    problem: str
+    expected: str
+
+
+def _failure(problem: str, miss: _Miss, precision: str) -> VerifyError:
+    return VerifyError(
+        problem,
+        field=miss.field,
+        value=miss.value,
+        expected=miss.expected,
+        remedy=f"Nothing was written. Export without `{precision}`.",
+    )
+
+
+def _missed(
     reference: Array, image: Array, difference: NDArray[np.float64], limits: Limits
-) -> str | None:
-    """What is wrong with one image [C, H, W], or None."""
+) -> _Miss | None:
+    """Return the first limit that an image [C, H, W] misses, or None."""
     if not np.isfinite(image).all():
-        return "it holds values that are not finite"
+        return _Miss("image", math.nan, "values are not finite", "finite values")
     psnr = _psnr(float(np.square(difference).mean()))
     if psnr < limits.image_psnr_db:
-        return f"PSNR {psnr:.1f} dB; expected {limits.image_psnr_db:g} dB or more"
+        expected = f"{limits.image_psnr_db:g} dB or more"
+        return _Miss("image_psnr_db", psnr, f"PSNR {psnr:.1f} dB", expected)
     error = float(np.abs(difference).max())
     if error > limits.error:
-        return f"a pixel differs by {error:.3f}; expected {limits.error:g} at most"
+        return _Miss("error", error, f"a pixel differs by {error:.3f}", f"at most {limits.error:g}")
     shift = float(np.abs(difference.mean((1, 2))).max())
     if shift > limits.shift:
-        return f"a channel's mean is off by {shift:.4f}; expected {limits.shift:.4f} at most"
+        problem = f"the mean of a channel differs by {shift:.4f}"
+        return _Miss("shift", shift, problem, f"at most {limits.shift:.4f}")
     before, after = float(reference.std()), float(image.std())
     if abs(after - before) > 0.1 * before + _GREY_LEVEL:
-        return f"its standard deviation is {after:.4f} instead of {before:.4f}: grey or saturated"
+        problem = f"the standard deviation is {after:.4f}, so the image is grey or saturated"
+        return _Miss("deviation", after, problem, f"about {before:.4f}")
     return None

@@ -1,1 +1,1 @@
-"""The latent of a photo."""
+"""Projection: finds the latent of a photo (``segan project``)."""

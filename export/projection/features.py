@@ -1,7 +1,7 @@
-"""How far two images are apart, for projection: features whose squared distance is minimised.
+"""Features of images whose squared distance a projection minimises.
 
-With a VGG16 file the distance is LPIPS (Zhang et al. 2018), as Karras et al. 2020b use it. Without
-one it is made of pixels and their gradients at several scales.
+With a VGG16 file the distance is LPIPS (Zhang et al. 2018), as in Karras et al. 2020b. Without one
+it compares pixels and their gradients at several scales.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import torch.nn.functional as F
 from segan.runtime.errors import DataError
 from segan.train.networks.torchscript import first_line, load_torchscript
 
-#: Larger images are reduced to this side before features are taken, as in Karras et al. 2020b.
+#: Larger images are reduced to this size before features are computed, as in Karras et al. 2020b.
 MAX_SIDE = 256
-_REMEDY = "Give StyleGAN2-ADA's vgg16.pt, or leave it out."
+_REMEDY = "Give StyleGAN2-ADA's vgg16.pt, or leave `detector` out."
 
 
 class Features(Protocol):
-    """Features of images; ``name`` says which, for people."""
+    """Features of images; ``name`` is their display name."""
 
     name: str
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """[N, C, R, R] in [-1, 1] → [N, F], differentiable."""
+        """Return the features of images [N, C, R, R] in [-1, 1]: [N, F], differentiable."""
         ...
 
 
@@ -35,7 +35,7 @@ class PixelGradients:
     """Pixels and their differences to the right and below, from full resolution down to 4².
 
     Every scale has the same weight: the squared distance is the mean over scales of the mean
-    squared difference of pixels and of gradients, each scaled to similar size.
+    squared difference of pixels and of gradients, which are scaled to similar size.
     """
 
     name = "multi-scale pixels and gradients"
@@ -56,16 +56,16 @@ class PixelGradients:
 
 
 class Vgg16:
-    """LPIPS features of a TorchScript file as StyleGAN2-ADA publishes it (``vgg16.pt``).
+    """LPIPS features of a TorchScript file as published with StyleGAN2-ADA (``vgg16.pt``).
 
-    Its forward takes RGB images from 0 to 255 and ``resize_images``, ``return_lpips``.
+    Its forward takes RGB images from 0 to 255, ``resize_images`` and ``return_lpips``.
 
     Args:
         path: the file.
-        device: where it computes.
+        device: device that computes the features.
 
     Raises:
-        DataError: missing, not TorchScript, or it takes other arguments.
+        DataError: the file is missing, or not TorchScript.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -81,11 +81,15 @@ class Vgg16:
         try:
             found = self._network(x * 127.5 + 127.5, resize_images=False, return_lpips=True)
         except RuntimeError as error:
-            raise DataError(
-                f"{self._path} does not give LPIPS features ({first_line(error)}). {_REMEDY}"
-            ) from None
+            problem = f"{self._path} does not compute LPIPS features ({first_line(error)})"
+            raise DataError(problem, field="detector", value=self._path, remedy=_REMEDY) from None
         if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(images):
-            raise DataError(f"{self._path} gives no features [N, F]. Give another file.")
+            raise DataError(
+                f"{self._path} does not return a tensor [N, F]",
+                field="detector",
+                value=self._path,
+                remedy=_REMEDY,
+            )
         return found
 
 

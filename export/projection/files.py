@@ -1,4 +1,4 @@
-"""What ``segan project`` leaves: latents, pictures, a video, and a sweep of the sliders."""
+"""The files of a projection: latents, pictures, a video, and a sweep of the sliders."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from segan.runtime.generate.sweep import sweep_values
 from segan.runtime.latents.files import Latents
 from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
 from segan.runtime.pictures.video import write_animation
-from segan.train.networks.stylegan2.generator import Generator
+from segan.train.networks.family import Generator
 
 LATENTS, RECORD = "projected.npz", "projected.json"
 COMPARISON, SWEEP = "comparison.png", "sweep.png"
 
-#: Values of a slider, and most sliders, on the sheet; as many of each subspace as fit.
+#: Values of a slider on the sheet, and largest number of sliders, shared by the subspaces.
 _STEPS, _MAX_SLIDERS = 5, 36
 
-#: Frames a second of the video, and how many the last one is held for.
+#: Frames a second of the video, and how many times its last frame is repeated.
 _FPS, _HELD = 15.0, 15
 
 
@@ -42,23 +42,22 @@ def write_projection(
     bundle: BundleGenerator | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Writes everything into ``folder``, which is made when missing.
+    """Write the latents, a comparison, a video and a sweep of the sliders.
 
     Args:
-        folder: files of an earlier projection there are replaced.
+        folder: output folder, created if missing. Files of an earlier projection are replaced.
         found: the projection.
-        config: that made it.
-        generator: that it was made with.
-        about: what else the record shall state, such as the picture's name.
-        video: ``gif``, ``mp4`` or None.
-        bundle: whose sliders are swept; None takes the generator's own.
+        config: its settings.
+        generator: its generator.
+        about: further entries of the record, such as the photo's name.
+        video: ``gif``, ``mp4``, or None for no video.
+        bundle: bundle of the generator whose sliders are swept; None sweeps the generator's own.
         on_step: called with a few words before each file.
 
     Returns:
-        The record, as ``projected.json`` holds it.
+        The record, as written to ``projected.json``.
 
     Raises:
-        ConfigError: the bundle is of another generator.
         BackendError: mp4 without an encoder.
         OutputError: a file cannot be written.
     """
@@ -112,7 +111,7 @@ def write_projection(
 
 
 def _along(generator: Generator, found: Projection) -> list[NDArray[np.uint8]]:
-    """The images of the latents along the way."""
+    """Return the images of the intermediate latents."""
     images = []
     for first in range(0, len(found.path), 8):
         part = found.path[first : first + 8]
@@ -123,7 +122,7 @@ def _along(generator: Generator, found: Projection) -> list[NDArray[np.uint8]]:
 
 
 def _sliders(subspaces: tuple[Subspace, ...]) -> list[tuple[int, Subspace, int]]:
-    """(row, subspace, dim) of the sliders that are swept."""
+    """Return (row, subspace, dim) of the sliders that are swept."""
     each = max(1, _MAX_SLIDERS // len(subspaces))
     found = [
         (row, subspace, dim)
@@ -141,7 +140,7 @@ def _swept(
     subspace: Subspace,
     dim: int,
 ) -> NDArray[np.uint8]:
-    """One slider over its range on the projected latent: [_STEPS, H, W, C]."""
+    """Return one slider over its range on the projected latent: [_STEPS, H, W, C]."""
     values = sweep_values(subspace, _STEPS)
     if bundle is not None:
         latents = Latents(found.w[None], _padded(found.coords, bundle))
@@ -156,7 +155,7 @@ def _swept(
 
 
 def _padded(coords: NDArray[np.float32] | None, bundle: BundleGenerator) -> Any:
-    """Coordinates with zeros for the directions that only the bundle has."""
+    """Return coordinates with zeros for the directions that only the bundle has."""
     if coords is None:
         return None
     manifest = bundle.manifest

@@ -1,9 +1,9 @@
-"""Projection: the latent whose image comes closest to a given one.
+"""Projection: the latent whose image is closest to a given one.
 
 Karras et al. 2020b, "Analyzing and Improving the Image Quality of StyleGAN", Appendix D: w starts
-at the mean, noise that is added to it fades out over three quarters of the steps, the learning rate
-rises over 5 % and falls over the last 25 % of them, and the per-pixel noise is optimised too but
-kept from carrying the image by a penalty on its autocorrelation at all scales.
+at the mean, with added noise that fades out over three quarters of the steps. The learning rate
+rises over the first 5 % of the steps and falls over the last 25 %. The per-pixel noise is optimised
+too; a penalty on its autocorrelation at all scales keeps image content out of it.
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ from segan.export.projection.features import Features, PixelGradients
 from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.latents.draws import sample_z
-from segan.train.networks.stylegan2.generator import Generator, SynthesisSite
+from segan.train.networks.family import Generator
 
 Images = NDArray[np.uint8]
 Array = NDArray[np.float32]
 Space = Literal["w", "w+", "coords"]
 SPACES: tuple[str, ...] = get_args(Space)
 
-#: Latents that give the mean and the spread of w.
+#: Number of latents for the mean and standard deviation of w.
 _W_SAMPLES = 10_000
 
-#: Most latents that are kept along the way, for the video.
+#: Largest number of intermediate latents that are kept for the video.
 _KEPT = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionConfig:
-    """How to project; the figures are those of Karras et al. 2020b, App. D, unless said.
+    """Settings of a projection. Defaults are those of Karras et al. 2020b, App. D, except as noted.
 
     Attributes:
-        space: ``w``, one vector; ``w+``, one for each site; ``coords``, one vector and the
-            subspace coordinates.
-        steps: of the optimisation.
-        learning_rate: largest step of Adam, in standard deviations of a dimension of w (ours: w
-            has another scale in every generator).
-        initial_noise: of the noise that is added to w at first, relative to its spread.
+        space: what is optimised: ``w``, one vector; ``w+``, one vector for each site; ``coords``,
+            one vector and the subspace coordinates.
+        steps: steps of the optimisation, 1 or more.
+        learning_rate: largest learning rate of Adam, in standard deviations of w, more than 0. (The
+            paper's is absolute; the scale of w differs between generators.)
+        initial_noise: initial standard deviation of the noise added to w, relative to that of w.
         noise_ramp: share of the steps over which that noise fades out.
         ramp_up: share of the steps over which the learning rate rises.
-        ramp_down: share over which it falls.
-        noise_weight: of the penalty on the per-pixel noise.
-        coords_weight: of the mean square coordinate (ours): what w can do is left to w.
-        class_index: whose mean to start from, of a conditional generator; None takes all classes.
-        seed: of the noise that is added.
+        ramp_down: share of the steps over which it falls.
+        noise_weight: weight of the penalty on the per-pixel noise.
+        coords_weight: weight of the mean square coordinate (not in the paper), so that coordinates
+            do not take over what w can express.
+        class_index: class whose mean w to start from; None takes all classes.
+        seed: seed of the noise added to w.
 
     Raises:
         ConfigError: an unknown space, or a number out of its range.
@@ -73,14 +74,18 @@ class ProjectionConfig:
 
     def __post_init__(self) -> None:
         if self.space not in SPACES:
-            raise ConfigError(f"space is {self.space!r}; expected one of {', '.join(SPACES)}.")
+            raise ConfigError(
+                field="space", value=self.space, expected=f"one of {', '.join(SPACES)}"
+            )
         if self.steps < 1:
-            raise ConfigError(f"steps is {self.steps}; expected 1 or more, such as 500.")
+            raise ConfigError(field="steps", value=self.steps, expected="1 or more, such as 500")
         if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"learning rate is {self.learning_rate}; expected more than 0.")
+            raise ConfigError(
+                field="learning_rate", value=self.learning_rate, expected="more than 0"
+            )
 
     def rate(self, step: int) -> float:
-        """The learning rate's factor at a step."""
+        """Return the factor of the learning rate at a step."""
         t = step / self.steps
         ramp = min(1.0, (1.0 - t) / self.ramp_down)
         return (0.5 - 0.5 * math.cos(ramp * math.pi)) * min(1.0, t / self.ramp_up)
@@ -88,17 +93,17 @@ class ProjectionConfig:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Projection:
-    """What was found.
+    """Result of a projection.
 
     Attributes:
         w: [num_sites, w_dim] float32, before truncation and subspaces.
         coords: [num_subspaces, coords_dim] float32 in the space ``coords``, else None.
-        target: [H, W, C] uint8.
-        start: the image of the mean w.
-        image: the image of ``w`` and ``coords``, with the generator's constant noise.
-        distances: the features' squared distance at each step.
-        path: latents along the way, (w, coords) each, for a video.
-        features: which features were compared.
+        target: the given image, [H, W, C] uint8.
+        start: image of the mean w, [H, W, C] uint8.
+        image: image of ``w`` and ``coords`` with the generator's constant noise, [H, W, C] uint8.
+        distances: squared distance of the features at each step.
+        path: intermediate latents, (w, coords) each, for a video.
+        features: name of the features that were compared.
     """
 
     w: Array
@@ -122,12 +127,18 @@ class Projection:
 
 
 def mean_squared_error(a: Images, b: Images) -> float:
-    """Between uint8 images taken as [-1, 1]."""
+    """Return the mean squared error of uint8 images, scaled to [-1, 1]."""
     return float(np.square((a.astype(np.float64) - b) / 127.5).mean())
 
 
 def render(generator: Generator, w: Array, coords: Array | None = None) -> Images:
-    """Images with constant noise: w [N, num_sites, w_dim], coords or zeros → [N, H, W, C]."""
+    """Return images with constant noise, [N, H, W, C] uint8.
+
+    Args:
+        generator: in evaluation mode.
+        w: [N, num_sites, w_dim].
+        coords: [N, num_subspaces, coords_dim]; None takes zeros.
+    """
     device = generator.w_avg.device
     with torch.no_grad():
         a = None if coords is None else torch.from_numpy(coords).to(device)
@@ -144,18 +155,21 @@ def project_image(
     features: Features | None = None,
     on_step: Callable[[float], None] | None = None,
 ) -> Projection:
-    """Finds the latent of an image.
+    """Find the latent whose image is closest to a given one.
+
+        found = project_image(generator, target, ProjectionConfig(space="w+"))
+        print(found.mse, found.w.shape)
 
     Args:
-        generator: in evaluation mode; on its device all is computed. Not changed.
-        target: [H, W, C] uint8 of the generator's size and channels.
+        generator: in evaluation mode; not changed. Everything is computed on its device.
+        target: [H, W, C] uint8, of the generator's resolution and channels.
         config: None takes the defaults.
-        features: None takes pixels and gradients at several scales.
-        on_step: called after each step with its distance.
+        features: features to compare; None takes pixels and gradients at several scales.
+        on_step: called after each step with the squared distance of the features.
 
     Raises:
         ConfigError: the space ``coords`` without subspaces, or a class that does not exist.
-        DataError: another size, or images that are not finite.
+        DataError: ``target`` has another shape or type, or the images are not finite.
     """
     config = config or ProjectionConfig()
     features = features or PixelGradients()
@@ -163,11 +177,17 @@ def project_image(
     shape = (network.resolution, network.resolution, network.img_channels)
     if target.shape != shape or target.dtype != np.uint8:
         raise DataError(
-            f"the image is {target.dtype} {list(target.shape)}; expected uint8 {list(shape)}."
+            f"the image is {target.dtype} {list(target.shape)}",
+            field="target",
+            value=target.shape,
+            expected=f"uint8 {list(shape)}",
         )
     if config.space == "coords" and not generator.table:
         raise ConfigError(
-            "space is 'coords', but this generator (mode 0) has no subspaces; expected w or w+."
+            "`space` is 'coords', but this generator (mode 0) has no subspaces",
+            field="space",
+            value=config.space,
+            expected="w or w+",
         )
     device = generator.w_avg.device
     center, spread = _w_statistics(generator, config)
@@ -211,7 +231,11 @@ def project_image(
         _normalize(noises)
         distances.append(float(distance.detach()))
         if not math.isfinite(distances[-1]):
-            raise DataError("the images are not finite. Take an earlier checkpoint of the run.")
+            raise DataError(
+                "the generator's images are not finite",
+                field="generator",
+                remedy="Take an earlier checkpoint of the run.",
+            )
         if (step + 1) % every == 0:
             path.append(_state(generator, w, coords))
         if on_step is not None:
@@ -233,12 +257,12 @@ def project_image(
 def _w_statistics(
     generator: Generator, config: ProjectionConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean w [1, 1, w_dim], and the standard deviation of each dimension, the same shape."""
+    """Return the mean of w and the standard deviation of each dimension, [1, 1, w_dim] each."""
     network, device = generator.network, generator.w_avg.device
     labels = None
     if config.class_index is not None and not 0 <= config.class_index < network.c_dim:
         known = f"0 to {network.c_dim - 1}" if network.c_dim else "none: there are no classes"
-        raise ConfigError(f"class is {config.class_index}; expected {known}.")
+        raise ConfigError(field="class_index", value=config.class_index, expected=known)
     if network.c_dim:
         classes = torch.arange(_W_SAMPLES) % network.c_dim
         if config.class_index is not None:
@@ -251,23 +275,18 @@ def _w_statistics(
 
 
 def _noise_maps(generator: Generator) -> list[torch.Tensor] | None:
-    """The convolutions' noise as parameters, from the constant noise; None where it has no effect.
+    """Return the noise maps [r, r] as parameters; None where noise has no effect.
 
-    The result is rendered with the constant noise, so that is where its optimisation starts.
+    They start from the constant noise, which the result is rendered with.
     """
-    sites = [
-        module
-        for block in generator.synthesis.block_list()
-        for _, module in block.site_modules()
-        if isinstance(module, SynthesisSite)
-    ]
+    sites = generator.synthesis.noise_sites()
     if not any(float(site.noise_strength.abs()) for site in sites):
         return None
     return [site.noise_const.detach().clone().requires_grad_(True) for site in sites]
 
 
 def _autocorrelation(noises: list[torch.Tensor]) -> torch.Tensor:
-    """Σ over maps and scales down to 8² of the squared correlation of neighbours (App. D)."""
+    """Return Σ over maps and scales down to 8² of the squared neighbour correlation (App. D)."""
     total = torch.zeros((), device=noises[0].device)
     for noise in noises:
         x = noise[None, None]
@@ -281,7 +300,7 @@ def _autocorrelation(noises: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _normalize(noises: list[torch.Tensor] | None) -> None:
-    """Brings every map back to mean 0 and variance 1."""
+    """Scale every map to mean 0 and variance 1, in place."""
     with torch.no_grad():
         for noise in noises or ():
             noise -= noise.mean()
@@ -291,7 +310,7 @@ def _normalize(noises: list[torch.Tensor] | None) -> None:
 def _state(
     generator: Generator, w: torch.Tensor, coords: torch.Tensor | None
 ) -> tuple[Array, Array | None]:
-    """The latents of now as arrays: w for every site, and coordinates."""
+    """Return the current latents as arrays: w for every site, and coordinates."""
     spread = w.detach()[0].expand(len(generator.network.sites), -1)
     found = spread.cpu().numpy().astype(np.float32).copy()
     return found, None if coords is None else coords.detach()[0].cpu().numpy().copy()

@@ -126,7 +126,7 @@ def test_errors_are_one_line(content: bytes, told: str, tmp_path: Path, capsys: 
 
 def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
     assert run(["import", str(tmp_path / "none.pkl"), "-o", str(tmp_path / "x.segan")]) == 1
-    assert "is missing" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     assert run(["import", str(tmp_path / "none.pkl"), "--layout", "x"]) == 2
     assert run(["import"]) == 2
 

@@ -86,7 +86,7 @@ def test_json_and_choices(segan_here: Segan, run: Path, photo: Path) -> None:
 def test_wrong_use(segan_here: Segan, run: Path, photo: Path, toy_bundle: Path) -> None:
     (photo.parent / "page.png").write_text("<html>")
     for words, status, part in (
-        (("none.png", run), 1, "none.png cannot be read"),
+        (("none.png", run), 1, "none.png does not exist"),
         (("page.png", run), 1, "page.png"),
         ((photo, run, "--crop", "none"), 1, "expected a square"),
         ((photo, run, "--steps", "0"), 2, "expected 1 or more"),

@@ -12,6 +12,8 @@ from segan.train.networks.config import NetworkConfig, SubspaceConfig
 from segan.train.networks.stylegan2.discriminator import Discriminator
 from segan.train.networks.stylegan2.generator import Generator
 
+__all__ = ["FAMILIES", "Discriminator", "Family", "Generator", "build", "build_generator"]
+
 
 class Family(NamedTuple):
     """The two networks of a family.

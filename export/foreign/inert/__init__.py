@@ -1,1 +1,1 @@
-"""A reader of pickles that imports nothing and calls nothing."""
+"""A pickle reader that imports and calls nothing from the file."""

@@ -1,13 +1,13 @@
-"""Reads a pickle as data: an interpreter of its opcodes that has nothing to execute with.
+"""Reads a pickle as data: an interpreter of pickle opcodes that executes nothing.
 
-A pickle is a program: Python's own machine imports what it names and calls it. This one knows the
-opcodes that model files use, and holds every name as a ``Name``, which is text. A call is looked up
-in the table of ``segan.export.foreign.inert.objects``, whose entries build plain containers and
-records of tensors; whatever is not in the table is refused by name. Nothing is imported, no class
-is made, no method of an object from the file runs.
+A pickle is a program: Python's ``pickle`` imports the names in it and calls them. This interpreter
+knows the opcodes that model files use, and keeps every name as a ``Name``, which is text. A call is
+looked up in the allow-list of ``segan.export.foreign.inert.objects``, whose functions build plain
+containers and records of tensors; a name that is not on the list is refused. Nothing is imported,
+no class of the file is instantiated, and no method of its objects runs.
 
-Tensors stay where they are: bytes are views of the file's buffer, so that memory does not grow
-with what is never used, such as a discriminator.
+Bytes are views of the file's buffer, so tensors that are not used, such as a discriminator's, cost
+no memory.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MAX_MARKS = 1_000
 MAX_TEXT = 1 << 24
 MAX_INTEGER_BYTES = 16
 
-#: What a dictionary key or a set's member may be: hashing deep tuples would recurse.
+#: Allowed types of dictionary keys and set members: hashing deeply nested tuples would recurse.
 _KEYS = (str, int, float, bool, bytes, type(None))
 
 PersistentLoad = Callable[[Any], Any]
 
 
 class _Mark:
-    """Where a sequence of items starts on the stack."""
+    """Marks the start of a sequence of items on the stack."""
 
 
 _MARK = _Mark()
@@ -44,7 +44,7 @@ def read_pickle(
     persistent_load: PersistentLoad | None = None,
     load_storage: LoadStorage | None = None,
 ) -> tuple[Any, int]:
-    """Reads one pickle from the start of ``data``.
+    """Read one pickle from the start of ``data``.
 
     Args:
         data: the bytes; more may follow.
@@ -52,10 +52,11 @@ def read_pickle(
         load_storage: makes a record of the bytes of a storage; without it they are refused.
 
     Returns:
-        The object, and the number of bytes that it took.
+        The object, and the number of bytes of the pickle.
 
     Raises:
-        CheckpointError: cut short, past a limit, or asking for what is not on the allow-list.
+        CheckpointError: the pickle is cut short or damaged, exceeds a limit, or uses a name that
+            is not on the allow-list.
     """
     machine = _Machine(data, persistent_load, load_storage)
     try:
@@ -63,16 +64,19 @@ def read_pickle(
     except (IndexError, struct.error):
         # An operand past the end of the data or of the stack.
         raise CheckpointError(
-            f"the pickle is cut short or damaged at byte {machine.position}. "
-            "Download or copy the file again."
+            f"the pickle is cut short or damaged at byte {machine.position}", remedy=_GET_AGAIN
         ) from None
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CheckpointError(
-            f"the pickle is damaged at byte {machine.position} ({str(error)[:120]}). "
-            "Download or copy the file again."
+            f"the pickle is damaged at byte {machine.position} ({str(error)[:120]})",
+            remedy=_GET_AGAIN,
         ) from None
     except MemoryError:
-        raise CheckpointError("the pickle needs more memory than there is.") from None
+        raise CheckpointError("the pickle needs more memory than this machine has") from None
+
+
+_GET_AGAIN = "Download or copy the file again."
+_DO_NOT_TRUST = "Nothing in the file was executed. Do not trust this file."
 
 
 class _Machine:
@@ -91,7 +95,7 @@ class _Machine:
         self.persistent_load, self.load_storage = persistent_load, load_storage
 
     def run(self) -> Any:
-        """Runs to STOP and returns what lies on top."""
+        """Run to STOP, and return the top of the stack."""
         for _ in range(MAX_OPCODES):
             code = self.take(1)[0]
             if code == 0x2E:  # STOP
@@ -101,21 +105,23 @@ class _Machine:
             operation = _OPERATIONS.get(code)
             if operation is None:
                 name = _REFUSED.get(code)
+                if name is None:
+                    raise CheckpointError(
+                        f"the pickle is damaged: byte {self.position - 1} is not an opcode of "
+                        "model files",
+                        remedy=_GET_AGAIN,
+                    )
                 raise CheckpointError(
-                    f"the pickle uses {name}, which no model file needs; nothing of it was run. "
-                    "Do not trust this file."
-                    if name
-                    else f"the pickle is damaged: byte {self.position - 1} is no opcode that "
-                    "model files use. Download or copy the file again."
+                    f"the pickle uses {name}, which model files do not need", remedy=_DO_NOT_TRUST
                 )
             operation(self)
         raise CheckpointError(
-            f"the pickle has more than {MAX_OPCODES} opcodes; no model file does. "
-            "Do not trust this file."
+            f"the pickle has more than {MAX_OPCODES} opcodes, which model files do not",
+            remedy=_DO_NOT_TRUST,
         )
 
     def take(self, count: int) -> memoryview:
-        """The next bytes, as a view."""
+        """Return the next bytes, as a view."""
         end = self.position + count
         if end > len(self.data):
             raise IndexError
@@ -123,11 +129,11 @@ class _Machine:
         return view
 
     def number(self, layout: str) -> Any:
-        """The next little-endian number."""
+        """Return the next number, in the layout of ``struct``."""
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
     def line(self) -> str:
-        """The text up to the next newline."""
+        """Return the text up to the next newline."""
         for length in range(512):
             if self.data[self.position + length] == 0x0A:
                 text = bytes(self.take(length)).decode("ascii", "backslashreplace")
@@ -156,13 +162,13 @@ class _Machine:
         self.marks += 1
         if self.marks > MAX_MARKS:
             raise CheckpointError(
-                f"the pickle nests more than {MAX_MARKS} containers; no model file does. "
-                "Do not trust this file."
+                f"the pickle nests more than {MAX_MARKS} containers, which model files do not",
+                remedy=_DO_NOT_TRUST,
             )
         self.stack.append(_MARK)
 
     def items(self) -> list[Any]:
-        """What lies above the last mark, which goes too."""
+        """Remove the last mark, and return the items above it."""
         if not self.marks:
             raise IndexError
         first = len(self.stack) - 1
@@ -194,7 +200,7 @@ class _Machine:
     def name(self) -> None:
         attribute, module = self.pop(), self.pop()
         if not isinstance(module, str) or not isinstance(attribute, str):
-            raise TypeError("a name that is no text")
+            raise TypeError("a name that is not text")
         self.stack.append(Name.allowed(module, attribute))
 
     def line_name(self) -> None:
@@ -265,7 +271,8 @@ class _Machine:
         if self.persistent_load is None:
             raise CheckpointError(
                 "the pickle refers to data outside of itself (a persistent id), which only "
-                "checkpoints of torch.save may do. Do not trust this file."
+                "checkpoints of torch.save do",
+                remedy=_DO_NOT_TRUST,
             )
         self.stack.append(self.persistent_load(key))
 
@@ -316,7 +323,7 @@ _OPERATIONS: dict[int, _Operation] = {
     0x8C: lambda m: m.text(m.number("<B")),
     ord("X"): lambda m: m.text(m.number("<I")),
     0x8D: lambda m: m.text(m.number("<Q")),
-    # Python 2 texts, and bytes: as views, which cost nothing until they are used.
+    # Texts of Python 2, and bytes: views, which cost no memory until they are used.
     ord("U"): _push(lambda m: m.take(m.number("<B"))),
     ord("T"): _push(lambda m: m.take(m.number("<I"))),
     ord("C"): _push(lambda m: m.take(m.number("<B"))),
@@ -355,7 +362,7 @@ _OPERATIONS: dict[int, _Operation] = {
     0x95: _Machine.frame,
 }
 
-#: Opcodes that are known and not followed.
+#: Opcodes that are refused by name.
 _REFUSED = {
     ord("i"): "INST",
     ord("o"): "OBJ",

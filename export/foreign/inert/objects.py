@@ -1,9 +1,9 @@
-"""What a pickle may ask for, and the inert records that stand in for it.
+"""The names that a pickle may use, and the inert records that are built for them.
 
-The allow-list is ``_CALLS`` and ``_CLASSES``: functions here, in this file, that make containers,
-numbers and records. A record of a tensor checks its shape against its storage before anybody
-allocates anything; a record of a persistent class (StyleGAN2-ADA's ``torch_utils.persistence``)
-keeps the class's name and its state, and never looks at the source code that lies beside them.
+The allow-list is ``_CALLS`` and ``_CLASSES``: functions of this file that make containers, numbers
+and records. A record of a tensor checks its shape against its storage before anything is
+allocated. A record of a persistent class (StyleGAN2-ADA's ``torch_utils.persistence``) keeps the
+class's name and state, and does not use the source code stored with them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from segan.runtime.errors import CheckpointError
 
-#: Reads the storage that lies as bytes in a pickle.
+#: Reads a storage that a pickle holds as bytes.
 LoadStorage = Callable[[Any], Any]
 
 #: Most dimensions of a tensor.
 MAX_DIMS = 8
 
-#: Storage class → (numpy's type of its items, bfloat16's bits being read as uint16).
+#: Storage class → numpy type of its items. The bits of bfloat16 are read as uint16.
 STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -52,30 +52,38 @@ _TORCH_TYPES = {
 
 
 def refuse(what: str) -> CheckpointError:
-    """The error for what is not on the allow-list."""
+    """Return the error for something that is not on the allow-list."""
     return CheckpointError(
-        f"the file asks for {what[:200]}, which is not on the list of what a model may hold; "
-        "nothing of it was run. If you do not know why a model would need it, do not trust it."
+        f"the file asks for {what[:200]}, which is not on the list of what a model file may use",
+        remedy="Nothing in the file was executed. Do not trust the file if you do not know why it "
+        "needs that.",
+    )
+
+
+def _damaged(problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"the file holds {problem}: it is damaged", remedy="Download or copy the file again."
     )
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name of a class or function in the file: text, never the thing itself."""
+    """The name of a class or function, as text: it is never resolved."""
 
     module: str
     attribute: str
 
     @staticmethod
     def allowed(module: str, attribute: str) -> Name:
-        """The name, if it is on the allow-list. Raises: CheckpointError."""
+        """Return the name if it is on the allow-list. Raises: CheckpointError."""
         module = _RENAMED.get(module, module)
         name = Name(module, attribute)
         if module.split(".")[0] == "dnnlib" and "tflib" in module:
             raise CheckpointError(
-                "this is a TensorFlow pickle (dnnlib.tflib), of StyleGAN or StyleGAN2 in "
-                "TensorFlow. Convert it with legacy.py of NVlabs/stylegan2-ada-pytorch, in a "
-                "sandbox, and import what that writes."
+                "the file is a TensorFlow pickle (dnnlib.tflib) of StyleGAN or StyleGAN2",
+                expected="a PyTorch checkpoint",
+                remedy="Convert it with legacy.py of NVlabs/stylegan2-ada-pytorch, in a sandbox, "
+                "and import the result.",
             )
         if str(name) not in _CALLS and str(name) not in _CLASSES and str(name) not in _VALUES:
             raise refuse(str(name))
@@ -90,9 +98,9 @@ class StorageRecord:
     """A flat array in the file.
 
     Attributes:
-        kind: torch's name of its class, such as ``FloatStorage``.
-        data: its bytes, a view of the file.
-        numel: how many items it holds.
+        kind: torch's class name, such as ``FloatStorage``.
+        data: the bytes, a view of the file.
+        numel: number of items.
     """
 
     kind: str
@@ -102,7 +110,7 @@ class StorageRecord:
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """A tensor in the file, not read yet; its shape is known to lie within its storage."""
+    """A tensor in the file whose values are not read; its shape fits its storage."""
 
     storage: StorageRecord
     shape: tuple[int, ...]
@@ -110,7 +118,7 @@ class TensorRecord:
     offset: int
 
     def read(self) -> NDArray[np.float32]:
-        """The values as a contiguous float32 array of its own."""
+        """Read the values into a new contiguous float32 array."""
         kind = np.dtype(STORAGES[self.storage.kind])
         flat = np.frombuffer(self.storage.data, kind)[self.offset :]
         found = np.lib.stride_tricks.as_strided(
@@ -123,12 +131,12 @@ class TensorRecord:
 
 @dataclass
 class PersistentRecord:
-    """An object of a persistent class: its name and its attributes.
+    """An object of a persistent class.
 
     Attributes:
-        class_name: as the file states it.
-        source: the source code of its module, never run; told apart by a few words in it.
-        state: its attributes.
+        class_name: class name that the file states.
+        source: source code of the class's module, which is never run.
+        state: the object's attributes.
     """
 
     class_name: str
@@ -145,36 +153,36 @@ class AttributeRecord:
 
 @dataclass
 class ArrayRecord:
-    """A numpy array or dtype in the making; only numbers of it are ever used."""
+    """A numpy array or dtype under construction; only scalars of it are used."""
 
     kind: str = ""
     state: Any = None
 
 
 def check_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> TensorRecord:
-    """A record of a tensor whose every element lies in its storage. Raises: CheckpointError."""
+    """Return a record of a tensor that lies within its storage. Raises: CheckpointError."""
     if not isinstance(storage, StorageRecord):
-        raise CheckpointError("the file holds a tensor without a storage: it is damaged.")
+        raise _damaged("a tensor without a storage")
     whole = (shape, strides)
     if not all(isinstance(part, tuple) and len(part) <= MAX_DIMS for part in whole) or not all(
         type(value) is int and 0 <= value < 1 << 48 for value in (offset, *shape, *strides)
     ):
-        raise CheckpointError("the file holds a tensor whose shape is no shape: it is damaged.")
+        raise _damaged("a tensor without a valid shape")
     if len(shape) != len(strides):
-        raise CheckpointError("the file holds a tensor with more strides than dimensions.")
+        raise _damaged("a tensor whose strides and dimensions differ in number")
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     limit = storage.numel
     if count > limit or (count and last >= limit):
         raise CheckpointError(
-            f"the file holds a tensor of shape {list(shape)} on a storage of {limit} values: it is "
-            "damaged, or made to exhaust the memory."
+            f"the file holds a tensor of shape {list(shape)} on a storage of {limit} values",
+            remedy="The file is damaged, or made to exhaust the memory.",
         )
     return TensorRecord(storage, shape, strides, offset)
 
 
 def call(function: Any, arguments: tuple[Any, ...], load_storage: LoadStorage | None) -> Any:
-    """What a call in the file stands for. Raises: CheckpointError."""
+    """Return the record for a call in the file. Raises: CheckpointError."""
     if not isinstance(function, Name):
         raise refuse(f"a call of a {type(function).__name__}")
     if str(function) == _NESTED:
@@ -188,7 +196,7 @@ def call(function: Any, arguments: tuple[Any, ...], load_storage: LoadStorage | 
 
 
 def make(kind: Any, arguments: Any, named: Any) -> Any:
-    """What making an object of a class stands for. Raises: CheckpointError."""
+    """Return the record for an object of a class. Raises: CheckpointError."""
     if not isinstance(kind, Name) or str(kind) not in _CLASSES:
         raise refuse(f"an object of {kind if isinstance(kind, Name) else type(kind).__name__}")
     if named or not isinstance(arguments, tuple):
@@ -197,7 +205,7 @@ def make(kind: Any, arguments: Any, named: Any) -> Any:
 
 
 def build_state(target: Any, state: Any) -> None:
-    """Takes the state of an object that was made. Raises: CheckpointError."""
+    """Set the state of a record. Raises: CheckpointError."""
     if isinstance(target, AttributeRecord) and isinstance(state, dict):
         target.values.update(state)
     elif isinstance(target, ArrayRecord):
@@ -215,21 +223,21 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
 
 def _rebuild_parameter(data: Any, *_: Any) -> Any:
     if not isinstance(data, TensorRecord):
-        raise CheckpointError("the file holds a parameter without a tensor: it is damaged.")
+        raise _damaged("a parameter without a tensor")
     return data
 
 
 def _persistent(meta: Any) -> PersistentRecord:
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
-        raise CheckpointError("the file holds a persistent object without its state.")
+        raise _damaged("a persistent object without its state")
     name, source = meta.get("class_name"), meta.get("module_src", "")
     if not isinstance(name, str) or not isinstance(source, str):
-        raise CheckpointError("the file holds a persistent object without its class.")
+        raise _damaged("a persistent object without its class")
     return PersistentRecord(name, source, meta["state"])
 
 
 def _dictionary(*arguments: Any) -> dict[Any, Any]:
-    """An empty dictionary, or one of the pairs given."""
+    """Return an empty dictionary, or a dictionary of the given pairs."""
     if not arguments:
         return {}
     (pairs,) = arguments
@@ -252,14 +260,14 @@ def _sequence(kind: Callable[[Any], Any]) -> Callable[..., Any]:
         if not isinstance(items, list | tuple):
             raise TypeError("a sequence that is neither a list nor a tuple")
         if kind in (set, frozenset) and not all(isinstance(item, str | int) for item in items):
-            raise TypeError("a set of something else than texts and numbers")
+            raise TypeError("a set of other items than texts and numbers")
         return kind(items)
 
     return build
 
 
 def _scalar(kind: Any, data: Any = b"") -> Any:
-    """A numpy number."""
+    """Return a numpy scalar."""
     if not isinstance(kind, ArrayRecord) or kind.kind not in _SCALARS:
         raise TypeError("a numpy number of a type that models do not use")
     width = np.dtype(kind.kind).itemsize
@@ -273,7 +281,7 @@ _SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b
 
 def _numpy_type(kind: Any = "", *_: Any) -> ArrayRecord:
     if not isinstance(kind, str) or len(kind) > 16:
-        raise TypeError("a numpy type that is no text")
+        raise TypeError("a numpy type that is not text")
     return ArrayRecord(kind)
 
 
@@ -282,16 +290,16 @@ def _array(*_: Any) -> ArrayRecord:
 
 
 def _text(*arguments: Any) -> str:
-    """A device or layout: its name."""
+    """Return the name of a device or layout."""
     if not all(isinstance(part, str | int) and len(str(part)) < 64 for part in arguments):
-        raise TypeError("a device that is no text")
+        raise TypeError("a device that is not text")
     return ":".join(str(part) for part in arguments)
 
 
 def _encode(text: Any, _encoding: Any) -> memoryview:
-    """How protocol 2 writes bytes: a text of the characters 0 to 255."""
+    """Return the bytes that protocol 2 writes as a text of the characters 0 to 255."""
     if not isinstance(text, str):
-        raise TypeError("bytes that are no text")
+        raise TypeError("bytes that are not text")
     return memoryview(text.encode("latin-1"))
 
 
@@ -324,7 +332,7 @@ _CLASSES: dict[str, Callable[..., Any]] = {
     "numpy.dtype": _numpy_type,
 }
 
-#: Names that are only passed on.
+#: Names that are only passed as arguments.
 _VALUES = frozenset(
     {f"torch.{name}" for name in (*STORAGES, *_TORCH_TYPES)}
     | {_NESTED, "numpy.ndarray", "torch.nn.parameter.Parameter", "torch.Tensor"}

@@ -1,9 +1,9 @@
-"""StyleGAN2-ADA (PyTorch) and the StyleGAN2 of the StyleGAN3 repository, in segan's words.
+"""StyleGAN2-ADA (PyTorch) and the StyleGAN2 of the StyleGAN3 repository, in segan's names.
 
-Its synthesis has no equalised learning rate on the 3 × 3 weights (demodulation makes up for it,
-but for ε), clamps each layer's output after its gain where ``conv_clamp`` is set, and hands a
-to_rgb the ``ws`` row of the next convolution. Blocks that ran in fp16 compute the same in fp32,
-with the clamp kept.
+Its synthesis has no equalised learning rate on the 3 × 3 weights (demodulation cancels the factor,
+except for ε), clamps each layer's output after its gain if ``conv_clamp`` is set, and gives a
+to_rgb the ``ws`` row of the next convolution. Blocks that ran in fp16 run in fp32, with the same
+clamp.
 
 Source: Karras et al. 2020a, and the layout of its published checkpoints.
 """
@@ -14,21 +14,22 @@ import math
 import re
 from typing import Any
 
-from segan.export.foreign.build import (
+from segan.export.foreign.container import ForeignModel
+from segan.export.foreign.stylegan2 import (
+    NO_MEAN,
     ImportedModel,
-    Tensors,
-    check_chain,
     drawn_noise,
     make_network,
     normalised_filter,
+    shared_rows,
 )
-from segan.export.foreign.container import ForeignModel
-from segan.runtime.bundle.layout import MAX_RESOLUTION, Architecture, build_sites
+from segan.export.foreign.tensors import DAMAGED, Tensors
+from segan.runtime.bundle.layout import MAX_RESOLUTION, Architecture
 from segan.runtime.errors import CheckpointError
 from segan.train.networks.config import SubspaceConfig
 from segan.train.networks.stylegan2.generator import MAPPING_LR_MULTIPLIER
 
-#: Names of its architectures, in segan's words.
+#: Its names of the architectures → segan's.
 _ARCHITECTURES: dict[str, Architecture] = {
     "skip": "skip",
     "resnet": "residual",
@@ -36,12 +37,15 @@ _ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+_VARIANT = "It is a variant that segan does not know."
+
+
 def read_ada(model: ForeignModel) -> ImportedModel:
-    """Translates a generator of this layout.
+    """Translate a generator of this layout.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown or of another shape, or a setting is one
-            that segan's networks do not have.
+        CheckpointError: a tensor is missing, unknown or of another shape, or segan's networks do
+            not have a setting of the file.
     """
     return _Reader(model).read()
 
@@ -61,8 +65,8 @@ class _Reader:
         resolution = max(found)
         if found != {4 << n for n in range(resolution.bit_length() - 2)}:
             raise CheckpointError(
-                f"the synthesis blocks are {sorted(found)}; expected 4, 8, and so on to the "
-                f"image's resolution, at most {MAX_RESOLUTION}."
+                f"the synthesis blocks are {sorted(found)}",
+                expected=f"4, 8, and so on to the image's resolution, at most {MAX_RESOLUTION}",
             )
         blocks = sorted(found)
         img_channels = tensors.shape(f"synthesis.b{resolution}.torgb.weight", 4)[0]
@@ -85,7 +89,7 @@ class _Reader:
             self._block(r, architecture)
         tensors.check_all_taken()
         if any(self._setting(f"synthesis.b{r}", "use_fp16") for r in blocks):
-            self.notes.append("blocks that ran in fp16 compute in fp32 here, with the same clamp.")
+            self.notes.append("blocks that ran in fp16 run in fp32, with the same clamp.")
         return ImportedModel(
             network=network,
             subspace=SubspaceConfig(mode=0),
@@ -96,7 +100,7 @@ class _Reader:
         )
 
     def _setting(self, path: str, name: str, default: Any = None) -> Any:
-        """A module's setting, else the whole network's, else ``default``."""
+        """Return a setting of a module, else of the whole network, else ``default``."""
         for place in (path, ""):
             if name in self.settings.get(place, {}):
                 return self.settings[place][name]
@@ -105,15 +109,18 @@ class _Reader:
     def _number(self, path: str, name: str, default: float) -> float:
         value = self.settings.get(path, {}).get(name, default)
         if not isinstance(value, int | float) or not math.isfinite(value):
-            raise CheckpointError(f"{path}.{name} is {str(value)[:40]!r}; expected a number.")
+            raise CheckpointError(
+                f"{path}.{name} is {str(value)[:40]!r}", expected="a finite number", remedy=DAMAGED
+            )
         return float(value)
 
     def _activation(self, path: str, expected: str) -> None:
         found = self.settings.get(path, {}).get("activation", expected)
         if found != expected:
             raise CheckpointError(
-                f"{path} has the activation {str(found)[:40]!r}; segan's networks have {expected}. "
-                "It is a variant that segan does not know."
+                f"{path} has the activation {str(found)[:40]!r}",
+                expected=expected,
+                remedy=_VARIANT,
             )
 
     def _architecture(self, blocks: list[int]) -> Architecture:
@@ -127,13 +134,14 @@ class _Reader:
         stated = {self._setting(f"synthesis.b{r}", "architecture", inferred) for r in blocks}
         if stated != {inferred}:
             raise CheckpointError(
-                f"the architecture is stated as {sorted(map(str, stated))}, but the tensors are "
-                f"those of {inferred!r}. It is a variant that segan does not know."
+                f"the architecture is stated as {sorted(map(str, stated))}",
+                expected=f"{inferred!r}, which the tensors are of",
+                remedy=_VARIANT,
             )
         return _ARCHITECTURES[inferred]
 
     def _mapping(self, w_dim: int) -> tuple[int, int, int]:
-        """Takes the mapping network; returns z_dim, c_dim and the number of layers."""
+        """Read the mapping network; return z_dim, c_dim and the number of layers."""
         tensors = self.tensors
         layers = sum(
             re.fullmatch(r"mapping\.fc\d+\.weight", n) is not None for n in tensors.names()
@@ -144,7 +152,7 @@ class _Reader:
             widths.append((into, out))
             self._dense(f"mapping.fc{number}", f"mapping.fc{number}", MAPPING_LR_MULTIPLIER)
             self._activation(f"mapping.fc{number}", "lrelu")
-        check_chain(widths, w_dim)
+        _check_widths(widths, w_dim)
         z_dim, c_dim = widths[0][0], 0
         if "mapping.embed.weight" in tensors:
             embedded, c_dim = tensors.shape("mapping.embed.weight", 2)
@@ -152,13 +160,13 @@ class _Reader:
             self._dense("mapping.embed", "mapping.embed", 1.0)
             self._activation("mapping.embed", "linear")
         if z_dim < 1:
-            raise CheckpointError("the mapping network takes no z, only labels; segan needs a z.")
+            raise CheckpointError(
+                "the mapping network takes only labels", expected="a network that also takes z"
+            )
         if "mapping.w_avg" in tensors:
             self.state["w_avg"] = tensors.take("mapping.w_avg", (w_dim,))
         else:
-            self.notes.append(
-                "the file states no mean of w; it was computed over 16384 latents (seed 0)."
-            )
+            self.notes.append(NO_MEAN)
         return z_dim, c_dim, layers
 
     def _dense(self, source: str, target: str, lr_multiplier: float) -> None:
@@ -174,13 +182,15 @@ class _Reader:
 
     @staticmethod
     def _stated_number(value: Any) -> float:
-        """A number of safetensors metadata, which are texts."""
+        """Return a number from safetensors metadata, whose values are texts."""
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise CheckpointError(f"the file's metadata states {str(value)[:40]!r} for a number.")
+            raise CheckpointError(
+                f"the file's metadata has {str(value)[:40]!r}", expected="a finite number"
+            )
         return number
 
     def _clamp(self, path: str) -> float | None:
@@ -189,7 +199,7 @@ class _Reader:
             return None
         clamp = self._stated_number(value)
         if clamp <= 0:
-            raise CheckpointError(f"{path}.conv_clamp is {clamp}; expected more than 0.")
+            raise CheckpointError(f"{path}.conv_clamp is {clamp}", expected="more than 0")
         return clamp
 
     def _block(self, resolution: int, architecture: Architecture) -> None:
@@ -217,7 +227,7 @@ class _Reader:
             self.state[f"{target}.skip.weight"] = tensors.take(f"{source}.skip.weight")
             self._activation(f"{source}.skip", "linear")
             if self.settings.get(f"{source}.skip", {}).get("conv_clamp") is not None:
-                raise CheckpointError(f"{source}.skip clamps its output; segan's networks do not.")
+                raise CheckpointError(f"{source}.skip clamps its output", remedy=_VARIANT)
             self.changes[f"{target}.skip"] = {
                 "weight_gain": self._number(f"{source}.skip", "weight_gain", 1 / math.sqrt(into)),
                 "fir": self._filter(f"{source}.skip"),
@@ -238,7 +248,7 @@ class _Reader:
         self._activation(source, "lrelu")
         gain = self._number(source, "act_gain", math.sqrt(2))
         if not math.isclose(gain, math.sqrt(2), rel_tol=1e-5):
-            raise CheckpointError(f"{source} has an activation gain of {gain}; expected √2.")
+            raise CheckpointError(f"{source} has an activation gain of {gain}", expected="√2")
         self._affine(source, target)
         self.state[f"{target}.weight"] = tensors.take(f"{source}.weight")
         self.state[f"{target}.bias"] = tensors.take(f"{source}.bias")
@@ -256,11 +266,13 @@ class _Reader:
         self.changes[target] = {"weight_gain": 1.0, "clamp": self._clamp(source)}
 
 
-def shared_rows(resolution: int, architecture: Architecture) -> list[int]:
-    """The row of the original's W+ that each site takes: a to_rgb shares the next convolution's."""
-    rows: list[int] = []
-    convolutions = 0
-    for site in build_sites(resolution, architecture):
-        rows.append(convolutions)
-        convolutions += site.kind != "rgb"
-    return rows
+def _check_widths(widths: list[tuple[int, int]], w_dim: int) -> None:
+    """Raise CheckpointError unless the layers (in, out) of the mapping fit each other and w_dim."""
+    for number, (_, out) in enumerate(widths):
+        following = widths[number + 1][0] if number + 1 < len(widths) else w_dim
+        if out != following:
+            raise CheckpointError(
+                f"layer {number} of the mapping network has {out} outputs",
+                expected=f"{following}, as the next layer takes",
+                remedy=DAMAGED,
+            )

@@ -1,7 +1,7 @@
-"""rosinality/stylegan2-pytorch in segan's words.
+"""rosinality/stylegan2-pytorch in segan's names.
 
 Weights carry equalised learning rates and their leading batch dimension [1, O, I, k, k]; resampling
-kernels are stored with their gain of 4; the noise images are buffers beside the network.
+kernels include their gain of 4; noise images are buffers of the network.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ import math
 import re
 from typing import Any
 
-from segan.export.foreign.build import (
+from segan.export.foreign.container import ForeignModel
+from segan.export.foreign.stylegan2 import (
+    NO_MEAN,
     ImportedModel,
-    Tensors,
     drawn_noise,
     make_network,
     normalised_filter,
+    shared_rows,
 )
-from segan.export.foreign.container import ForeignModel
-from segan.export.foreign.layouts.ada import shared_rows
-from segan.export.graphs.stylegan2.lowering import UP_GAIN
+from segan.export.foreign.tensors import DAMAGED, Tensors
+from segan.export.graphs.lowering import UP_GAIN
 from segan.runtime.errors import CheckpointError
 from segan.train.networks.config import SubspaceConfig
 
 
 class PublishedReader:
-    """What rosinality's layout shares with those that were made from it.
+    """Reader of what rosinality's layout and the layouts derived from it share.
 
     Args:
         model: the file.
-        modulation: its name of the style's affine layer.
+        modulation: the layout's name of the style's affine layer.
     """
 
     def __init__(self, model: ForeignModel, modulation: str) -> None:
@@ -39,32 +40,38 @@ class PublishedReader:
         self.notes = list(model.notes)
 
     def mapping(self, prefix: str) -> tuple[int, int]:
-        """Takes ``{prefix}.1`` and on, behind the pixel norm; returns w_dim and their number."""
+        """Read the layers ``{prefix}.1`` and on; return w_dim and the number of layers."""
         tensors = self.tensors
         pattern = re.compile(re.escape(prefix) + r"\.(\d{1,3})\.weight")
         numbers = sorted(int(m[1]) for name in tensors.names() if (m := pattern.fullmatch(name)))
         if numbers != list(range(1, len(numbers) + 1)):
-            raise CheckpointError(f"the layers of {prefix} are {numbers}; expected 1, 2 and so on.")
+            raise CheckpointError(
+                f"the layers of {prefix} are {numbers}", expected="1, 2 and so on", remedy=DAMAGED
+            )
         w_dim = tensors.shape(f"{prefix}.1.weight", 2)[0]
         for number in numbers:
             if tensors.shape(f"{prefix}.{number}.weight", 2) != (w_dim, w_dim):
-                raise CheckpointError(f"{prefix}.{number}.weight is not {w_dim} × {w_dim}.")
+                raise CheckpointError(
+                    f"{prefix}.{number}.weight has another shape than layer 1",
+                    expected=f"[{w_dim}, {w_dim}]",
+                    remedy=DAMAGED,
+                )
             for part in ("weight", "bias"):
                 value = tensors.take(f"{prefix}.{number}.{part}")
                 self.state[f"mapping.fc{number - 1}.{part}"] = value
         return w_dim, len(numbers)
 
     def const(self, name: str) -> None:
-        """Takes the constant input, [1, C, 4, 4]."""
+        """Read the constant input, [1, C, 4, 4]."""
         shape = self.tensors.shape(name, 4)
         self.state["synthesis.blocks.b4.const"] = self.tensors.take(name, shape[1:])
 
     def channels(self, source: str) -> int:
-        """Output channels of a site."""
+        """Return the output channels of a site."""
         return self.tensors.shape(f"{source}.conv.weight", 5)[1]
 
     def site(self, source: str, target: str, noise: Any) -> None:
-        """Takes a convolution with its noise image [r, r], strength, bias and filter."""
+        """Read a convolution with its noise image [r, r], strength, bias and filter."""
         tensors = self.tensors
         self._modulated(source, target)
         channels = self.channels(source)
@@ -75,7 +82,7 @@ class PublishedReader:
             self._filter(f"{source}.conv.blur.kernel", target)
 
     def to_rgb(self, source: str, target: str, block: str, *, first: bool) -> None:
-        """Takes a to_rgb; from the second on it holds the filter that doubles the image."""
+        """Read a to_rgb; all but the first have the filter that doubles the image."""
         self._modulated(source, target)
         channels = self.channels(source)
         self.state[f"{target}.bias"] = self.tensors.take(f"{source}.bias", (channels,))
@@ -96,7 +103,7 @@ class PublishedReader:
 
 
 def read_rosinality(model: ForeignModel) -> ImportedModel:
-    """Translates a generator of this layout.
+    """Translate a generator of this layout.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape.
@@ -127,9 +134,7 @@ def read_rosinality(model: ForeignModel) -> ImportedModel:
 
         reader.state["w_avg"] = torch.from_numpy(model.latent_avg.read()).reshape(w_dim)
     else:
-        reader.notes.append(
-            "the file states no mean of w; it was computed over 16384 latents (seed 0)."
-        )
+        reader.notes.append(NO_MEAN)
     if not has_noise:
         reader.notes.append("the file has no constant noise; a fixed one was drawn.")
     tensors.check_all_taken()

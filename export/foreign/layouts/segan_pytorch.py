@@ -1,7 +1,7 @@
-"""curefate/SEGan_Pytorch, the published SEGAN, in segan's words: modes 0 to 3 at every site.
+"""curefate/SEGan_Pytorch, the published SEGAN, in segan's names: modes 0 to 3 at every site.
 
-Mode 2 stores its basis as [C, r, r, D] and sums over C, r and r before it multiplies, so it acts
-as one number for each dimension of w: the sum, taken here in float64.
+Mode 2 stores its basis as [C, r, r, D] and sums over C, r and r before it multiplies. So it acts as
+one number for each dimension of w, the sum, which is computed here in float64.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from typing import Literal
 
 import torch
 
-from segan.export.foreign.build import ImportedModel, drawn_noise, make_network
 from segan.export.foreign.container import ForeignModel
-from segan.export.foreign.layouts.ada import shared_rows
 from segan.export.foreign.layouts.rosinality import PublishedReader
+from segan.export.foreign.stylegan2 import (
+    NO_MEAN,
+    ImportedModel,
+    drawn_noise,
+    make_network,
+    shared_rows,
+)
+from segan.export.foreign.tensors import DAMAGED
 from segan.runtime.errors import CheckpointError
 from segan.train.networks.config import SubspaceConfig
 
@@ -22,7 +28,7 @@ Mode = Literal[0, 1, 2, 3]
 
 
 def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
-    """Translates a generator of this layout.
+    """Translate a generator of this layout.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape.
@@ -33,7 +39,9 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
     pattern = re.compile(r"Synthesis\.blocks\.(\d{1,3})\.torgb\.bias")
     numbers = sorted(int(m[1]) for name in tensors.names() if (m := pattern.fullmatch(name)))
     if numbers != list(range(len(numbers))) or not numbers:
-        raise CheckpointError(f"the blocks are {numbers}; expected 0, 1 and so on.")
+        raise CheckpointError(
+            f"the blocks are {numbers}", expected="0, 1 and so on", remedy=DAMAGED
+        )
     mode = _mode(model)
     reader.const("Synthesis.const.input")
     convolution, subspace = 0, 0
@@ -54,7 +62,7 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
     tensors.check_all_taken()
     resolution = 4 << numbers[-1]
     reader.notes += [
-        "the file states no mean of w; it was computed over 16384 latents (seed 0).",
+        NO_MEAN,
         "the original draws noise anew for every image; 'const' is a fixed draw.",
     ]
     network = make_network(
@@ -78,7 +86,7 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
 
 
 def _mode(model: ForeignModel) -> Mode:
-    """Told by the first subspace: its μ is a feature map, a vector, or not there."""
+    """Return the mode, from the first subspace: its μ is a feature map, a vector, or missing."""
     first = "Synthesis.blocks.0.subspaces.0"
     if f"{first}.L" not in model.tensors:
         return 0
@@ -91,14 +99,16 @@ def _mode(model: ForeignModel) -> Mode:
 def _subspace(
     reader: PublishedReader, mode: Mode, source: str, number: int, site: str, w_dim: int
 ) -> None:
-    """Takes one subspace, whose coordinates at 0 give the published images."""
+    """Read one subspace; its coordinates at 0 give the published images."""
     tensors, target = reader.tensors, f"subspaces.{number}"
     reader.state[f"{target}.importance"] = tensors.take(f"{source}.L", (w_dim,))
     if mode == 3:
         return
     *outer, width = tensors.shape(f"{source}.U", 4)
     if width != w_dim:
-        raise CheckpointError(f"{source}.U has {width} columns; expected {w_dim}.")
+        raise CheckpointError(
+            f"{source}.U has {width} columns", expected=f"w_dim, {w_dim}", remedy=DAMAGED
+        )
     basis = tensors.take(f"{source}.U")
     if mode == 1:
         place = f"synthesis.bases.{site.replace('.', '_')}"

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segan.export.graphs.stylegan2.lowering import Lowering, lower_convolution, lower_upsampling
+from segan.export.graphs.lowering import Lowering, lower_convolution, lower_upsampling
 from segan.train.networks.stylegan2.generator import Generator, SynthesisBlock, SynthesisSite, ToRGB
 from segan.train.networks.stylegan2.layers import (
     DEMODULATION_EPS,
@@ -30,9 +30,6 @@ from segan.train.networks.stylegan2.layers import (
     normalize_second_moment,
 )
 from segan.train.networks.stylegan2.subspace import FeatureBasis
-
-#: ONNX operator set that the graphs are written in.
-OPSET = 18
 
 
 class Dense(nn.Module):

@@ -20,19 +20,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segan.export.graphs.lowering import UP_GAIN, Lowering, lower_convolution
 from segan.export.graphs.stylegan2.graphs import Dense, Parts, bounded, fold, per_channel
-from segan.export.graphs.stylegan2.lowering import UP_GAIN, Lowering, lower_convolution
 from segan.train.networks.stylegan2.generator import SynthesisSite, ToRGB
 from segan.train.networks.stylegan2.layers import DEMODULATION_EPS, LRELU_GAIN, LRELU_SLOPE, Conv2d
 from segan.train.networks.stylegan2.subspace import FeatureBasis
 
-HalfPrecision = Literal["fp16", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 #: Largest magnitude of a feature map: four times what StyleGAN2-ADA's fp16 training allows.
@@ -116,7 +114,7 @@ class HalfStyles(nn.Module):
 
 
 class HalfConvolutionSite(nn.Module):
-    """``segan.export.graphs.stylegan2.graphs.ConvolutionSite`` in half precision.
+    """``graphs.ConvolutionSite`` in half precision.
 
     Args:
         site: the trained site.
@@ -209,7 +207,7 @@ class HalfRGBSite(nn.Module):
 
 
 class HalfPlane(nn.Module):
-    """``segan.export.graphs.stylegan2.graphs.Plane``: basis and product in half precision.
+    """``graphs.Plane``: basis and product in half precision.
 
     Args:
         basis: the trained basis.
@@ -272,13 +270,13 @@ def _half_const(const: torch.Tensor, *, dtype: torch.dtype) -> torch.Tensor:
     return (const.detach().double() / const_scale(const)[:, None, None])[None].to(dtype)
 
 
-def half_parts(precision: HalfPrecision) -> Parts:
-    """The parts of ``segan.export.graphs.stylegan2.graphs.SynthesisGraph`` in half precision."""
-    return parts_of(DTYPES[precision])
-
-
 def parts_of(dtype: torch.dtype) -> Parts:
-    """The same parts in any type; float64 shows that they change nothing but the rounding."""
+    """Return the parts of ``graphs.SynthesisGraph`` for a type.
+
+    Args:
+        dtype: float16 or bfloat16. float32 is what int8 starts from, and in float64 the graph
+            equals that of the fp32 parts but for the rounding.
+    """
     return Parts(
         convolution=partial(HalfConvolutionSite, dtype=dtype),
         rgb=partial(HalfRGBSite, dtype=dtype),

@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,6 +25,9 @@ from segan.runtime.generate.generator import load
 from segan.runtime.latents.draws import sample_z
 from segan.runtime.latents.files import read_latents
 from segan.train.networks.stylegan2.generator import Generator
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 Make = Callable[..., Any]
 
@@ -171,17 +174,18 @@ def test_the_schedule_is_the_papers() -> None:
     assert config.rate(999) < 1e-4
 
 
-def test_wrong_use(moderate: Make) -> None:
+def test_wrong_use(moderate: Make, raises_error: RaisesError) -> None:
     generator = moderate(mode=0)
     target = np.zeros((16, 16, 3), np.uint8)
-    for settings, part in (
-        ({"space": "z"}, "expected one of w, w\\+, coords"),
-        ({"space": "coords"}, "no subspaces"),
-        ({"steps": 0}, "expected 1 or more"),
-        ({"learning_rate": 0.0}, "more than 0"),
-        ({"class_index": 1}, "there are no classes"),
-    ):
-        with pytest.raises(ConfigError, match=part):
-            project_image(generator, target, ProjectionConfig(**settings))
-    with pytest.raises(DataError, match=r"expected uint8 \[16, 16, 3\]"):
+    cases: tuple[tuple[str, Any, str], ...] = (
+        ("space", "z", "one of w, w+, coords"),
+        ("space", "coords", "w or w+"),
+        ("steps", 0, "1 or more, such as 500"),
+        ("learning_rate", 0.0, "more than 0"),
+        ("class_index", 1, "none: there are no classes"),
+    )
+    for field, value, expected in cases:
+        with raises_error(ConfigError, field=field, value=value, expected=expected):
+            project_image(generator, target, ProjectionConfig(**{field: value}))
+    with raises_error(DataError, field="target", value=(8, 16, 3), expected="uint8 [16, 16, 3]"):
         project_image(generator, target[:8])

@@ -219,15 +219,18 @@ class SynthesisNetwork(nn.Module):
         """Values of the flat noise input."""
         return sum(self.noise_sizes)
 
-    def noise_const(self) -> torch.Tensor:
-        """The constant noise of all sites, flat: [1, num_noise]."""
-        parts = [
-            module.noise_const.flatten()
+    def noise_sites(self) -> list[SynthesisSite]:
+        """The sites that add noise, in synthesis order."""
+        return [
+            module
             for block in self.block_list()
             for _, module in block.site_modules()
             if isinstance(module, SynthesisSite)
         ]
-        return torch.cat(parts)[None]
+
+    def noise_const(self) -> torch.Tensor:
+        """The constant noise of all sites, flat: [1, num_noise]."""
+        return torch.cat([site.noise_const.flatten() for site in self.noise_sites()])[None]
 
     def block_list(self) -> list[SynthesisBlock]:
         """The blocks from 4² up."""

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from segan.export.graphs.lowering import LOWERINGS
 from segan.export.graphs.stylegan2.graphs import MappingGraph, OffsetsGraph, SynthesisGraph
-from segan.export.graphs.stylegan2.lowering import LOWERINGS
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.networks.stylegan2.subspace import EigenOffset, EigenShift, FeatureBasis
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from segan.cli.export import LOWERINGS as CLI_LOWERINGS
-from segan.export.graphs.stylegan2.lowering import (
+from segan.cli.bundle_output import LOWERINGS as CLI_LOWERINGS
+from segan.export.graphs.lowering import (
     DEFAULT_LOWERING,
     LOWERINGS,
     Lowering,

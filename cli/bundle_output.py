@@ -1,0 +1,169 @@
+"""Options and output that ``segan export`` and ``segan import`` share."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from segan.export.finishing import ExportResult
+    from segan.export.precisions import ReducedPrecision
+    from segan.runtime.bundle.manifest import Manifest
+
+#: As in segan.export.graphs.lowering, which imports torch.
+LOWERINGS = ("transposed", "subpixel", "folded")
+
+
+def bundle_output_options(*, source: str, tolerance: float) -> Callable[[Any], Any]:
+    """Add the options of a written bundle: -o, --name, --lowering, --tolerance, --fp16 and so on.
+
+    The command gets ``out``, and ``settings``: the keyword arguments that ExportConfig and
+    ImportConfig share.
+
+    Args:
+        source: whose name the bundle has by default, such as ``data``.
+        tolerance: default of --tolerance.
+    """
+    options = [
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path),
+            default=None,
+            show_default=f"the {source}'s name, such as faces.segan",
+            help="Folder of the bundle, NAME.segan. An existing bundle is replaced.",
+        ),
+        click.option(
+            "--name",
+            default=None,
+            show_default=f"the {source}'s name",
+            help="Display name of the bundle.",
+        ),
+        click.option(
+            "--lowering",
+            type=click.Choice(LOWERINGS),
+            default=None,
+            show_default="the fastest measured",
+            help="How upsampling is written: transposed convolution and filter; 2 x 2 convolution, "
+            "DepthToSpace and filter; or one 3 x 3 convolution that includes the filter, and "
+            "DepthToSpace.",
+        ),
+        click.option(
+            "--tolerance",
+            type=float,
+            default=tolerance,
+            show_default=True,
+            help="Largest difference of a pixel that verification accepts, images in [-1, 1].",
+        ),
+        click.option(
+            "--fp16", is_flag=True, help="Also write the synthesis graph in fp16, for GPUs."
+        ),
+        click.option(
+            "--bf16",
+            is_flag=True,
+            help="Also write the synthesis graph in bf16: no faster than fp16, and 8 times as "
+            "coarse.",
+        ),
+        click.option(
+            "--int8",
+            is_flag=True,
+            help="Also write the synthesis graph in int8, for OpenVINO on CPUs. It is calibrated "
+            "on sampled latents, and written only if its images are close enough.",
+        ),
+        click.option(
+            "--zip",
+            "as_zip",
+            is_flag=True,
+            help="Also write it as one file, NAME.segan.zip.",
+        ),
+    ]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def run(
+            *,
+            name: str | None,
+            lowering: str | None,
+            tolerance: float,
+            fp16: bool,
+            bf16: bool,
+            int8: bool,
+            as_zip: bool,
+            **rest: Any,
+        ) -> Any:
+            flags: dict[ReducedPrecision, bool] = {"fp16": fp16, "bf16": bf16, "int8": int8}
+            settings = {
+                "name": name,
+                "lowering": lowering,
+                "tolerance": tolerance,
+                "precisions": tuple(precision for precision, asked in flags.items() if asked),
+                "zip": as_zip,
+            }
+            return function(settings=settings, **rest)
+
+        for option in reversed(options):
+            option(run)
+        return run
+
+    return decorate
+
+
+def show_step(text: str) -> None:
+    """Show the start of a step, as ``on_step``."""
+    click.echo(f"{text} ...", err=True)
+
+
+def figures(result: ExportResult) -> dict[str, Any]:
+    """Return the entries of --json that both commands have."""
+    record = result.verification.record
+    names = ["precision", "backend", "psnr_db", "worst_psnr_db", "min_psnr_db", "max_error"]
+    return {
+        "bundle": str(result.path),
+        "zip": None if result.zip_path is None else str(result.zip_path),
+        "name": result.manifest.name,
+        "max_error": record.max_error,
+        "psnr_db": record.psnr_db,
+        "tolerance": record.tolerance,
+        "precisions": [
+            {name: getattr(row, name) for name in names}
+            for row in result.manifest.verification
+            if row.min_psnr_db is not None
+        ],
+        "verify_seconds": round(result.verification.seconds, 3),
+    }
+
+
+def print_verification(result: ExportResult) -> None:
+    """Print a line for the fp32 graphs, and one for each graph of reduced precision."""
+    record = result.verification.record
+    batches = ", ".join(str(size) for size in record.batch_sizes)
+    click.echo(
+        f"verified on {record.backend}: max error {record.max_error:.1e} "
+        f"(tolerance {record.tolerance:g}), PSNR {record.psnr_db:.1f} dB, "
+        f"{len(record.cases)} cases, batches of {batches}"
+    )
+    for row in result.manifest.verification:
+        if row.min_psnr_db is not None:
+            where = "with each result rounded" if row.backend == "emulated" else row.backend
+            click.echo(
+                f"verified {row.precision} on {len(row.seeds)} seeds, {where}: "
+                f"PSNR {row.psnr_db:.1f} dB, worst image {row.worst_psnr_db:.1f} dB, "
+                f"max error {row.max_error:.1e}"
+            )
+
+
+def print_next(path: Path, manifest: Manifest) -> None:
+    """Print a command that shows something of the new bundle."""
+    bundle = shlex.quote(str(path))
+    if not manifest.subspaces:
+        click.echo(f"next: segan generate {bundle} --seeds 0-63 -o out")
+        return
+    # Middle layers show the most; index 0 needs no option.
+    rows = [row for row in manifest.subspaces if row.index == 0]
+    row = rows[min(3, len(rows) - 1)]
+    click.echo(f"next: segan sweep {bundle} --layer {row.layer} --dim {min(5, row.dims - 1)}")

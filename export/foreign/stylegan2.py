@@ -1,0 +1,211 @@
+"""A foreign StyleGAN2 in segan's names, and the ``Generator`` that is built from it.
+
+Each reader in ``layouts`` translates names, and states what differs: gains, filters, clamps. The
+result is the network that training builds, with the file's numbers, so that export needs nothing
+special for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from segan.export.foreign.tensors import DAMAGED
+from segan.runtime.bundle.layout import Architecture, build_sites
+from segan.runtime.errors import CheckpointError, ConfigError
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.networks.stylegan2.generator import (
+    MAPPING_LR_MULTIPLIER,
+    Generator,
+    MappingNetwork,
+)
+from segan.train.networks.stylegan2.layers import FullyConnected
+from segan.train.networks.stylegan2.resample import fir_kernel
+
+#: Number of latents whose mean is taken for w̄ if a file has none.
+W_AVG_SAMPLES = 16_384
+
+#: Note for such a file.
+NO_MEAN = f"the file has no mean of w; it was computed from {W_AVG_SAMPLES} latents (seed 0)."
+
+
+class ImportedNetwork(
+    NetworkConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False
+):
+    """Shapes of a network whose channels are listed instead of computed.
+
+    Attributes:
+        layer_channels: channels of each layer, from 4² up.
+    """
+
+    layer_channels: tuple[int, ...] = ()
+
+    def channels(self, resolution: int) -> int:
+        """Return the channels of the feature maps at ``resolution``."""
+        return self.layer_channels[resolution.bit_length() - 3]
+
+
+@dataclass(kw_only=True)
+class ImportedModel:
+    """A translated generator.
+
+    Attributes:
+        network: shapes.
+        subspace: where and how subspaces act.
+        state: tensors by the names of ``Generator.state_dict``. ``w_avg`` is computed if missing.
+        settings: attributes that differ, by module name: ``weight_gain``, ``bias_gain``, ``clamp``,
+            ``fir``.
+        ws_rows: for each site, the row of the original's W+ (its ``ws`` or ``latent``).
+        notes: what a user should know, one sentence each.
+    """
+
+    network: ImportedNetwork
+    subspace: SubspaceConfig
+    state: dict[str, torch.Tensor]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ws_rows: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def build_generator(model: ImportedModel) -> Generator:
+    """Return the generator with the file's numbers, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: a tensor is missing or has the wrong shape.
+    """
+    with torch.device("meta"):
+        generator = Generator(model.network, model.subspace)
+        _fit_mapping(generator.mapping, model.state)
+    needs_mean = "w_avg" not in model.state
+    if needs_mean:
+        model.state["w_avg"] = torch.zeros(model.network.w_dim)
+    expected = generator.state_dict()
+    for name, value in expected.items():
+        found = model.state.get(name)
+        if found is None or found.shape != value.shape:
+            given = "missing" if found is None else f"of shape {list(found.shape)}"
+            raise CheckpointError(
+                f"{name} is {given}", expected=f"shape {list(value.shape)}", remedy=DAMAGED
+            )
+    # assign: the tensors are used as they are, so that a large model is in memory once.
+    generator.load_state_dict({name: model.state[name] for name in expected}, assign=True)
+    for module in generator.modules():
+        if "fir" in module._buffers:
+            module.fir = fir_kernel()
+    for path, values in model.settings.items():
+        module = generator.get_submodule(path)
+        for name, value in values.items():
+            setattr(module, name, value)
+    generator.eval().requires_grad_(False)
+    if needs_mean:
+        generator.w_avg.copy_(mean_latent(generator))
+    return generator
+
+
+def _fit_mapping(mapping: MappingNetwork, state: Mapping[str, torch.Tensor]) -> None:
+    """Give the mapping network's layers the widths of the file, where they differ from w_dim."""
+    for name, layer in list(mapping.named_children()):
+        weight = state.get(f"mapping.{name}.weight")
+        if weight is None or weight.ndim != 2 or weight.shape == cast(Any, layer).weight.shape:
+            continue
+        out, into = weight.shape
+        if name == "embed":
+            mapping.embed = FullyConnected(into, out)
+        else:
+            fitted = FullyConnected(
+                into, out, activation="lrelu", lr_multiplier=MAPPING_LR_MULTIPLIER
+            )
+            setattr(mapping, name, fitted)
+
+
+def make_network(**values: Any) -> ImportedNetwork:
+    """Return the shapes of a network, given the fields of ``NetworkConfig``.
+
+    Raises:
+        CheckpointError: a value that ``NetworkConfig`` does not accept.
+    """
+    try:
+        return ImportedNetwork(**values)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the generator's {error.field} is {error.value}",
+            field=error.field,
+            value=error.value,
+            expected=error.expected,
+            remedy=DAMAGED,
+        ) from None
+
+
+def mean_latent(generator: Generator) -> torch.Tensor:
+    """Return the mean of w over a fixed stream of latents: [w_dim]."""
+    network = generator.network
+    random = np.random.RandomState(0)
+    total = torch.zeros(network.w_dim, dtype=torch.float64)
+    part = 1024
+    with torch.inference_mode():
+        for _ in range(W_AVG_SAMPLES // part):
+            z = torch.from_numpy(random.randn(part, network.z_dim).astype(np.float32))
+            c = None
+            if network.c_dim:
+                classes = random.randint(0, network.c_dim, size=part)
+                c = torch.eye(network.c_dim)[torch.from_numpy(classes)]
+            total += generator.mapping(z, c).double().sum(dim=0)
+    return (total / W_AVG_SAMPLES).float()
+
+
+def drawn_noise(number: int, resolution: int) -> torch.Tensor:
+    """Return constant noise [r, r] for a site without any in the file: the same every time."""
+    seed = np.random.SeedSequence((number, resolution))
+    random = np.random.RandomState(np.random.MT19937(seed))
+    return torch.from_numpy(random.randn(resolution, resolution).astype(np.float32))
+
+
+def normalised_filter(kernel: torch.Tensor, gain: float) -> torch.Tensor:
+    """Return a resampling filter as a two-dimensional kernel without its gain.
+
+    Args:
+        kernel: [T, T], or [T] for a separable filter.
+        gain: gain that the file's kernel includes.
+
+    Raises:
+        CheckpointError: the kernel is not square, or has more than 32 taps.
+    """
+    if kernel.ndim == 1:
+        kernel = torch.outer(kernel, kernel)
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not 1 <= len(kernel) <= 32:
+        raise CheckpointError(
+            f"a resampling filter has shape {list(kernel.shape)}",
+            expected="a square of 1 to 32 taps",
+            remedy=DAMAGED,
+        )
+    return even_filter(kernel / gain)
+
+
+def even_filter(kernel: torch.Tensor) -> torch.Tensor:
+    """Return the filter padded to an even number of taps, at least 4, which one padding fits.
+
+    StyleGAN2 pads (T + 1) // 2 - 1 pixels before and (T - 2) // 2 after a filter of T taps. Zeros
+    around the kernel, which is flipped when it is applied, give the same pixels.
+    """
+    taps = len(kernel)
+    size = max(4, taps + taps % 2)
+    before = (taps + 1) // 2 - 1
+    trailing = size // 2 - 1 - before
+    leading = size - taps - trailing
+    out = kernel.new_zeros(size, size)
+    out[leading : leading + taps, leading : leading + taps] = kernel
+    return out
+
+
+def shared_rows(resolution: int, architecture: Architecture) -> list[int]:
+    """Return the row of the original's W+ for each site: to_rgb shares the next convolution's."""
+    rows: list[int] = []
+    convolutions = 0
+    for site in build_sites(resolution, architecture):
+        rows.append(convolutions)
+        convolutions += site.kind != "rgb"
+    return rows
