@@ -43,6 +43,13 @@ def test_every_form_of_every_site_is_timed(generator: Generator) -> None:
         ({"transposed": 1.0, "subpixel": 0.5, "folded": 0.7}, "subpixel"),
         ({"transposed": 1.0, "subpixel": 1.5, "folded": 0.7}, "folded"),
         ({"transposed": 1.0, "subpixel": 0.98, "folded": 2.0}, "transposed"),
+        # The margin is 3 % of the default form's time, whatever the unit.
+        ({"transposed": 1.0, "subpixel": 0.9701, "folded": 2.0}, "transposed"),
+        ({"transposed": 1.0, "subpixel": 0.9699, "folded": 2.0}, "subpixel"),
+        ({"transposed": 40.0, "subpixel": 50.0, "folded": 38.81}, "transposed"),
+        ({"transposed": 40.0, "subpixel": 50.0, "folded": 38.79}, "folded"),
+        # Equal times change nothing, whatever the order of the forms.
+        ({"subpixel": 1.0, "folded": 1.0, "transposed": 1.0}, "transposed"),
     ],
 )
 def test_the_fastest_is_taken_when_it_is_clearly_so(

@@ -97,6 +97,16 @@ def test_there_and_back() -> None:
     assert figures.monotonicity == pytest.approx(0)
 
 
+@pytest.mark.parametrize(("peak", "span"), [(101, (0, 2)), (102, (0, 2)), (103, (0, 1))])
+def test_another_pair_than_the_ends_needs_a_change_that_is_two_percent_larger(
+    peak: int, span: tuple[int, int]
+) -> None:
+    images = blank(steps=3)
+    images[:, 1] += np.uint8(peak)
+    images[:, 2] += np.uint8(100)
+    assert measure(images).figures.span == span
+
+
 def test_a_corner_in_the_path() -> None:
     """Red, then green by as much: the way is two sides of a square, the change its diagonal."""
     images = blank(steps=3)

@@ -76,6 +76,51 @@ def test_the_cost_is_that_of_the_network_in_every_form(
     assert found / 1e9 == pytest.approx(gmac, rel=0.01)
 
 
+def _around(manifest: Manifest, channels: dict[int, int], form: str) -> bytes:
+    """The residual path of each block: 1 × 1, in the folded form grown by the filter and phases."""
+    weights, nodes = [], []
+    for size, own in channels.items():
+        if size > 4:
+            below = channels[size // 2]
+            name, shape = f"b{size}.around.0.weight", (own, below, 1, 1)
+            if form == "folded":
+                name, shape = f"b{size}.around.weight", (4 * own, below, 3, 3)
+            weights.append(_weight(name, *shape))
+            nodes.append(_convolution("Conv", name))
+    return b"".join([field(1, node) for node in nodes] + [field(5, weight) for weight in weights])
+
+
+@pytest.mark.parametrize("form", ["transposed", "subpixel", "folded"])
+def test_the_residual_path_costs_a_pointwise_convolution_before_doubling(
+    form: str, toy_bundle: Path
+) -> None:
+    manifest = _manifest(open_bundle(toy_bundle).manifest, 16, form)
+    channels = {4: 12, 8: 10, 16: 6}
+    sites = count_macs(_graph(manifest, channels, form), manifest)
+    assert sites is not None
+    # By hand: 12 → 10 channels at 4², then 10 → 6 at 8².
+    whole = _graph(manifest, channels, form) + field(7, _around(manifest, channels, form))
+    assert count_macs(whole, manifest) == sites + 12 * 10 * 16 + 10 * 6 * 64
+
+
+def test_the_cost_of_each_form_by_hand(toy_bundle: Path) -> None:
+    channels = {4: 12, 8: 10}
+    at_4, doubled, at_8 = 9 * 12 * 12 * 16, 9 * 12 * 10 * 16, 9 * 10 * 10 * 64
+    to_rgb = 3 * 12 * 16 + 3 * 10 * 64
+    for form in ("transposed", "subpixel", "folded"):
+        manifest = _manifest(open_bundle(toy_bundle).manifest, 8, form)
+        found = count_macs(_graph(manifest, channels, form), manifest)
+        assert found == at_4 + doubled + at_8 + to_rgb
+
+
+def test_a_transposed_convolution_needs_no_statement_of_the_form(toy_bundle: Path) -> None:
+    manifest = _manifest(open_bundle(toy_bundle).manifest, 16, "transposed")
+    channels = {4: 12, 8: 10, 16: 6}
+    graph = _graph(manifest, channels, "transposed")
+    unstated = msgspec.structs.replace(manifest, lowering={})
+    assert count_macs(graph, unstated) == count_macs(graph, manifest)
+
+
 def test_the_graph_that_export_writes_is_understood(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs onnxscript; the bare environment has none")
     import torch

@@ -344,10 +344,13 @@ def test_rows_that_do_not_fit_side_by_side_run_after_each_other(
     toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: list[int] = []
+    config = BenchmarkConfig(backends=("cpu",), batches=(1, 2), **QUICK)  # type: ignore[arg-type]
 
     class Counting(_Worker):
         def ask(self, request: Any, answer: type[Any], on_step: Any = None) -> Any:
             found = super().ask(request, answer, on_step)
+            if isinstance(request, Task):
+                assert request.threads == config.threads == 1
             if isinstance(request, Task) and request.kind == "row":
                 running.append(request.batch)
                 assert len(running) == 1
@@ -363,7 +366,6 @@ def test_rows_that_do_not_fit_side_by_side_run_after_each_other(
     monkeypatch.setattr(
         benchmark_rounds, "describe_memory", lambda: {"total": 1 << 30, "available": 1 << 20}
     )
-    config = BenchmarkConfig(backends=("cpu",), batches=(1, 2), **QUICK)  # type: ignore[arg-type]
     result = run_benchmark(toy_bundle, config)
     assert [row.batch for row in result.rows] == [1, 2]
 
