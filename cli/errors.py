@@ -12,10 +12,15 @@ from segan.runtime.errors import SeganError, name_settings
 
 #: Setting of Python, where the option of a command has another name → the option's parameter.
 _PARAMETERS: dict[str, str] = {place: option for option, place in SETTINGS.items()} | {
-    "conditional": "cond",
+    "attr": "attributes",
+    "attribute": "attributes",
     "cache": "data_cache",
-    "low": "limits",
+    "classes": "class_index",
+    "conditional": "cond",
+    "format": "files",
     "high": "limits",
+    "low": "limits",
+    "range": "limits",
 }
 
 

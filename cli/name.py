@@ -81,7 +81,7 @@ def command(
             "no change is given",
             field="words",
             expected="a NAME, --range, --sign, --hide, --show or --remove",
-            remedy="Example: segan name L3N0D5 smile",
+            remedy="Example: 'segan name L3N0D5 smile'.",
         )
     span = None if limits is None else parse_range(limits)
     bundle = open_bundle(path or newest_bundle())

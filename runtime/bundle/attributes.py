@@ -216,10 +216,10 @@ def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
             return attribute
     if not attributes:
         raise ConfigError(
-            f"attribute is {name!r}, but this bundle names no slider",
+            f"`attribute` is {name!r}, but this bundle names no slider",
             field="attribute",
             value=name,
-            remedy="Pass a slider such as L3N0D5, or name it: segan name BUNDLE L3N0D5 smile",
+            remedy="Pass a slider such as L3N0D5, or name it: 'segan name BUNDLE L3N0D5 smile'.",
         )
     by_fold = {attribute.name.casefold(): attribute.name for attribute in attributes}
     near = [by_fold[fold] for fold in difflib.get_close_matches(folded, by_fold, n=3)]
@@ -230,7 +230,6 @@ def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
         else ""
     )
     raise ConfigError(
-        f"attribute is {name!r}",
         field="attribute",
         value=name,
         expected=f"one of {listed or 'L3N0D5 …'}",

@@ -103,7 +103,7 @@ def name_slider(
             field="name",
             value=entry.name,
             expected="another name",
-            remedy=f"Or remove that name first: segan name --remove {taken.slider}",
+            remedy=f"Or remove that name first: 'segan name --remove {taken.slider}'.",
         )
     return tuple(found)
 
@@ -166,7 +166,7 @@ def write_attributes(
             f"{bundle.path.name} ships with segan, and is not changed",
             field="bundle",
             value=bundle.path,
-            remedy=f"Write a copy with the name in it: `out {bundle.path.name}`",
+            remedy=f"Write a copy with the name in it: `out {bundle.path.name}`.",
         )
     if bundle.path.is_dir():
         folder = bundle.path

@@ -247,7 +247,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     except (FileNotFoundError, NotADirectoryError):
         near = path.with_name(f"{path.name}{SUFFIX}")
         is_near = path.name and near.exists()
-        hint = f"Did you mean {near}?" if is_near else f"Write one with: segan export -o {path}"
+        hint = f"Did you mean {near}?" if is_near else f"Write one with 'segan export -o {path}'."
         raise BundleError(
             f"there is no bundle at {path}", field="bundle", value=path, remedy=hint
         ) from None

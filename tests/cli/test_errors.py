@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import click
 import pytest
 
-from segan.cli.errors import error_text
+from segan.cli.errors import _PARAMETERS, error_text
 from segan.cli.main import root
 from segan.runtime.errors import ConfigError, DataError
 
@@ -30,3 +35,54 @@ from segan.runtime.errors import ConfigError, DataError
 def test_settings_are_written_as_options(error: ConfigError, args: list[str], text: str) -> None:
     assert isinstance(root, click.Group)
     assert error_text(error, root, args) == text
+
+
+ROOT = Path(__file__).parents[2]
+
+#: Fields that no command has an option for; messages keep their names.
+WITHOUT_OPTION = {
+    *("MASTER_ADDR", "SEGAN_CACHE"),  # environment variables
+    *("batch_sizes", "feeds", "folder", "generator", "image", "images", "initial"),
+    *("initial_sha256", "level", "max_error", "maximum_batch", "optimum_batch", "p", "rank", "run"),
+    *("site_lowering", "slider", "source_path", "step", "target", "values", "weights"),
+}
+
+
+def _parameters(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield the names of all parameters of a command and its sub-commands."""
+    yield from (parameter.name for parameter in command.params if parameter.name is not None)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _parameters(found, context)
+
+
+def _fields(path: Path) -> Iterator[str]:
+    """Yield the settings that the errors of a file name: as ``field``, or in backticks."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "field":
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                yield node.value.value
+        elif isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            for part in ast.walk(node) if name.endswith("Error") else ():
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield from re.findall(r"`([a-z_][a-z0-9_.]*)(?: [^`]*)?`", part.value)
+
+
+def test_every_field_is_a_parameter_or_known_to_have_none() -> None:
+    known = {*_parameters(root, click.Context(root)), *_PARAMETERS}
+    found: dict[str, set[str]] = {}
+    for room in ("cli", "export", "train", "runtime"):
+        for path in (ROOT / room).rglob("*.py"):
+            for field in _fields(path):
+                found.setdefault(field, set()).add(str(path.relative_to(ROOT)))
+    assert {"psi", "out", "layer"} <= set(found)
+    unknown = {field: paths for field, paths in found.items() if field not in known}
+    assert {field: unknown[field] for field in set(unknown) - WITHOUT_OPTION} == {}
+    assert set(unknown) >= WITHOUT_OPTION, "no error names these any more"
+
+
+def test_every_other_name_is_that_of_a_parameter() -> None:
+    assert set(_PARAMETERS.values()) <= {*_parameters(root, click.Context(root))}

@@ -178,7 +178,7 @@ def test_a_name_moves_its_slider_and_is_recorded_as_one(
     ("arguments", "message"),
     [
         (("--attr", "smile"), "--attr 'smile' has no value; expected one, smile=1.5"),
-        (("--attr", "smil=1"), "attribute is 'smil'; expected one of smile. Did you mean smile?"),
+        (("--attr", "smil=1"), "--attr is 'smil'; expected one of smile. Did you mean smile?"),
         (("--attr", "smile=much"), "'much' is not a number"),
         (("--attr", "smile=inf"), "'inf' is not a number"),
         (("--attr", "=1"), "expected NAME=VALUE"),

@@ -6,13 +6,16 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from segan.runtime.bundle import reader as bundle_module
 from segan.runtime.bundle.reader import find_bundle, is_bundle, open_bundle
 from segan.runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
 
 Edit = Callable[..., None]
 Replace = Callable[[Path, str, bytes], None]
@@ -73,9 +76,10 @@ def test_attributes_that_are_no_json_object(
 # What is no bundle.
 
 
-def test_nothing_there_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle at .*faces\.segan\. Write one with: segan"):
-        open_bundle(tmp_path / "faces.segan")
+def test_nothing_there_says_how_to_make_one(tmp_path: Path, raises_error: RaisesError) -> None:
+    path = tmp_path / "faces.segan"
+    with raises_error(BundleError, field="bundle", value=path, remedy=f"segan export -o {path}"):
+        open_bundle(path)
 
 
 def test_a_forgotten_ending_is_suggested(toy_bundle: Path) -> None:
