@@ -54,14 +54,14 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         name: of the data that the run was trained on.
         cur_nimg: real images shown so far.
         step: training steps done so far.
-        class_names: names of the classes, or empty.
+        class_names: names of the data's classes; empty without labels.
         data_fingerprint: sha256 of the data set's images and labels.
         config: the run's configuration.
         versions: of segan and torch.
         files: sha256 of the two tensor files.
-        scores: measures of the exported weights, by name; ``swd``, less is better. Empty when none
-            was taken, and in checkpoints of older versions.
-        ranks: processes that trained together.
+        scores: of the exported weights, by name: ``swd``, less is better. Empty where none was
+            computed, and in checkpoints of older versions.
+        ranks: number of processes that trained together.
     """
 
     format: Literal["segan.checkpoint/1"] = FORMAT
@@ -83,7 +83,13 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class LoadedGenerator(NamedTuple):
-    """The moving average of a run's generator, in evaluation mode, on the CPU."""
+    """What ``load_generator`` returns.
+
+    Attributes:
+        generator: the moving average of G, in evaluation mode, on the CPU.
+        config: the run's settings.
+        meta: the checkpoint's record.
+    """
 
     generator: Generator
     config: TrainConfig
@@ -91,12 +97,12 @@ class LoadedGenerator(NamedTuple):
 
 
 def checkpoint_name(cur_nimg: int) -> str:
-    """Folder name of a checkpoint; names sort by progress."""
+    """Return the folder name of a checkpoint; names sort by progress."""
     return f"nimg{cur_nimg:08d}"
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """A run's complete checkpoints, oldest first."""
+    """Return a run's complete checkpoints, oldest first."""
     folder = run / "checkpoints"
     if not folder.is_dir():
         return []
@@ -108,7 +114,7 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def best_checkpoint(run: Path) -> Path | None:
-    """The run's checkpoint with the lowest ``swd``; of equal ones the oldest. None without any."""
+    """Return the run's checkpoint with the lowest ``swd``, of equal ones the oldest, or None."""
     scored = []
     for path in list_checkpoints(run):
         with contextlib.suppress(CheckpointError):  # a damaged one is not the best
@@ -119,7 +125,7 @@ def best_checkpoint(run: Path) -> Path | None:
 
 
 def find_run(start: Path) -> Path | None:
-    """The newest run folder under ``start`` or ``start/runs`` that has a checkpoint."""
+    """Return the newest run folder under ``start`` or ``start/runs`` with a checkpoint, or None."""
     runs = [
         path
         for parent in (start, start / "runs")
@@ -131,101 +137,108 @@ def find_run(start: Path) -> Path | None:
 
 
 def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
-    """Finds the checkpoint folder that the user means.
+    """Find the checkpoint folder of a path.
 
     Args:
-        path: a run folder (one of its checkpoints is taken), a checkpoint folder, a file inside
-            one, or None for the newest run under the current folder.
-        best: take the run's checkpoint with the lowest ``swd`` instead of its newest one.
+        path: a run folder, a checkpoint folder, or a file inside one; None = the newest run under
+            the current folder. Of a run the newest checkpoint is taken.
+        best: take the run's checkpoint with the lowest ``swd`` instead of the newest.
 
     Raises:
-        CheckpointError: nothing there, no complete checkpoint, or ``best`` where none is scored.
+        CheckpointError: there is no complete checkpoint, or with ``best`` none that has a score.
     """
+
+    def refuse(problem: str, remedy: str, expected: str = "") -> CheckpointError:
+        return CheckpointError(
+            problem, field="checkpoint", value=path, expected=expected, remedy=remedy
+        )
+
     if path is None:
-        run = find_run(Path.cwd())
-        if run is None:
-            raise CheckpointError(
-                f"no training run under {Path.cwd()}. Train one (segan train --mode 2), "
-                "or give a run folder."
-            )
-        path = run
+        path = find_run(Path.cwd())
+        if path is None:
+            remedy = "Train one (segan train --mode 2), or give a run folder."
+            raise refuse(f"no training run under {Path.cwd()}", remedy)
     if path.is_file() and path.name in (GENERATOR, TRAINING, RECORD):
         path = path.parent
     if path.is_file():
         from segan.train.runs.tensors import check_tensor_file
 
         check_tensor_file(path)
-        raise CheckpointError(
-            f"{path} is a single file; expected a run folder or a checkpoint folder, such as "
-            "runs/00000-faces-mode2-tiny."
-        )
+        expected = "a run folder or a checkpoint folder, such as runs/00000-faces-mode2-tiny"
+        raise refuse(f"{path} is a single file", "", expected)
     if not path.exists():
-        raise CheckpointError(
-            f"{path} does not exist. Give a run folder (runs/00000-...) or a checkpoint folder."
-        )
+        remedy = "Give a run folder (runs/00000-...) or a checkpoint folder."
+        raise refuse(f"{path} does not exist", remedy)
     if (path / RECORD).is_file():
         if best:
-            raise CheckpointError(
-                f"{path} is one checkpoint, and --best chooses among those of a run. "
-                "Give the run's folder, or leave --best out."
+            raise refuse(
+                f"{path} is one checkpoint, and `best` chooses among those of a run",
+                "Give the run's folder, or leave `best` out.",
             )
         return path
     checkpoints = list_checkpoints(path)
     if not checkpoints:
-        raise CheckpointError(
-            f"{path} holds no checkpoint ({RECORD} is missing). "
-            "Give a run folder that segan train wrote."
-        )
+        problem = f"{path} holds no checkpoint ({RECORD} is missing)"
+        raise refuse(problem, "Give a run folder that segan train wrote.")
     if not best:
         return checkpoints[-1]
     found = best_checkpoint(path)
     if found is None:
-        raise CheckpointError(
-            f"no checkpoint of {path} has a score ({SCORE}): it was trained with "
-            "--metric-images 0 or by an older segan, or has not trained yet. Leave --best out."
+        raise refuse(
+            f"no checkpoint of {path} has a score ({SCORE}): it was trained with metric_images 0 "
+            "or by an older segan, or has not trained yet",
+            "Leave `best` out.",
         )
     return found
 
 
 def read_meta(checkpoint: Path) -> Meta:
-    """Reads ``checkpoint.json``; imports no torch.
+    """Read ``checkpoint.json``; imports no torch.
 
     Raises:
         CheckpointError: unreadable, not JSON, another format version, or a bad configuration.
     """
     path = checkpoint / RECORD
+    remedy = "Use another checkpoint of the run."
+
+    def refuse(problem: str, remedy: str = "", expected: str = "") -> CheckpointError:
+        return CheckpointError(
+            f"{path} {problem}", field="path", value=path, expected=expected, remedy=remedy
+        )
+
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing. Give a checkpoint folder.") from None
+        raise refuse("is missing", "Give a checkpoint folder.") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+        raise refuse(f"cannot be read: {error.strerror}") from None
     meta = decode_record(
         data,
         Meta,
         name=str(path),
         format=FORMAT,
         error=CheckpointError,
-        remedy="Use another checkpoint of the run.",
+        remedy=remedy,
     )
     missing = [name for name in (GENERATOR, TRAINING) if name not in meta.files]
     if missing:
-        raise CheckpointError(f"{path}: files has no entry for {', '.join(missing)}.")
+        raise refuse(f"has no sha256 of {', '.join(missing)}", remedy)
     shown = meta.step * meta.config.batch_size
     if meta.step < 0 or meta.cur_nimg != shown:
-        raise CheckpointError(
-            f"{path}: cur_nimg is {meta.cur_nimg} and step {meta.step}; expected {shown} images "
-            f"after {meta.step} steps of {meta.config.batch_size}, and neither below 0. It was "
-            "altered; use another checkpoint of the run."
+        raise refuse(
+            f"was altered: cur_nimg is {meta.cur_nimg} and step {meta.step}",
+            remedy,
+            f"{shown} images after {meta.step} steps of {meta.config.batch_size}, and 0 or more of "
+            "both",
         )
     return meta
 
 
 def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
-    """The path of one of the checkpoint's tensor files, after comparing its sha256.
+    """Return the path of one of the checkpoint's tensor files, after comparing its sha256.
 
     Raises:
-        CheckpointError: missing, a pickle, or not the bytes that were written.
+        CheckpointError: it is missing, a pickle, or differs from what was written.
     """
     from segan.train.runs.tensors import check_tensor_file
 
@@ -234,13 +247,29 @@ def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
     if sha256_file(path) != meta.files[name]:
         raise CheckpointError(
             f"{path} was altered or cut short after it was written (its sha256 differs from "
-            f"{RECORD}). Use another checkpoint of the run."
+            f"{RECORD})",
+            field="path",
+            value=path,
+            remedy="Use another checkpoint of the run.",
         )
     return path
 
 
-def load_generator(checkpoint: Path) -> LoadedGenerator:
-    """Loads the exported weights of a checkpoint folder.
+def load_generator(path: str | os.PathLike[str], *, best: bool = False) -> LoadedGenerator:
+    """Load the exported weights of a checkpoint: the moving average of G.
+
+    Example:
+        >>> generator, config, meta = segan.train.load_generator("runs/00000-faces-mode2-tiny")
+        >>> z = torch.randn(16, config.network.z_dim)
+        >>> images = generator(z)  # [16, 3, R, R], about -1 to 1
+
+    Args:
+        path: a run folder, of which the newest checkpoint is taken, or a checkpoint folder.
+        best: take the run's checkpoint with the lowest sliced Wasserstein distance instead.
+
+    Returns:
+        The generator in evaluation mode without gradients, on the CPU; the run's settings; and
+        the checkpoint's record, such as ``cur_nimg`` and ``class_names``.
 
     Raises:
         CheckpointError: missing, altered, cut short, a pickle, or of another network.
@@ -248,10 +277,11 @@ def load_generator(checkpoint: Path) -> LoadedGenerator:
     from segan.train.networks.family import build_generator
     from segan.train.runs.tensors import matching_state, read_tensors
 
+    checkpoint = resolve_checkpoint(Path(path), best=best)
     meta = read_meta(checkpoint)
-    path = check_file(checkpoint, meta, GENERATOR)
+    file = check_file(checkpoint, meta, GENERATOR)
     generator = build_generator(meta.config.network, meta.config.subspace)
-    state = matching_state(read_tensors(path), generator.state_dict(), str(path))
+    state = matching_state(read_tensors(file), generator.state_dict(), str(file))
     generator.load_state_dict(state)
     return LoadedGenerator(generator.eval().requires_grad_(False), meta.config, meta)
 
@@ -264,14 +294,14 @@ def save_checkpoint(
     keep: int = 0,
     **meta: Any,
 ) -> Path:
-    """Writes a checkpoint that appears whole or not at all, then removes old ones.
+    """Write a checkpoint that appears whole or not at all, then remove old ones.
 
     Args:
         run: the run's folder.
         generator: tensors of the moving average.
         training: tensors of everything else.
-        keep: how many of the newest checkpoints stay; 0 = all. The best stays whatever its age.
-        **meta: fields of ``Meta`` but format and files.
+        keep: how many of the newest checkpoints are kept, beside the best; 0 = all.
+        **meta: fields of ``Meta`` except format and files.
 
     Returns:
         The checkpoint's folder.
@@ -299,13 +329,13 @@ def save_checkpoint(
 
 
 def set_newer_aside(run: Path, cur_nimg: int) -> list[Path]:
-    """Moves checkpoints past ``cur_nimg`` away, where the run goes on from an older one.
+    """Move checkpoints past ``cur_nimg`` away, when the run goes on from an older one.
 
-    What the run then writes is its newest, and no checkpoint of the path that was left is taken
-    for it. Call it while holding the run's lock.
+    The checkpoints that the run writes next are then its newest. Call it while holding the run's
+    lock.
 
     Returns:
-        Where they are now, newest first.
+        Their new paths, newest first.
 
     Raises:
         OutputError: one cannot be moved; it and the older ones are untouched.

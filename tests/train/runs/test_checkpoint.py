@@ -190,7 +190,7 @@ def test_a_bad_record(tmp_path: Path, small_config: Config) -> None:
     [
         ({"cur_nimg": -4, "step": -1}, "cur_nimg is -4 and step -1; expected -4 images after -1"),
         ({"step": 2**60}, "expected 4611686018427387904 images after 1152921504606846976 steps of"),
-        ({"cur_nimg": 52}, "cur_nimg is 52 and step 10; expected 40 images after 10 steps of 4"),
+        ({"cur_nimg": 52}, "cur_nimg is 52 and step 10; expected 40 images after 10 steps of 4,"),
     ],
 )
 def test_counters_that_do_not_agree(
@@ -302,7 +302,7 @@ def test_no_best(tmp_path: Path, small_config: Config) -> None:
     assert describe(run)["best"] is None
     with pytest.raises(CheckpointError, match=r"no checkpoint of .* has a score \(swd\)"):
         resolve_checkpoint(run, best=True)
-    with pytest.raises(CheckpointError, match="is one checkpoint, and --best chooses"):
+    with pytest.raises(CheckpointError, match="is one checkpoint, and best chooses"):
         resolve_checkpoint(checkpoint, best=True)
     (checkpoint / "checkpoint.json").write_text("{")  # damaged: not the best, and no obstacle
     save(run, small_config(), 80, swd=1.0)
