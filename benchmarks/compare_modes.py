@@ -35,14 +35,13 @@ from segan.train.loop.watch.monitor import variance_shares
 from segan.train.measure.control.attribute_files import attributes_for, load_attributes
 from segan.train.measure.control.attributes import AttributeNetwork
 from segan.train.measure.control.report import measure_sliders
-from segan.train.measure.models.model import MakerSettings
-from segan.train.measure.models.probe import ModelImages, generator_images, open_model
-from segan.train.measure.models.torch_graphs import GeneratorImages
+from segan.train.measure.models.model import ImageOptions, SliderModel
+from segan.train.measure.models.open import Compute, open_model
+from segan.train.measure.models.torch_graphs import generator_model
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.detectors import DetectorSet
 from segan.train.measure.quality.evaluate import evaluate
 from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.gaussian import fd_faces_const_noise
 from segan.train.measure.quality.registry import parse_metric
 from segan.train.networks.config import SubspaceConfig
 from segan.train.networks.stylegan2.generator import Generator
@@ -52,6 +51,8 @@ from segan.train.runs.checkpoint import list_checkpoints, load_generator, read_m
 VARIANTS = [(0, "eigen")] + [(mode, kind) for kind in ("eigen", "diagonal") for mode in (1, 2, 3)]
 #: Directions for each layer that stand for sliders where there are none, or too many to measure.
 DIRECTIONS = 6
+#: Sliders are moved with the noise that the generator has learned.
+CONSTANT = ImageOptions(noise="const")
 METHODS: tuple[Method, ...] = ("sefa", "pca")
 COLUMNS = (
     ("fd_faces", "fd_faces", ".2f"),
@@ -109,12 +110,15 @@ def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespa
     return max(home.glob("0*"))
 
 
-def latent_scores(generator: Generator, options: argparse.Namespace) -> dict[str, Any]:
-    """Path length on the faces' features and separability of w, with their intervals."""
+def quality_scores(generator: Generator, options: argparse.Namespace) -> dict[str, Any]:
+    """fd_faces, path length on the faces' features and separability of w, with their intervals.
+
+    fd_faces is that of ``segan metrics``; the other two have constant noise, as the sliders.
+    """
     given: dict[DetectorKind, Path] = {"faces": options.attributes} if options.attributes else {}
     detectors = DetectorSet(torch.device("cpu"), generator.network.resolution, given)
-    maker = GeneratorImages(generator, MakerSettings(noise="const"))
     wanted = {
+        "fd_faces": (f"fd_faces{options.images}", options.images),
         "path_length": (f"ppl_faces{options.path_lengths}_wend", options.path_lengths),
         "separability": (f"separability{options.separability}", options.separability),
     }
@@ -124,7 +128,8 @@ def latent_scores(generator: Generator, options: argparse.Namespace) -> dict[str
         if n:
             # Separability resamples by itself: its SVMs are fitted anew.
             repeats = options.repeats if name == "path_length" else 0
-            context = MetricContext(maker, detectors)
+            noise = ImageOptions() if name == "fd_faces" else CONSTANT
+            context = MetricContext(generator_model(generator, noise), detectors)
             record = evaluate([parse_metric(metric)], context, resamples=repeats)[0]
             values[name] = record.value
             if record.interval is not None:
@@ -147,15 +152,12 @@ def measure(
     """Measures of a run's generator: by ``sliders``, or for mode 0 by ``sefa`` and ``pca``."""
     generator = load_generator(list_checkpoints(run)[-1]).generator
     network = network or attributes_for(generator.network.resolution).network
-    latents = latent_scores(generator, options)
+    scores = quality_scores(generator, options)
     shares = variance_shares(generator, torch.Generator().manual_seed(0), n=16)
-    images = generator_images(generator)
-    common = {
-        "fd_faces": fd_faces_const_noise(images, network, options.images),
-        "share_z": None if shares is None else shares.z,
-    }
+    images = generator_model(generator, CONSTANT)
+    common = scores | {"share_z": None if shares is None else shares.z}
 
-    def scored(images: ModelImages, sliders: list[Slider] | None = None) -> dict[str, Any]:
+    def scored(images: SliderModel, sliders: list[Slider] | None = None) -> dict[str, Any]:
         report = measure_sliders(
             images, network, seeds=range(options.sweeps), sliders=sliders, repeats=options.repeats
         )
@@ -167,13 +169,13 @@ def measure(
             if isinstance(entry, dict) and "value" in entry
         }
         values = {name: entry["value"] for name, entry in figures.items()}
-        intervals = latents["intervals"] | {
+        intervals = scores["intervals"] | {
             name: (entry["low"], entry["high"])
             for name, entry in figures.items()
             if entry["low"] is not None
         }
         counts = {"sliders": data["count"], "dead": data["dead"]}
-        return common | latents | values | counts | {"intervals": intervals, "report": data}
+        return common | values | counts | {"intervals": intervals, "report": data}
 
     if generator.table:
         return {"sliders": scored(images, _main_sliders(generator))}
@@ -183,7 +185,7 @@ def measure(
         export_bundle(generator, plain)
         for method in METHODS:
             directed = with_directions(plain, method, options.threads)
-            found[method] = scored(open_model(directed, threads=options.threads))
+            found[method] = scored(open_model(directed, CONSTANT, Compute(threads=options.threads)))
     return found
 
 

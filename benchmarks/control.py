@@ -37,15 +37,24 @@ from segan.train.measure.control.report import (
 )
 from segan.train.measure.control.scores import LEAKAGE, STRICT_LEAKAGE
 from segan.train.measure.control.separability import class_questions, metric_name
-from segan.train.measure.models.probe import ModelImages, open_model
-from segan.train.measure.quality.gaussian import fd_faces_const_noise
+from segan.train.measure.models.model import ImageOptions, SliderModel
+from segan.train.measure.models.open import Compute, open_model
+from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.detectors import DetectorSet
+from segan.train.measure.quality.evaluate import evaluate
+from segan.train.measure.quality.features import DetectorKind
+from segan.train.measure.quality.frechet import reference
+from segan.train.measure.quality.gaussian import frechet_distance, moments_of
+from segan.train.measure.quality.registry import parse_metric
 
 
-def open_named(name: str, threads: int) -> ModelImages:
-    """The model of a path, or the drawn faces of ``drawn:RESOLUTION``."""
+def open_named(name: str, threads: int) -> SliderModel:
+    """The model of a path with constant noise, or the drawn faces of ``drawn:RESOLUTION``."""
     kind, _, resolution = name.partition(":")
     if kind != "drawn":
-        return open_model(name, threads=threads)
+        model = open_model(name, ImageOptions(noise="const"), Compute(threads=threads))
+        model.require_rgb()
+        return model
     if not resolution.isdecimal():
         raise ConfigError(f"model is {name!r}; expected a resolution, as in drawn:32.")
     return DrawnModel(int(resolution))
@@ -56,7 +65,7 @@ def say(text: str) -> None:
     print(f"{text} ...", file=sys.stderr, flush=True)
 
 
-def measure(images: ModelImages, attributes: LoadedAttributes, options: Any) -> dict[str, Any]:
+def measure(images: SliderModel, attributes: LoadedAttributes, options: Any) -> dict[str, Any]:
     """The record of a model: its sliders, its codes, and the distance from the faces."""
     start = time.perf_counter()
     network = attributes.network
@@ -68,7 +77,7 @@ def measure(images: ModelImages, attributes: LoadedAttributes, options: Any) -> 
     found: dict[str, Any] = {}
     if options.images:
         say(f"fd_faces of {options.images} images")
-        found["fd_faces"] = round(fd_faces_const_noise(images, network, options.images), 4)
+        found["fd_faces"] = round(fd_faces(images, attributes, options), 4)
     if options.latents:
         say(f"reading {options.latents} images")
         sample = sample_readings(images, network, options.latents, options.first_seed)
@@ -90,7 +99,21 @@ def measure(images: ModelImages, attributes: LoadedAttributes, options: Any) -> 
     return record | {"seconds": round(time.perf_counter() - start)}
 
 
-def own_separability(images: ModelImages, options: Any) -> dict[str, Any]:
+def fd_faces(images: SliderModel, attributes: LoadedAttributes, options: Any) -> float:
+    """The metric ``fd_faces`` of ``segan metrics``; of drawn faces, which it does not open, too."""
+    n, network = options.images, attributes.network
+    if isinstance(images, DrawnModel):
+        parts = [images.render(range(start, min(start + 250, n))) for start in range(0, n, 250)]
+        features = torch.cat([network.features(part) for part in parts])
+        return frechet_distance(moments_of(features.numpy()), reference(network))
+    given: dict[DetectorKind, Path] = {"faces": options.attributes} if options.attributes else {}
+    detectors = DetectorSet(torch.device("cpu"), images.resolution, given)
+    model = open_model(options.model, compute=Compute(threads=options.threads))
+    record = evaluate([parse_metric(f"fd_faces{n}")], MetricContext(model, detectors))[0]
+    return record.value
+
+
+def own_separability(images: SliderModel, options: Any) -> dict[str, Any]:
     """Separability by the classes of the user's own data."""
     dataset = open_dataset(options.classes)
     say(f"training a classifier on the classes of {dataset.name}")

@@ -24,10 +24,9 @@ def rates(options: argparse.Namespace) -> None:
     """Prints the rates of each round and their ratios."""
     import torch
 
-    from segan.runtime.backends.session import SessionConfig
     from segan.runtime.generate.generator import load
-    from segan.train.measure.models.model import MakerSettings
-    from segan.train.measure.models.open import EngineImages
+    from segan.train.measure.models.model import ImageOptions
+    from segan.train.measure.models.open import Compute, open_model
     from segan.train.measure.quality.context import MetricContext
     from segan.train.measure.quality.detectors import DetectorSet
     from segan.train.measure.quality.registry import parse_metric
@@ -35,12 +34,11 @@ def rates(options: argparse.Namespace) -> None:
     n = options.images
     metric = parse_metric(f"fd_faces{n}")
     given = {} if options.network is None else {"faces": options.network}
-    settings = MakerSettings(batch_size=options.batch)
-    config = SessionConfig(threads=options.threads)
+    compute = Compute(backend=options.backend, threads=options.threads)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    maker = EngineImages(options.bundle, settings, backend=options.backend, config=config)
-    detectors = DetectorSet(torch.device("cpu"), maker.facts.resolution, given)  # type: ignore[arg-type]
+    model = open_model(options.bundle, ImageOptions(batch_size=options.batch), compute)
+    detectors = DetectorSet(torch.device("cpu"), model.resolution, given)  # type: ignore[arg-type]
     ratios, cpu_ratios, found = [], [], []
     with load(options.bundle, options.backend, threads=options.threads) as bare:
         for number in range(options.rounds + 1):
@@ -48,10 +46,10 @@ def rates(options: argparse.Namespace) -> None:
             for _ in bare.generate_batches(range(n), batch_size=options.batch):
                 pass
             alone, alone_cpu = n / (time.perf_counter() - start), time.process_time() - cpu
-            context = MetricContext(maker, detectors)
+            context = MetricContext(model, detectors)
             start, cpu = time.perf_counter(), time.process_time()
             metric.check(context)
-            context.prepare([metric])
+            context.prepare(metric.requests(resample=False))
             value = metric.compute(context).value
             scored, scored_cpu = n / (time.perf_counter() - start), time.process_time() - cpu
             if not number:
@@ -89,20 +87,19 @@ def worker(options: argparse.Namespace) -> None:
     import torch
 
     from segan.runtime.machine.memory import peak_memory
-    from segan.train.measure.models.model import MakerSettings
-    from segan.train.measure.models.open import EngineImages
+    from segan.train.measure.models.model import ImageOptions
+    from segan.train.measure.models.open import Compute, open_model
     from segan.train.measure.quality.context import MetricContext
     from segan.train.measure.quality.detectors import DetectorSet
     from segan.train.measure.quality.registry import parse_metric
 
     given = {} if options.network is None else {"faces": options.network}
-    maker = EngineImages(
-        options.bundle, MakerSettings(batch_size=options.batch), backend=options.backend
-    )
-    detectors = DetectorSet(torch.device("cpu"), maker.facts.resolution, given)  # type: ignore[arg-type]
+    compute = Compute(backend=options.backend)
+    model = open_model(options.bundle, ImageOptions(batch_size=options.batch), compute)
+    detectors = DetectorSet(torch.device("cpu"), model.resolution, given)  # type: ignore[arg-type]
     metric = parse_metric(f"fd_faces{options.images}")
-    context = MetricContext(maker, detectors)
-    context.prepare([metric])
+    context = MetricContext(model, detectors)
+    context.prepare(metric.requests(resample=False))
     metric.compute(context)
     print(json.dumps({"peak": peak_memory()}))
 

@@ -157,8 +157,7 @@ def command(
     scores = None
     if metrics:
         # Wrong names and missing files show before minutes of measuring, too.
-        from segan.cli.metrics import torch_device
-        from segan.train.measure.models.open import Compute
+        from segan.train.measure.models.open import Compute, torch_device
         from segan.train.measure.quality.engine_scores import add_scores, open_scores
 
         compute = Compute(threads=threads, device=torch_device("auto"))

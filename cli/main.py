@@ -165,7 +165,6 @@ _EXTRA_OF = {
     "tensorboard": "train",
     "matplotlib": "train",
     "lmdb": "train",
-    "torchmetrics": "metrics",
     "onnx": "export",
     "onnxscript": "export",
     "av": "video",

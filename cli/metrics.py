@@ -14,6 +14,7 @@ from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from segan.train.data.dataset import ImageDataset
+    from segan.train.measure.models.model import MeasuredModel
     from segan.train.measure.quality.context import MetricContext
     from segan.train.measure.quality.evaluate import Comparison
     from segan.train.measure.quality.metric import Metric
@@ -165,8 +166,8 @@ def command(
     _check_seed(seed)
 
     from segan.runtime.bundle.reader import is_bundle
-    from segan.train.measure.models.model import MakerSettings
-    from segan.train.measure.models.open import Compute, open_images
+    from segan.train.measure.models.model import ImageOptions
+    from segan.train.measure.models.open import Compute, open_model, torch_device
     from segan.train.measure.quality.detector_files import read_detector_options
 
     metrics = [parse_metric(name) for name in checked]
@@ -178,9 +179,9 @@ def command(
         )
     path = model or _newest()
     where = torch_device(device)
-    settings = MakerSettings(psi=psi, noise=noise, batch_size=batch_size)
+    options = ImageOptions(psi=psi, noise=noise, batch_size=batch_size)
     compute = Compute(backend=backend, precision=precision, threads=threads, device=where)
-    images = open_images(path, settings, compute)
+    opened = open_model(path, options, compute)
     other = None
     if against is not None:
         # The backend is meant for the bundle; a bundle to compare with runs as a reference does.
@@ -191,18 +192,18 @@ def command(
             threads=threads,
             device=where,
         )
-        other = open_images(against, settings, reference)
+        other = open_model(against, options, reference)
 
     from segan.train.measure.quality.context import MetricContext
     from segan.train.measure.quality.detectors import DetectorSet
 
     dataset = None if data is None else _open_data(data)
-    networks = DetectorSet(where, images.facts.resolution, given, hashes, on_fetch=_note)
+    networks = DetectorSet(where, opened.resolution, given, hashes, on_fetch=_note)
 
-    def context(maker: Any) -> MetricContext:
-        return MetricContext(maker, networks, dataset, first_seed=seed, on_note=_note)
+    def context(measured: MeasuredModel) -> MetricContext:
+        return MetricContext(measured, networks, dataset, first_seed=seed, on_note=_note)
 
-    first = context(images)
+    first = context(opened)
     second = None if other is None else context(other)
     records, comparisons = _measure(metrics, first, second, resamples)
     # The figures first: they took minutes, and a full disk shall not lose them.
@@ -227,10 +228,10 @@ def _measure(
     for part in (context, against):
         if part is not None:
             check_metrics(metrics, part)
-    images = context.images
+    shown = context.model
     click.echo(
-        f"images: {images.model.kind} {images.model.path}, {images.backend} {images.precision}, "
-        f"psi {images.settings.psi:g}, noise {images.noise}",
+        f"images: {shown.record.kind} {shown.record.path}, {shown.backend} {shown.precision}, "
+        f"psi {shown.psi:g}, noise {shown.noise}",
         err=True,
     )
     with progress(None, "images", "measuring") as bar:
@@ -305,21 +306,11 @@ def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
 
     for context in contexts[: 1 if out is not None else None]:
         record = control_json(context)
-        model = context.images.model
+        model = context.model.record
         scores = out or scores_file(model.path, model.kind)
         if record is not None and scores is not None:
             write_control(control_file(scores), record)
             click.echo(f"{control_file(scores)}: what each slider controls.", err=True)
-
-
-def torch_device(name: str) -> Any:
-    """``auto``, ``cpu`` or ``cuda`` as PyTorch's device. Raises: ConfigError without a GPU."""
-    import torch
-
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigError("--device is cuda, but PyTorch finds no GPU; expected cpu or auto.")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def _newest() -> Path:

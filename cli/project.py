@@ -114,11 +114,11 @@ def command(
             remedy="Give an image, such as photo.jpg.",
         )
 
-    from segan.cli.metrics import torch_device
     from segan.export.projection.features import Features, PixelGradients, Vgg16
     from segan.export.projection.files import write_projection
     from segan.export.projection.inputs import load_source, open_bundle_of, read_photo
     from segan.export.projection.project import ProjectionConfig, project_image
+    from segan.train.measure.models.open import torch_device
 
     source, where = load_source(checkpoint), torch_device(device)
     click.echo(f"checkpoint: {source.path}", err=True)

@@ -24,11 +24,11 @@ from segan.export.graphs.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import frugal_memory, release_memory
 from segan.export.precisions import REDUCED, ReducedPrecision
 from segan.export.reference import Reference, fresh_seeds, make_reference
-from segan.runtime.bundle.manifest import FORMAT, Graphs, Manifest
+from segan.runtime.bundle.manifest import Graphs, Manifest
 from segan.runtime.bundle.reader import ATTRIBUTES
 from segan.runtime.bundle.writer import BundleDraft, BundleFiles, check_target
 from segan.runtime.errors import ConfigError, VerifyError
-from segan.train.networks.family import Generator
+from segan.train.networks.family import Generator, manifest_fields
 from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -225,8 +225,10 @@ def draft_bundle(
         lowering, tuned = tuning.lowering, {"tuning": tuning.as_dict()}
     sha256 = loaded.meta.sha256 if loaded else _weights_sha256(generator)
     manifest = Manifest(
-        **_shapes(generator),
+        **manifest_fields(generator),
         graphs=GRAPHS,
+        noise=NOISE,
+        opset=OPSET,
         name=name,
         class_names=loaded.meta.class_names if loaded else (),
         lowering=dict(lowering),
@@ -306,27 +308,6 @@ def export_files(
     yield NOISE, stream.getvalue()
     attributes = {"format": "segan.attributes/1", "attributes": []}
     yield ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"
-
-
-def _shapes(generator: Generator) -> dict[str, Any]:
-    """Return the manifest's fields that follow from the generator alone."""
-    network = generator.network
-    return {
-        "format": FORMAT,
-        "resolution": network.resolution,
-        "img_channels": network.img_channels,
-        "z_dim": network.z_dim,
-        "w_dim": network.w_dim,
-        "c_dim": network.c_dim,
-        "architecture": network.architecture,
-        "mode": generator.subspace.mode,
-        "subspace": generator.subspace.kind,
-        "coords_dim": generator.coords_shape[1],
-        "sites": network.sites,
-        "subspaces": generator.table,
-        "noise": NOISE,
-        "opset": OPSET,
-    }
 
 
 def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Attribute networks as files: tensors in half precision, and a record of what they can read.
+"""Attribute networks as files: tensors in half precision and a record; and those that ship.
 
 DIR/attributes.safetensors   weights and the faces' feature statistics
 DIR/attributes.json          format, resolution, training, held-out scores, sha256
 
-The record is written last: a folder that has one is whole.
+The record is written last: a folder with a record is complete. segan ships one folder for each
+resolution, ``attribute_networks/r16``, ``r32`` and ``r64``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ FORMAT: Literal["segan.attributes/2"] = "segan.attributes/2"
 
 WEIGHTS, RECORD = "attributes.safetensors", "attributes.json"
 
+#: Folder of the networks that ship: r16, r32, r64.
+NETWORKS = Path(__file__).with_name("attribute_networks")
+
 _REMEDY = "Train the attribute network again."
 
 
@@ -37,9 +41,9 @@ class AttributeRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         format: ``segan.attributes/2``.
         resolution: at which the network sees images.
         attributes: what it reads, in the order of its outputs.
-        faces: it was trained on.
-        seed: of those faces and of the first weights.
-        epochs: passes over them.
+        faces: number of training faces.
+        seed: of the training faces and of the initial weights.
+        epochs: passes over the training faces.
         held_out: faces that the scores and the feature statistics come from.
         scores: R² of each continuous attribute and hue, accuracy of each categorical one.
         degraded: the same scores for the same faces blurred and with noise.
@@ -77,7 +81,7 @@ def save_attributes(
     held_out: int,
     scores: HeldOutScores,
 ) -> AttributeRecord:
-    """Writes a trained network.
+    """Write a trained network.
 
     Raises:
         OutputError: it cannot be written.
@@ -85,7 +89,7 @@ def save_attributes(
     make_folder(folder)
     weights = {name for name, _ in network.named_parameters()}
     state = {
-        # Half precision is far finer than the estimates; statistics are sums over thousands.
+        # Half precision suffices for the estimates, but not for statistics over many faces.
         name: value.half() if name in weights else value
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
@@ -112,17 +116,21 @@ def _rounded(scores: dict[str, float]) -> dict[str, float]:
 
 
 def load_attributes(folder: Path) -> LoadedAttributes:
-    """Reads what ``save_attributes`` wrote.
+    """Read what ``save_attributes`` wrote.
 
     Raises:
-        CheckpointError: missing, altered, cut short, a pickle, or for other attributes.
+        CheckpointError: a file is missing, altered, cut short or a pickle, or the network reads
+            other attributes.
     """
     path = folder / RECORD
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error.strerror}). Give the folder of an attribute network."
+            f"{path} cannot be read ({error.strerror})",
+            field="path",
+            value=str(path),
+            remedy="Give the folder of an attribute network.",
         ) from None
     record = decode_record(
         data, AttributeRecord, name=str(path), format=FORMAT, error=CheckpointError, remedy=_REMEDY
@@ -130,14 +138,18 @@ def load_attributes(folder: Path) -> LoadedAttributes:
     names = tuple(reading.name for reading in READINGS)
     if record.attributes != names:
         raise CheckpointError(
-            f"{path} reads {len(record.attributes)} attributes that are not those of this segan's "
-            f"faces ({', '.join(names)}). {_REMEDY}"
+            f"{path} reads attributes that this segan's faces do not have",
+            field="attributes",
+            value=record.attributes,
+            expected=", ".join(names),
+            remedy=_REMEDY,
         )
-    tensors = read_tensors(folder / WEIGHTS)
-    if sha256_file(folder / WEIGHTS) != record.sha256:
+    weights = folder / WEIGHTS
+    tensors = read_tensors(weights)
+    place: dict[str, str] = {"field": "path", "value": str(weights), "remedy": _REMEDY}
+    if sha256_file(weights) != record.sha256:
         raise CheckpointError(
-            f"{folder / WEIGHTS} was altered after it was written (its sha256 differs from "
-            f"{RECORD}). {_REMEDY}"
+            f"{weights} was altered after it was written: its sha256 differs from {RECORD}", **place
         )
     network = AttributeNetwork(record.resolution)
     expected = {
@@ -145,29 +157,25 @@ def load_attributes(folder: Path) -> LoadedAttributes:
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    state = matching_state(tensors, expected, str(folder / WEIGHTS))
+    state = matching_state(tensors, expected, str(weights))
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise CheckpointError(f"{folder / WEIGHTS} holds values that are not finite. {_REMEDY}")
+        raise CheckpointError(f"{weights} holds values that are not finite", **place)
     network.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
     return LoadedAttributes(network.eval().requires_grad_(False), record)
 
 
-#: Holds a folder for each network: r16, r32, r64.
-NETWORKS = Path(__file__).with_name("attribute_networks")
-
-
 def shipped_resolutions() -> tuple[int, ...]:
-    """Resolutions that there is a network for, smallest first."""
+    """Return the resolutions of the networks that ship, smallest first."""
     found = NETWORKS.glob(f"r*/{RECORD}")
     return tuple(sorted(int(path.parent.name[1:]) for path in found))
 
 
 @functools.cache
 def shipped_attributes(resolution: int) -> LoadedAttributes:
-    """The network and its record, with held-out scores and sha256.
+    """Load the network that ships for a resolution.
 
     Args:
-        resolution: at which it sees images.
+        resolution: of the images that the network reads.
 
     Raises:
         ConfigError: no network of this resolution ships.
@@ -177,22 +185,25 @@ def shipped_attributes(resolution: int) -> LoadedAttributes:
     if resolution not in known:
         listed = ", ".join(str(number) for number in known) or "none"
         raise ConfigError(
-            f"there is no attribute network for images of {resolution}²; this segan has: {listed}. "
-            "Expected a generator of one of these resolutions, or of a larger one."
+            f"no attribute network reads images of {resolution} x {resolution}; "
+            f"this segan has networks of {listed}",
+            field="resolution",
+            value=resolution,
+            remedy="Use a generator of one of these resolutions, or of a larger one.",
         )
     return load_attributes(NETWORKS / f"r{resolution}")
 
 
 def shipped_attribute_network(resolution: int) -> AttributeNetwork:
-    """The network for images of a resolution; the same object each time. See above for errors."""
+    """Return the network of ``shipped_attributes``; the same object each time."""
     return shipped_attributes(resolution).network
 
 
 def attributes_for(resolution: int) -> LoadedAttributes:
-    """The sharpest network that can see images of a resolution: theirs, or a smaller one.
+    """Load the largest network that can read images of a resolution.
 
     Raises:
-        ConfigError: the images are smaller than the smallest network's.
+        ConfigError: the images are smaller than those of the smallest network.
     """
     fitting = [known for known in shipped_resolutions() if known <= resolution]
     return shipped_attributes(fitting[-1] if fitting else resolution)

@@ -20,7 +20,7 @@ from segan.train.data.faces.attributes import FACE_ATTRIBUTES
 from segan.train.data.faces.draw import draw_faces
 from segan.train.measure.control.attribute_training import as_tensor
 from segan.train.measure.control.attributes import CIRCULAR, UNIFORM_SD
-from segan.train.measure.models.probe import Codes, Render, SliderRange
+from segan.train.measure.models.model import Codes, Render, SliderRange
 
 Array = npt.NDArray[np.float64]
 

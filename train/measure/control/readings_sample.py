@@ -12,7 +12,7 @@ import torch
 
 from segan.runtime.errors import ConfigError
 from segan.train.measure.control.attributes import AttributeNetwork, read_attributes
-from segan.train.measure.models.probe import Codes, ModelImages
+from segan.train.measure.models.model import Codes, SliderModel
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class ReadingsSample(NamedTuple):
 
 
 def sample_readings(
-    images: ModelImages, estimator: Estimator | AttributeNetwork, n: int, first_seed: int = 0
+    images: SliderModel, estimator: Estimator | AttributeNetwork, n: int, first_seed: int = 0
 ) -> ReadingsSample:
     """Renders the seeds first_seed to first_seed + n - 1 and reads them.
 

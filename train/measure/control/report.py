@@ -40,7 +40,7 @@ from segan.train.measure.control.separability import (
     separability_interval,
 )
 from segan.train.measure.control.slider_effects import SliderReadings, identity_kept
-from segan.train.measure.models.probe import ModelImages, SliderRange
+from segan.train.measure.models.model import SliderModel, SliderRange
 from segan.train.runs.versions import versions
 
 FORMAT = "segan.control/1"
@@ -107,7 +107,7 @@ class SlidersReport(NamedTuple):
 
 
 def measure_sliders(
-    images: ModelImages,
+    images: SliderModel,
     network: AttributeNetwork,
     *,
     seeds: Sequence[int] = range(64),

@@ -13,7 +13,8 @@ from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
 from segan.train.measure.control.attributes import READINGS, AttributeNetwork
 from segan.train.measure.control.slider_effects import SliderEffect, SliderReadings, read_slider
-from segan.train.measure.models.probe import ModelImages, generator_images
+from segan.train.measure.models.model import ImageOptions, SliderModel
+from segan.train.measure.models.torch_graphs import generator_model
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.runs.alarms import DEAD_BELOW
 
@@ -179,7 +180,7 @@ def _score(name: str, effect: SliderEffect, given: str | None) -> SliderScore:
 
 
 def read_sliders(
-    images: ModelImages,
+    images: SliderModel,
     network: AttributeNetwork,
     seeds: Sequence[int] = range(64),
     steps: int = 5,
@@ -214,5 +215,6 @@ def generator_effects(
     sliders: Sequence[Slider] | None = None,
 ) -> dict[str, SliderEffect]:
     """The effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
-    found = read_sliders(generator_images(generator), network, seeds, steps, sliders)
+    model = generator_model(generator, ImageOptions(noise="const"))
+    found = read_sliders(model, network, seeds, steps, sliders)
     return {name: readings.effect() for name, readings in found.items()}

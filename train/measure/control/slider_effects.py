@@ -28,7 +28,7 @@ from segan.train.measure.control.attributes import (
     Reading,
     read_attributes,
 )
-from segan.train.measure.models.probe import Render
+from segan.train.measure.models.model import Render
 
 Array = npt.NDArray[np.float64]
 

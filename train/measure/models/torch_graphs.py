@@ -1,122 +1,94 @@
-"""Images of seeds by a PyTorch generator, in fp32."""
+"""A PyTorch generator behind the interface of a bundle's graphs, in fp32."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
+from segan.runtime.backends.choose import Choice
+from segan.runtime.backends.graphs import Array, BundleGraphs, Images
 from segan.runtime.backends.pixels import not_finite
+from segan.runtime.bundle.manifest import Graphs, Manifest
 from segan.runtime.latents.inputs import GraphInputs
-from segan.train.measure.models.model import (
-    Array,
-    GeneratorFacts,
-    ImageMaker,
-    Images,
-    MakerSettings,
-    ModelRecord,
-)
-from segan.train.networks.stylegan2.generator import Generator
-from segan.train.runs.checkpoint import load_generator
+from segan.train.measure.models.model import ImageOptions, MeasuredModel, ModelRecord
+from segan.train.networks.family import Generator, manifest_fields
 
 
-class GeneratorImages(ImageMaker):
-    """The images of a generator in memory.
+class TorchGraphs(BundleGraphs):
+    """Mapping, offsets and synthesis of a generator in memory.
 
     Args:
-        generator: in evaluation mode; it computes where it is.
-        settings: how.
-        noise: whether it was trained with noise.
-        model: for the record; None where nothing is recorded.
+        generator: in evaluation mode; computes on the device of its weights.
 
-    Raises:
-        ConfigError: see ``ImageMaker``.
+    Attributes:
+        choice: backend ``torch`` in fp32.
+        manifest: sizes and tables of the generator. It names no files.
+        noise: the constant noise, [1, sum of the sites' r²] float32.
     """
 
-    backend, precision = "torch", "fp32"
-
-    def __init__(
-        self,
-        generator: Generator,
-        settings: MakerSettings,
-        *,
-        noise: bool = True,
-        model: ModelRecord | None = None,
-    ) -> None:
-        network = generator.network
-        facts = GeneratorFacts(
-            resolution=network.resolution,
-            img_channels=network.img_channels,
-            z_dim=network.z_dim,
-            c_dim=network.c_dim,
-            sites=network.sites,
-            subspaces=tuple(generator.table),
-            coords_dim=generator.coords_shape[1],
-            noise="used" if noise else "unused",
-        )
-        model = model or ModelRecord(path="", kind="checkpoint", kimg=None, sha256="")
-        super().__init__(facts, model, settings)
+    def __init__(self, generator: Generator) -> None:
         self.generator, self._device = generator, generator.w_avg.device
-        self._constant = generator.synthesis.noise_const()
-
-    def stream(self, batches: Iterable[GraphInputs]) -> Iterator[Images]:
-        """See ``ImageMaker``."""
-        for batch in batches:
-            w = self.map(_f32(batch.z), None if batch.labels is None else _f32(batch.labels))
-            coords = None if batch.coords is None else _f32(batch.coords)
-            noise = None if batch.noise is None else _f32(batch.noise)
-            yield _pixels(self._render(w, coords, noise))
-
-    @torch.inference_mode()
-    def map(self, z: Array, labels: Array | None) -> Array:
-        """See ``ImageMaker``."""
-        given = None if labels is None else self._tensor(labels)
-        found: Array = self.generator.mapping(self._tensor(z), given).cpu().numpy()
-        return found
-
-    def render(self, w: Array, coords: Array | None, noise: Array | None) -> Array:
-        """See ``ImageMaker``."""
-        found: Array = self._render(w, coords, noise).cpu().numpy()
-        return found
+        self.choice = Choice(backend="torch", precision="fp32", graph="fp32")
+        self.manifest = Manifest(
+            **manifest_fields(generator),
+            name="",
+            noise="",
+            graphs=Graphs(mapping="", offsets="", synthesis={}),
+            opset=0,
+            lowering={},
+            provenance={},
+            verification=(),
+            files={},
+        )
+        self.noise = generator.synthesis.noise_const().detach().cpu().numpy()
+        self._sessions = {}
 
     @torch.inference_mode()
-    def _render(self, w: Array, coords: Array | None, noise: Array | None) -> torch.Tensor:
+    def run(self, name: str, feeds: dict[str, Any]) -> dict[str, Array]:
+        """Run one network; see ``BundleGraphs``."""
+        given = {key: self._tensor(feeds.get(key)) for key in feeds}
         generator = self.generator
-        sites = generator.broadcast(self._tensor(w))
-        if self.settings.psi != 1:
-            sites = generator.truncate(sites, self._tensor(self._psi).expand(sites.shape[:2]))
-        ws, shifts = generator.offsets(sites, None if coords is None else self._tensor(coords))
-        given = self._constant if noise is None else self._tensor(noise)
-        found: torch.Tensor = generator.synthesis(ws, shifts, given)
-        return found
+        if name == "mapping":
+            found = {"w": generator.mapping(given["z"], given.get("c"))}
+        elif name == "offsets":
+            ws, shifts = self._offsets(given["w"], given["psi"], given.get("coords"))
+            found = {"ws": ws, "shifts": shifts}
+        else:
+            image = generator.synthesis(given["ws"], given.get("shifts"), given["noise"])
+            found = {"image": image}
+        return {key: value.cpu().numpy() for key, value in found.items() if value is not None}
 
-    def _tensor(self, value: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(value)).to(self._device)
+    @torch.inference_mode()
+    def images(self, inputs: GraphInputs) -> Images:
+        """Compute one batch on the generator's device; see ``BundleGraphs``."""
+        generator, w = self.generator, self._tensor(inputs.w)
+        if w is None:
+            w = generator.mapping(self._tensor(inputs.z), self._tensor(inputs.labels))
+        sites = generator.broadcast(w) if w.ndim == 2 else w
+        psi = self._tensor(np.broadcast_to(np.asarray(inputs.psi), sites.shape[:2]))
+        ws, shifts = self._offsets(sites, psi, self._tensor(inputs.coords))
+        noise = self.noise if inputs.noise is None else inputs.noise
+        return _to_uint8(generator.synthesis(ws, shifts, self._tensor(noise)))
+
+    def _offsets(
+        self, w: torch.Tensor, psi: torch.Tensor, coords: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        # Truncation by ψ = 1 would round w.
+        if bool((psi != 1).any()):
+            w = self.generator.truncate(w, psi)
+        return self.generator.offsets(w, coords)
+
+    def _tensor(self, value: ArrayLike | None) -> Any:
+        if value is None:
+            return None
+        # PyTorch takes no read-only arrays.
+        return torch.from_numpy(np.require(value, np.float32, ["C", "W"])).to(self._device)
 
 
-def open_checkpoint(path: Path, settings: MakerSettings, device: torch.device) -> GeneratorImages:
-    """The images of a checkpoint folder's exported weights.
-
-    Raises:
-        CheckpointError: it cannot be read.
-        ConfigError: see ``ImageMaker``.
-    """
-    loaded = load_generator(path)
-    model = ModelRecord(
-        path=str(path),
-        kind="checkpoint",
-        kimg=loaded.meta.cur_nimg / 1000,
-        sha256=loaded.meta.sha256,
-    )
-    generator = loaded.generator.to(device)
-    return GeneratorImages(generator, settings, noise=loaded.config.noise, model=model)
-
-
-@torch.inference_mode()
-def _pixels(images: torch.Tensor) -> Images:
+def _to_uint8(images: torch.Tensor) -> Images:
     """``segan.runtime.backends.pixels.to_uint8`` on the images' device. Raises: BackendError."""
     scaled = images * 127.5 + 128
     if not bool(torch.isfinite(scaled).all()):
@@ -125,5 +97,23 @@ def _pixels(images: torch.Tensor) -> Images:
     return found
 
 
-def _f32(value: Any) -> Array:
-    return np.asarray(value, np.float32)
+def generator_model(
+    generator: Generator,
+    options: ImageOptions | None = None,
+    *,
+    uses_noise: bool = True,
+    record: ModelRecord | None = None,
+) -> MeasuredModel:
+    """Measure a generator in memory.
+
+    Args:
+        generator: in evaluation mode; computes on the device of its weights.
+        options: how images are made.
+        uses_noise: whether it was trained with noise.
+        record: identity of the model; None where nothing is recorded.
+
+    Raises:
+        ConfigError: see ``MeasuredModel``.
+    """
+    record = record or ModelRecord(path="", kind="checkpoint", kimg=None, sha256="")
+    return MeasuredModel(TorchGraphs(generator), record, options, uses_noise=uses_noise)

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.latents.seeds import MAX_SEED
 from segan.train.data.dataset import ImageDataset
-from segan.train.measure.models.model import ImageMaker
+from segan.train.measure.models.model import MeasuredModel
 from segan.train.measure.quality.background import in_background
 from segan.train.measure.quality.detectors import Detector, DetectorSet
 from segan.train.measure.quality.feature_cache import Arrays, cached_arrays
-from segan.train.measure.quality.features import FeatureRequest
+from segan.train.measure.quality.features import FeatureRequest, Request
 from segan.train.measure.quality.gaussian import Gaussian, MomentSums, moments_of
-from segan.train.measure.quality.metric import Metric
 
 Rows = NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class MetricContext:
     """Everything that a metric may look at.
 
     Args:
-        images: makes the generated ones.
+        model: makes the generated images.
         detectors: the networks.
         data: the real images; None for none.
         first_seed: of the generated images.
@@ -55,7 +55,7 @@ class MetricContext:
     Attributes:
         cache: what metrics keep between ``compute`` and ``resampled``, by the metric's name.
         details: what metrics found that is no score, by name; see ``control_metrics``.
-        metrics: those that the context was prepared for.
+        requests: those that the context was prepared for.
 
     Raises:
         DataError: images of another size or another number of channels than the generator's, or
@@ -64,7 +64,7 @@ class MetricContext:
 
     def __init__(
         self,
-        images: ImageMaker,
+        model: MeasuredModel,
         detectors: DetectorSet,
         data: ImageDataset | None = None,
         *,
@@ -73,58 +73,73 @@ class MetricContext:
         on_images: Callable[[int], None] | None = None,
         on_note: Callable[[str], None] | None = None,
     ) -> None:
-        self.images, self.detectors, self.data = images, detectors, data
+        self.model, self.detectors, self.data = model, detectors, data
         self.first_seed = first_seed
         self.cache: dict[str, Any] = {}
         self.details: dict[str, Any] = {}
-        self.metrics: tuple[Metric, ...] = ()
+        self.requests: tuple[Request, ...] = ()
         self.on_images = on_images or (lambda _: None)
         self.on_note = on_note or (lambda _: None)
         self._batch_size = batch_size
+        # Not the callback itself: it may be replaced later.
+        model.on_images = lambda count: self.on_images(count)
         self._generated: dict[FeatureRequest, Collected] = {}
         self._real: dict[tuple[Any, ...], Collected] = {}
         if data is not None:
-            _check_data(data, images)
-            if images.facts.c_dim:
-                images.class_shares = _class_shares(data, images.facts.c_dim)
+            _check_data(data, model.manifest)
+            if model.manifest.c_dim:
+                model.class_shares = _class_shares(data, model.manifest.c_dim)
 
     def seeds(self, n: int) -> range:
-        """The first n seeds. Raises: ConfigError past the last seed that there is."""
+        """Return the first n seeds. Raises: ConfigError when they exceed the largest seed."""
         if self.first_seed + n - 1 > MAX_SEED:
             raise ConfigError(
-                f"the first seed is {self.first_seed} and {n} are needed; expected the last to be "
-                f"{MAX_SEED} at most."
+                f"`seed` is {self.first_seed}, and {n} seeds are needed from there",
+                field="seed",
+                value=self.first_seed,
+                expected=f"a last seed of {MAX_SEED} at most",
             )
         return range(self.first_seed, self.first_seed + n)
 
-    def dataset(self, metric: Metric) -> ImageDataset:
-        """The data set. Raises: DataError where there is none."""
+    def dataset(self, user: str) -> ImageDataset:
+        """Return the data set.
+
+        Args:
+            user: name of the metric that needs it, for the error.
+
+        Raises:
+            DataError: there is no data set.
+        """
         if self.data is None:
             raise DataError(
-                f"{metric.name} compares with real images, and none are given. Pass --data PATH."
+                f"{user} compares with real images, and there are none",
+                field="data",
+                value=None,
+                remedy="Pass `data PATH`.",
             )
         return self.data
 
-    def prepare(self, metrics: Iterable[Metric], *, resample: bool = False) -> None:
-        """Makes the features that the metrics request, in one pass over the generated images.
+    def prepare(self, requests: Iterable[Request]) -> None:
+        """Compute the requested features, in one pass over the generated images.
+
+        Args:
+            requests: of all metrics that will be computed. Requests for codes are kept in
+                ``requests`` for the metrics that compute them.
 
         Raises:
             SeganError: images or features cannot be made.
         """
-        metrics = self.metrics = tuple(metrics)
-        requests = list(
-            dict.fromkeys(
-                request
-                for metric in metrics
-                for request in metric.requests(resample=resample)
-                if request not in self._generated
-            )
-        )
+        self.requests = tuple(dict.fromkeys(requests))
+        features = [
+            request
+            for request in self.requests
+            if isinstance(request, FeatureRequest) and request not in self._generated
+        ]
         # Rows first: moments of the same images come from them, without a second pass.
-        for request in sorted(requests, key=lambda request: request.form != "rows"):
+        for request in sorted(features, key=lambda request: request.form != "rows"):
             if request.real:
                 self.real(request)
-        self._generate(requests)
+        self._generate(features)
 
     def generated(self, request: FeatureRequest) -> Collected:
         """The generated images' features. Raises: SeganError, where they are not made yet."""
@@ -215,7 +230,7 @@ class MetricContext:
 
         PyTorch's own threads get into each other's way when two threads call it on the CPU.
         """
-        if self.images.backend == "torch" and self.detectors.device.type == "cpu":
+        if self.model.backend == "torch" and self.detectors.device.type == "cpu":
             return contextlib.nullcontext(items)
         return in_background(items)
 
@@ -223,7 +238,7 @@ class MetricContext:
     def _few_threads(self, requests: Sequence[FeatureRequest]) -> Iterator[None]:
         """One thread for a small network on the CPU, beside a backend that uses all cores."""
         small = all(request.detector == "faces" for request in requests)
-        beside = self.images.backend != "torch" and self.detectors.device.type == "cpu"
+        beside = self.model.backend != "torch" and self.detectors.device.type == "cpu"
         before = torch.get_num_threads()
         if small and beside:
             torch.set_num_threads(1)
@@ -234,7 +249,7 @@ class MetricContext:
 
     def _generated_batches(self, n: int) -> Iterator[NDArray[np.uint8]]:
         """The generated images of the first n seeds, [m, C, H, W]."""
-        for images in self.images.images(self.seeds(n)):
+        for images in self.model.images(self.seeds(n)):
             yield images.transpose(0, 3, 1, 2)
 
     def _real_features(
@@ -309,27 +324,36 @@ def _as_rgb(images: NDArray[np.uint8]) -> torch.Tensor:
     return tensor.expand(-1, 3, -1, -1).contiguous() if tensor.shape[1] == 1 else tensor
 
 
-def _check_data(data: ImageDataset, images: ImageMaker) -> None:
-    facts = images.facts
-    if data.resolution != facts.resolution:
+def _check_data(data: ImageDataset, manifest: Manifest) -> None:
+    size = manifest.resolution
+    if data.resolution != size:
         raise DataError(
             f"data {data.name!r} is {data.resolution} x {data.resolution}, and the generator makes "
-            f"{facts.resolution} x {facts.resolution}; expected the same. Run: segan data convert "
-            f"SRC OUT.zip --resolution {facts.resolution}"
+            f"{size} x {size}",
+            field="data",
+            value=data.resolution,
+            expected=f"images of {size} x {size}",
+            remedy=f"Run: segan data convert SRC OUT.zip --resolution {size}",
         )
-    if data.img_channels != facts.img_channels:
+    if data.img_channels != manifest.img_channels:
         raise DataError(
             f"data {data.name!r} has {data.img_channels} channels, and the generator makes "
-            f"{facts.img_channels}; expected the same."
+            f"{manifest.img_channels}",
+            field="data",
+            value=data.img_channels,
+            expected=f"{manifest.img_channels} channels",
         )
 
 
 def _class_shares(data: ImageDataset, count: int) -> NDArray[np.float64]:
-    """How often each class is in the data, [count]. Raises: DataError."""
+    """Return how often each class is in the data, [count]. Raises: DataError."""
     if data.labels is None or len(data.class_names) != count:
         found = f"{len(data.class_names)} classes" if data.class_names else "no labels"
         raise DataError(
-            f"the generator has {count} classes, which are drawn as the data has them, and "
-            f"{data.name!r} has {found}; expected labels of {count} classes in its dataset.json."
+            f"the generator has {count} classes, which are drawn as often as in the data, and "
+            f"{data.name!r} has {found}",
+            field="data",
+            value=len(data.class_names),
+            expected=f"labels of {count} classes in its dataset.json",
         )
     return np.bincount(data.labels, minlength=count).astype(np.float64)

@@ -33,11 +33,9 @@ from segan.train.measure.control.scores import (
     read_sliders,
 )
 from segan.train.measure.control.separability import class_questions, metric_name
-from segan.train.measure.models.probe import SeedImages
 from segan.train.measure.quality.context import MetricContext
-from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.frechet import faces_fit
-from segan.train.measure.quality.metric import Ends, Metric, Need, Score
+from segan.train.measure.quality.features import CodesRequest, DetectorKind, Request
+from segan.train.measure.quality.metric import Ends, Metric, Need, Score, check_n
 from segan.train.measure.quality.registry import count_of
 
 Array = npt.NDArray[np.float64]
@@ -49,7 +47,7 @@ REFITS = 10
 #: Images whose codes are scored, where the name does not say.
 DCI_N, MIG_N = 4000, 10_000
 
-_SLIDERS, _READINGS = "sliders", "readings"
+_SLIDERS, _READINGS, _CODES_N = "sliders", "readings", "codes n"
 
 
 class ControlMetric(Metric):
@@ -66,12 +64,14 @@ class ControlMetric(Metric):
 
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
-        faces_fit(self.name, context)
-        if not _images(context).sliders:
+        super().check(context)
+        if not context.model.sliders:
             raise ConfigError(
-                f"{self.name} moves sliders, and {context.images.model.path} has none (mode 0). "
-                "Add directions to its bundle (segan directions), or take mig, dci or "
-                "separability10k, which need none."
+                f"{self.name} moves sliders, and {context.model.record.path} has none (mode 0)",
+                field="metrics",
+                value=self.name,
+                remedy="Add directions to its bundle (segan directions), or take mig, dci or "
+                "separability10k, which need no sliders.",
             )
 
     def settings(self, context: MetricContext) -> dict[str, Any]:
@@ -86,11 +86,11 @@ class ControlMetric(Metric):
 
     def compute(self, context: MetricContext) -> Score:
         """See ``Metric``."""
-        images = _images(context)
+        model = context.model
         readings = read_sliders(
-            images, context.detectors.faces().network, context.seeds(self.n), STEPS
+            model, context.detectors.faces().network, context.seeds(self.n), STEPS
         )
-        report = score_readings(readings, images.sliders, repeats=REPEATS)
+        report = score_readings(readings, model.sliders, repeats=REPEATS)
         context.cache[self.name] = readings, report
         context.details[_SLIDERS] = report
         context.details["protocol"] = {"seeds": self.n} | self.settings(context)
@@ -138,21 +138,19 @@ class CodesMetric(Metric):
 
     def __init__(self, name: str, n: int) -> None:
         super().__init__(name, n)
-        if n < self.fewest:
-            raise ConfigError(f"{name} has n = {n}; expected {self.fewest} or more.")
-
-    def check(self, context: MetricContext) -> None:
-        """See ``Metric``."""
-        super().check(context)
-        if self.detector is not None:
-            faces_fit(self.name, context)
+        check_n(name, n, self.fewest)
 
     def settings(self, context: MetricContext) -> dict[str, Any]:
         """See ``Metric``."""
         return {"resamples": 10 * REFITS if self.part == "mig" else REFITS}
 
+    def requests(self, *, resample: bool) -> tuple[Request, ...]:
+        """See ``Metric``."""
+        return () if self.detector is None else (CodesRequest(n=self.n),)
+
     def compute(self, context: MetricContext) -> Score:
         """See ``Metric``."""
+        context.cache.setdefault(_CODES_N, {})[self.name] = self.n
         found = measure_codes(_readings(context, self.n), repeats=REFITS, parts=(self.part,))
         context.details |= found
         (spaces,) = found.values()
@@ -208,16 +206,18 @@ class ClassSeparabilityMetric(SeparabilityMetric):
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
         super().check(context)
-        _images(context)
-        check_labels(context.dataset(self))
+        context.model.require_rgb()
+        check_labels(context.dataset(self.name))
 
     def compute(self, context: MetricContext) -> Score:
         """See ``Metric``."""
-        data = context.dataset(self)
+        data = context.dataset(self.name)
+        context.cache.setdefault(_CODES_N, {})[self.name] = self.n
         context.on_note(f"{self.name}: training a classifier on the classes of {data.name!r}")
         classifier = train_label_classifier(data)
-        images = _images(context)
-        sample = sample_readings(images, classifier.probabilities, self.n, context.first_seed)
+        sample = sample_readings(
+            context.model, classifier.probabilities, self.n, context.first_seed
+        )
         questions = class_questions(sample.readings, classifier.class_names)
         spaces = measure_separability(sample, questions, repeats=REFITS)
         about = {"accuracy": classifier.accuracy, "chance": classifier.chance}
@@ -236,20 +236,20 @@ def control_json(context: MetricContext) -> dict[str, Any] | None:
     sliders = details.pop(_SLIDERS, None)
     if sliders is None:
         return None
-    images = context.images
+    model = context.model
     protocol = details.pop("protocol") | {
         "first_seed": context.first_seed,
-        "latents": {m.name: m.n for m in context.metrics if isinstance(m, CodesMetric)},
+        "latents": context.cache.get(_CODES_N, {}),
         "refits": REFITS,
-        "psi": images.settings.psi,
-        "noise": images.noise,
-        "backend": images.backend,
-        "precision": images.precision,
-        "model_sha256": images.model.sha256,
-        "kimg": images.model.kimg,
+        "psi": model.psi,
+        "noise": model.noise,
+        "backend": model.backend,
+        "precision": model.precision,
+        "model_sha256": model.record.sha256,
+        "kimg": model.record.kimg,
     }
     return control_record(
-        images.model.path,
+        model.record.path,
         context.detectors.attributes(),
         sliders=sliders,
         codes=details,
@@ -257,23 +257,13 @@ def control_json(context: MetricContext) -> dict[str, Any] | None:
     )
 
 
-def _images(context: MetricContext) -> SeedImages:
-    found = context.cache.get("seed images")
-    if found is None:
-        found = context.cache["seed images"] = SeedImages(
-            context.images, on_images=lambda count: context.on_images(count)
-        )
-    assert isinstance(found, SeedImages)
-    return found
-
-
 def _readings(context: MetricContext, n: int) -> ReadingsSample:
     """The first n seeds' codes and attributes, of as many as any of the metrics needs."""
     found = context.cache.get(_READINGS)
     if found is None or len(found) < n:
-        others = (m.n for m in context.metrics if isinstance(m, CodesMetric) and m.detector)
+        others = (each.n for each in context.requests if isinstance(each, CodesRequest))
         network = context.detectors.faces().network
-        found = sample_readings(_images(context), network, max(n, *others, 0), context.first_seed)
+        found = sample_readings(context.model, network, max(n, *others, 0), context.first_seed)
         context.cache[_READINGS] = found
     assert isinstance(found, ReadingsSample)
     return found.first(n)
@@ -296,8 +286,7 @@ def _of_spaces(figures: Mapping[str, Mapping[str, Any]], headline: str) -> Score
 def build_control(name: str, numbers: dict[str, Any]) -> ControlMetric:
     """``control``, ``control128``."""
     n = SEEDS if numbers["n"] is None else count_of(numbers["n"])
-    if n < 2:
-        raise ConfigError(f"{name} moves sliders for {n} seed; expected 2 or more.")
+    check_n(name, n, 2)
     return ControlMetric(name, n)
 
 

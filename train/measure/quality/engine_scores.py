@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segan.runtime.errors import SeganError
 from segan.train.data.dataset import ImageDataset, open_dataset
-from segan.train.measure.models.model import MakerSettings
-from segan.train.measure.models.open import Compute, open_images
+from segan.train.measure.models.open import Compute, open_model
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.detector_files import read_detector_options
 from segan.train.measure.quality.detectors import DetectorSet
@@ -29,13 +29,13 @@ class EngineScores:
         bundle: its path.
         metrics: which.
         data: the real images; None for none.
-        compute: threads and PyTorch's device; backend and precision are the rows'.
+        compute: threads and PyTorch's device; each row has its own backend and precision.
         given: detectors that the user named.
         resamples: of the seeds, for the interval of a difference.
-        on_images: told how many images were just looked at.
+        on_images: called with the number of images of each batch.
 
     Raises:
-        SeganError: what is asked for cannot be computed of this bundle, or cpu does not run it.
+        SeganError: the scores cannot be computed for this bundle, or cpu does not run it.
     """
 
     def __init__(
@@ -51,29 +51,28 @@ class EngineScores:
     ) -> None:
         self._bundle, self._metrics, self._data = bundle, metrics, data
         self._compute, self._resamples, self._on_images = compute, resamples, on_images
-        images = open_images(bundle, MakerSettings(), self._of(*REFERENCE))
-        self._detectors = DetectorSet(compute.device, images.facts.resolution, given)
-        self._reference = self._context(images)
+        self._given = given
+        self._detectors: DetectorSet | None = None
+        self._reference = self._context(*REFERENCE)
         check_metrics(metrics, self._reference)
 
     def measure(self, backend: str, precision: str) -> dict[str, dict[str, Any]]:
-        """The scores of one backend and precision.
+        """Take the scores of one backend and precision.
 
         Returns:
             By metric: ``value``, and ``difference`` and ``interval`` against the reference (0 for
-            itself); or ``problem``, why there is none.
+            the reference itself); or ``problem``, the reason for a missing score.
         """
         context = self._reference
         try:
             if (backend, precision) != REFERENCE:
-                images = open_images(self._bundle, MakerSettings(), self._of(backend, precision))
-                context = self._context(images)
+                context = self._context(backend, precision)
             found = compare(self._metrics, context, self._reference, resamples=self._resamples)
         except SeganError as error:
             return {metric.name: {"problem": str(error)} for metric in self._metrics}
         finally:
             if context is not self._reference:
-                context.images.close()
+                context.model.close()
         return {
             metric.name: {
                 "value": entry.model.value,
@@ -83,16 +82,12 @@ class EngineScores:
             for metric, entry in zip(self._metrics, found, strict=True)
         }
 
-    def _of(self, backend: str, precision: str) -> Compute:
-        return Compute(
-            backend=backend,
-            precision=precision,
-            threads=self._compute.threads,
-            device=self._compute.device,
-        )
-
-    def _context(self, images: Any) -> MetricContext:
-        return MetricContext(images, self._detectors, self._data, on_images=self._on_images)
+    def _context(self, backend: str, precision: str) -> MetricContext:
+        compute = replace(self._compute, backend=backend, precision=precision)
+        model = open_model(self._bundle, compute=compute)
+        if self._detectors is None:
+            self._detectors = DetectorSet(compute.device, model.resolution, self._given)
+        return MetricContext(model, self._detectors, self._data, on_images=self._on_images)
 
 
 def open_scores(
@@ -106,13 +101,13 @@ def open_scores(
 
     Args:
         bundle: its path.
-        names: of metrics, each one or several separated by commas.
-        data: the real images; None for none.
-        detectors: as ``read_detector_options`` takes them.
+        names: of metrics, each one name or several separated by commas.
+        data: path of the real images; None for none.
+        detectors: see ``read_detector_options``.
         compute: see ``EngineScores``.
 
     Raises:
-        SeganError: an unknown metric, data or a detector that does not fit.
+        SeganError: an unknown metric, or data or a detector that does not fit.
     """
     checked = check_names(name for text in names for name in text.split(","))
     metrics = [parse_metric(name) for name in checked]
@@ -133,7 +128,7 @@ def add_scores(
 
     Args:
         rows: of the record; those of one backend and precision share their scores.
-        scores: what takes them.
+        scores: takes them.
         on_engine: called with each backend and precision before it is scored.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}

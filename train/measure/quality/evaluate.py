@@ -15,6 +15,7 @@ from segan.runtime.errors import ConfigError, DataError
 from segan.train.measure.control.bootstrap import centred_interval
 from segan.train.measure.models.model import ModelRecord
 from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.features import FeatureRequest, Request
 from segan.train.measure.quality.metric import Metric, Score
 from segan.train.measure.quality.record import Protocol, ScoreRecord, now, segan_version
 
@@ -103,6 +104,11 @@ def check_metrics(metrics: Sequence[Metric], context: MetricContext) -> None:
             context.detectors.get(metric.detector)
 
 
+def requests_of(metrics: Sequence[Metric], *, resample: bool = False) -> tuple[Request, ...]:
+    """Return what all metrics request from a context."""
+    return tuple(request for metric in metrics for request in metric.requests(resample=resample))
+
+
 def draws(n: int, resamples: int) -> Array:
     """How often each of n seeds is drawn when n are drawn with replacement: [resamples, n].
 
@@ -127,7 +133,7 @@ def draws(n: int, resamples: int) -> Array:
 
 def _take(metrics: Sequence[Metric], context: MetricContext, resamples: int) -> list[_Taken]:
     start = time.perf_counter()
-    context.prepare(metrics, resample=resamples > 0)
+    context.prepare(requests_of(metrics, resample=resamples > 0))
     shared = time.perf_counter() - start
     taken = []
     for metric in metrics:
@@ -139,7 +145,8 @@ def _take(metrics: Sequence[Metric], context: MetricContext, resamples: int) -> 
             )
         resampled = metric.resampled(context, draws(metric.n, resamples)) if resamples else None
         own = time.perf_counter() - start
-        in_pass = shared if metric.requests(resample=resamples > 0) else 0.0
+        requests = metric.requests(resample=resamples > 0)
+        in_pass = shared if any(isinstance(r, FeatureRequest) for r in requests) else 0.0
         taken.append(_Taken(score, resampled, own + in_pass))
     return taken
 
@@ -176,7 +183,7 @@ def _compared(
         },
         interval=_interval(spread, apart),
         intervals={},
-        protocol=msgspec.structs.replace(record.protocol, against=against.images.model),
+        protocol=msgspec.structs.replace(record.protocol, against=against.model.record),
         seconds=round(one.seconds + two.seconds, 3),
     )
     return Comparison(
@@ -192,7 +199,7 @@ def _record(
     taken: _Taken,
     interval: tuple[float, float] | None,
 ) -> ScoreRecord:
-    images = context.images
+    model = context.model
     seeds = context.seeds(metric.seeds_used)
     detector = None if metric.detector is None else context.detectors.get(metric.detector).record
     return ScoreRecord(
@@ -204,16 +211,16 @@ def _record(
         protocol=Protocol(
             n=metric.n,
             seeds=f"{seeds[0]}-{seeds[-1]}",
-            psi=images.settings.psi,
-            noise=images.noise,
+            psi=model.psi,
+            noise=model.noise,
             resize=metric.resize(context),
             detector=detector,
-            backend=images.backend,
-            precision=images.precision,
+            backend=model.backend,
+            precision=model.precision,
             data=metric.real_images(context),
             settings=metric.settings(context),
         ),
-        model=images.model,
+        model=model.record,
         seconds=round(taken.seconds, 3),
         segan=segan_version(),
         time=now(),
@@ -221,19 +228,24 @@ def _record(
 
 
 def _check_pair(context: MetricContext, against: MetricContext) -> None:
-    one, two = context.images, against.images
+    one, two = context.model, against.model
     for what in ("resolution", "img_channels", "z_dim", "c_dim", "sites", "subspaces"):
-        a, b = getattr(one.facts, what), getattr(two.facts, what)
+        a, b = getattr(one.manifest, what), getattr(two.manifest, what)
         if a != b:
             shown = f" ({a} and {b})" if isinstance(a, int) else ""
             raise ConfigError(
-                f"{_name(one.model)} and {_name(two.model)} are other generators: their {what} "
-                f"differ{shown}. Compare a bundle with the checkpoint that it was exported from."
+                f"{_name(one.record)} and {_name(two.record)} differ in {what}{shown}",
+                field="against",
+                value=two.record.path,
+                remedy="Compare a bundle with the checkpoint that it was exported from.",
             )
-    if (one.settings.psi, one.noise) != (two.settings.psi, two.noise):
+    if (one.psi, one.noise) != (two.psi, two.noise):
         raise ConfigError(
-            f"psi and noise are {one.settings.psi:g} {one.noise} and {two.settings.psi:g} "
-            f"{two.noise}; expected the same for both. Pass --noise."
+            f"psi and noise are {one.psi:g} {one.noise} and {two.psi:g} {two.noise}",
+            field="noise",
+            value=two.noise,
+            expected="the same for both models",
+            remedy="Pass `noise none`, for example.",
         )
 
 

@@ -8,13 +8,25 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from segan.runtime.errors import ConfigError, DataError
+from segan.runtime.errors import DataError
+from segan.train.data.dataset import ImageDataset
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import FeatureRequest
-from segan.train.measure.quality.metric import Metric
+from segan.train.measure.quality.metric import Metric, check_n
 from segan.train.measure.quality.record import DataRecord
 
 Rows = npt.NDArray[np.float32]
+
+
+def too_few_images(user: str, data: ImageDataset, expected: str, remedy: str = "") -> DataError:
+    """Return the error of a metric that needs more real images."""
+    return DataError(
+        f"{user} has too few real images: {data.name!r} has {len(data)}",
+        field="data",
+        value=len(data),
+        expected=expected,
+        remedy=remedy,
+    )
 
 
 class FeatureMetric(Metric):
@@ -34,8 +46,7 @@ class FeatureMetric(Metric):
     def __init__(self, name: str, n: int, *, full: bool = True) -> None:
         super().__init__(name, n)
         self.full = full
-        if n < self.fewest:
-            raise ConfigError(f"{name} has n = {n}; expected {self.fewest} or more.")
+        check_n(name, n, self.fewest)
 
     def request(self) -> FeatureRequest:
         """The rows that are compared."""
@@ -54,17 +65,17 @@ class FeatureMetric(Metric):
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
         super().check(context)
-        data = context.dataset(self)
+        if self.data == "optional" and context.data is None and not self.full:
+            return
+        data = context.dataset(self.name)
         if len(data) < self.fewest:
-            raise DataError(
-                f"{self.name} needs {self.fewest} real images or more; {data.name!r} has "
-                f"{len(data)}."
-            )
+            raise too_few_images(self.name, data, f"{self.fewest} images or more")
         if not self.full and len(data) < self.n:
-            raise DataError(
-                f"{self.name} compares {self.n} generated with {self.n} real images; "
-                f"{data.name!r} has {len(data)}. Use {self.name}_full, which takes all real "
-                "images, or a smaller n."
+            raise too_few_images(
+                self.name,
+                data,
+                f"{self.n} images, as many as are generated",
+                f"Use {self.name}_full, which takes all real images, or a smaller n.",
             )
 
     def real_images(self, context: MetricContext) -> DataRecord | None:

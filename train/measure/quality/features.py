@@ -1,4 +1,4 @@
-"""What a metric compares: a detector, its output, and for how many images."""
+"""What metrics request from the images of a generator, so that one pass serves all of them."""
 
 from __future__ import annotations
 
@@ -30,3 +30,17 @@ class FeatureRequest:
     n: int
     real: bool = True
     max_real: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesRequest:
+    """Latent codes of images, with the attributes of the built-in faces that are read in them.
+
+    Attributes:
+        n: images, of the first n seeds.
+    """
+
+    n: int
+
+
+Request = FeatureRequest | CodesRequest

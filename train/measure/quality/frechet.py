@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from segan.runtime.errors import ConfigError
+from segan.train.measure.control.attributes import AttributeNetwork
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.feature_metric import FeatureMetric
 from segan.train.measure.quality.features import DetectorKind, FeatureRequest
-from segan.train.measure.quality.gaussian import Gaussian, frechet_distance, reference
+from segan.train.measure.quality.gaussian import (
+    Gaussian,
+    frechet_distance,
+    resampled_distances,
+)
 from segan.train.measure.quality.metric import Score
 from segan.train.measure.quality.record import DataRecord
 from segan.train.measure.quality.registry import count_of
@@ -91,12 +93,6 @@ class FacesFrechetMetric(FrechetMetric):
     detector = "faces"
     data = "optional"
 
-    def check(self, context: MetricContext) -> None:
-        """See ``Metric``."""
-        if context.data is not None or self.full:
-            super().check(context)
-        faces_fit(self.name, context)
-
     def _moments(self) -> FeatureRequest:
         # The data's features are taken when they are asked for: there may be no data.
         return FeatureRequest(
@@ -125,20 +121,12 @@ class FacesFrechetMetric(FrechetMetric):
         return DataRecord(name=name, fingerprint=record.sha256, images=None)
 
 
-def faces_fit(name: str, context: MetricContext) -> None:
-    """Raises ConfigError for grey images, or a resolution that no attribute network takes."""
-    facts = context.images.facts
-    if facts.img_channels != 3:
-        raise ConfigError(
-            f"{name} reads colours, and the generator makes grey images; expected RGB."
-        )
-    network = context.detectors.faces().network
-    if facts.resolution % network.resolution:
-        raise ConfigError(
-            f"{name}: the attribute network sees {network.resolution} x {network.resolution} "
-            f"images, and the generator makes {facts.resolution} x {facts.resolution}; expected a "
-            "multiple."
-        )
+def reference(network: AttributeNetwork) -> Gaussian:
+    """Return the moments of the built-in faces' features that are kept with the network."""
+    return Gaussian(
+        network.reference_mean.double().cpu().numpy(),
+        network.reference_covariance.double().cpu().numpy(),
+    )
 
 
 def build_fid(name: str, numbers: dict[str, Any]) -> FrechetMetric:
@@ -149,53 +137,3 @@ def build_fid(name: str, numbers: dict[str, Any]) -> FrechetMetric:
 def build_fd_faces(name: str, numbers: dict[str, Any]) -> FacesFrechetMetric:
     """``fd_faces5k``, ``fd_faces5k_full``."""
     return FacesFrechetMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)
-
-
-Array = npt.NDArray[np.float64]
-
-
-def resampled_distances(
-    rows: npt.NDArray[np.floating[Any]],
-    weights: Array,
-    real: Gaussian,
-    device: torch.device | None = None,
-    *,
-    on_done: Callable[[int], None] | None = None,
-) -> Array:
-    """The distance from ``real`` of the Gaussians of weighted rows, once for each set of weights.
-
-    What does not change is computed once: with R = C_real^½ and Y = X R, the overlap is
-    tr (R C_w R)^½, and R C_w R is the covariance of the weighted rows of Y. Where fewer rows than
-    columns count, the eigenvalues come from their Gram matrix.
-
-    Args:
-        rows: features [n, D].
-        weights: [B, n] how often each row counts, each line with the same sum.
-        real: what they are compared with.
-        device: where to compute, in float64; None for the CPU.
-        on_done: told after each how many are done.
-
-    Returns:
-        [B] distances.
-    """
-    where = device or torch.device("cpu")
-    values, vectors = np.linalg.eigh(real.covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    apart = torch.from_numpy(np.asarray(rows, np.float64) - real.mean).to(where)
-    turned = apart @ torch.from_numpy(root).to(where)
-    squares = apart.square().sum(1)
-    found = []
-    for line in weights:
-        weight = torch.from_numpy(np.asarray(line, np.float64) / line.sum()).to(where)
-        counted = weight > 0
-        w, y = weight[counted], turned[counted]
-        mean = w @ apart[counted]
-        trace = w @ squares[counted] - mean.square().sum()
-        scaled = (y - w @ y) * w.sqrt()[:, None]
-        product = scaled @ scaled.T if len(scaled) < scaled.shape[1] else scaled.T @ scaled
-        overlap = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum()
-        distance = mean.square().sum() + trace + np.trace(real.covariance) - 2 * overlap
-        found.append(max(float(distance), 0.0))
-        if on_done is not None:
-            on_done(len(found))
-    return np.array(found)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from segan.runtime.errors import ConfigError
-from segan.train.measure.control.attributes import AttributeNetwork
-from segan.train.measure.models.probe import ModelImages, generator_images
-from segan.train.networks.stylegan2.generator import Generator
 
 Array = npt.NDArray[np.float64]
 
@@ -21,18 +19,6 @@ class Gaussian(NamedTuple):
 
     mean: Array
     covariance: Array
-
-
-def fit_gaussian(features: npt.ArrayLike) -> Gaussian:
-    """Mean and covariance (divided by N - 1) of features [N, D].
-
-    Raises:
-        ConfigError: not [N, D] with N of 2 or more.
-    """
-    values = np.asarray(features, np.float64)
-    if values.ndim != 2 or len(values) < 2:
-        raise ConfigError(f"features have the shape {values.shape}; expected [2 or more, D].")
-    return Gaussian(values.mean(0), np.cov(values, rowvar=False).reshape(2 * values.shape[1:]))
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
@@ -49,43 +35,6 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     apart = np.square(a.mean - b.mean).sum()
     spread = np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap
     return float(max(apart + spread, 0.0))
-
-
-def reference(network: AttributeNetwork) -> Gaussian:
-    """The features of built-in faces, as kept with the network."""
-    return Gaussian(
-        network.reference_mean.double().numpy(), network.reference_covariance.double().numpy()
-    )
-
-
-@torch.no_grad()
-def fd_faces_const_noise(
-    model: Generator | ModelImages,
-    network: AttributeNetwork,
-    n: int = 5000,
-    first_seed: int = 0,
-) -> float:
-    """Fréchet distance of a generator's images from built-in faces the network has not seen.
-
-    Not quite the metric ``fd_faces`` of ``segan metrics``: noise is constant, images are not
-    rounded to bytes, and the covariance is divided by N - 1. The benchmarks of control use it,
-    whose other figures are of the same images.
-
-    Args:
-        model: a generator in evaluation mode, RGB, or a model's images.
-        network: its features are compared; it holds those of the faces.
-        n: images.
-        first_seed: of the images; they have seeds first_seed to first_seed + n - 1.
-
-    Raises:
-        ConfigError: images that do not fit the network, or fewer than 2.
-    """
-    images = generator_images(model) if isinstance(model, Generator) else model
-    parts = [
-        network.features(images.render(range(start, min(start + 250, first_seed + n))))
-        for start in range(first_seed, first_seed + n, 250)
-    ]
-    return frechet_distance(fit_gaussian(torch.cat(parts).double().numpy()), reference(network))
 
 
 class MomentSums:
@@ -133,3 +82,50 @@ def moments_of(rows: npt.ArrayLike, size: int = 1000) -> Gaussian:
     for start in range(0, len(values), size):
         sums.add(values[start : start + size])
     return sums.gaussian()
+
+
+def resampled_distances(
+    rows: npt.NDArray[np.floating[Any]],
+    weights: Array,
+    real: Gaussian,
+    device: torch.device | None = None,
+    *,
+    on_done: Callable[[int], None] | None = None,
+) -> Array:
+    """The distance from ``real`` of the Gaussians of weighted rows, once for each set of weights.
+
+    What does not change is computed once: with R = C_real^½ and Y = X R, the overlap is
+    tr (R C_w R)^½, and R C_w R is the covariance of the weighted rows of Y. Where fewer rows than
+    columns count, the eigenvalues come from their Gram matrix.
+
+    Args:
+        rows: features [n, D].
+        weights: [B, n] how often each row counts, each line with the same sum.
+        real: what they are compared with.
+        device: where to compute, in float64; None for the CPU.
+        on_done: told after each how many are done.
+
+    Returns:
+        [B] distances.
+    """
+    where = device or torch.device("cpu")
+    values, vectors = np.linalg.eigh(real.covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    apart = torch.from_numpy(np.asarray(rows, np.float64) - real.mean).to(where)
+    turned = apart @ torch.from_numpy(root).to(where)
+    squares = apart.square().sum(1)
+    found = []
+    for line in weights:
+        weight = torch.from_numpy(np.asarray(line, np.float64) / line.sum()).to(where)
+        counted = weight > 0
+        w, y = weight[counted], turned[counted]
+        mean = w @ apart[counted]
+        trace = w @ squares[counted] - mean.square().sum()
+        scaled = (y - w @ y) * w.sqrt()[:, None]
+        product = scaled @ scaled.T if len(scaled) < scaled.shape[1] else scaled.T @ scaled
+        overlap = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum()
+        distance = mean.square().sum() + trace + np.trace(real.covariance) - 2 * overlap
+        found.append(max(float(distance), 0.0))
+        if on_done is not None:
+            on_done(len(found))
+    return np.array(found)

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segan.runtime.errors import ConfigError
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import FeatureRequest
-from segan.train.measure.quality.metric import Metric, Score
+from segan.train.measure.quality.metric import Metric, Score, check_n
 from segan.train.measure.quality.registry import count_of
 
 Array = npt.NDArray[np.float64]
@@ -31,8 +30,7 @@ class InceptionScoreMetric(Metric):
 
     def __init__(self, name: str, n: int) -> None:
         super().__init__(name, n)
-        if n < SPLITS:
-            raise ConfigError(f"{name} has n = {n}; expected {SPLITS} or more, one for each part.")
+        check_n(name, n, SPLITS)
 
     def request(self) -> FeatureRequest:
         """The probabilities of the generated images."""

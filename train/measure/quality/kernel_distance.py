@@ -1,8 +1,8 @@
 """KID: the squared maximum mean discrepancy of features under a cubic kernel.
 
 k(x, y) = (x · y / D + 1)³, by the unbiased estimator (Bińkowski et al. 2018, Section 4 and Eq. 5).
-As StyleGAN2-ADA computes it: the mean over 100 pairs of subsets of at most 1000 features. The
-estimator of one pair is torchmetrics'; ours computes in float64.
+As StyleGAN2-ADA computes it: the mean over 100 pairs of subsets of at most 1000 features; ours
+computes in float64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.feature_metric import FeatureMetric
 from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.frechet import faces_fit
 from segan.train.measure.quality.metric import Score
 from segan.train.measure.quality.registry import count_of
 
@@ -55,11 +54,6 @@ class FacesKernelMetric(KernelMetric):
 
     detector = "faces"
 
-    def check(self, context: MetricContext) -> None:
-        """See ``Metric``."""
-        super().check(context)
-        faces_fit(self.name, context)
-
 
 def kernel_distance(
     generated: Rows,
@@ -80,9 +74,6 @@ def kernel_distance(
         subset_size: of each, at most n and m.
         seed: that subsets are drawn from, without replacement.
     """
-    # Not with the other imports: it takes seconds to load.
-    from torchmetrics.image.kid import poly_mmd
-
     size = min(len(generated), len(real), subset_size)
     random = np.random.RandomState(seed)
     values = []
@@ -90,8 +81,16 @@ def kernel_distance(
         x = generated[random.choice(len(generated), size, replace=False)]
         y = real[random.choice(len(real), size, replace=False)]
         one, two = (torch.from_numpy(part).to(device or "cpu", torch.float64) for part in (y, x))
-        values.append(float(poly_mmd(one, two)))
+        values.append(float(_unbiased_estimate(one, two)))
     return float(np.mean(values)), float(np.std(values))
+
+
+def _unbiased_estimate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Bińkowski et al. 2018, Eq. 4, of two sets of one size [n, D]."""
+    n = len(x)
+    within_x, within_y = ((k.sum(1) - k.diag()).sum() for k in (_kernel(x, x), _kernel(y, y)))
+    between = _kernel(x, y).sum(0).sum()
+    return (within_x + within_y) / (n * (n - 1)) - 2 * between / n**2
 
 
 def weighted_kernel_distances(

@@ -2,7 +2,7 @@
 
 A metric that compares features of images says which in ``requests``; the context then makes every
 image once for all metrics, in one pass. A metric that makes images of its own (path lengths, say)
-requests nothing and uses ``context.images``. Importing this module needs no torch.
+requests nothing and uses ``context.model``. Importing this module needs no torch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segan.runtime.errors import DataError
-from segan.train.measure.quality.features import DetectorKind, FeatureRequest
+from segan.runtime.errors import ConfigError, DataError
+from segan.train.measure.quality.features import DetectorKind, Request
 from segan.train.measure.quality.record import DataRecord
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ class Score(NamedTuple):
     intervals: Mapping[str, Ends] = MappingProxyType({})
 
 
+def check_n(name: str, n: int, fewest: int) -> None:
+    """Raise ConfigError unless a metric's n is at least ``fewest``."""
+    if n < fewest:
+        raise ConfigError(
+            f"{name} has n = {n}", field="metrics", value=name, expected=f"n of {fewest} or more"
+        )
+
+
 class Metric(abc.ABC):
     """One metric with its n.
 
@@ -69,7 +77,7 @@ class Metric(abc.ABC):
         """How many seeds in a row it takes, from the first."""
         return self.n
 
-    def requests(self, *, resample: bool) -> tuple[FeatureRequest, ...]:
+    def requests(self, *, resample: bool) -> tuple[Request, ...]:
         """The features that ``compute`` takes from the context.
 
         Args:
@@ -85,14 +93,38 @@ class Metric(abc.ABC):
             ConfigError: the generator does not fit.
         """
         if self.data == "required" or self.labels:
-            data = context.dataset(self)
+            data = context.dataset(self.name)
             if self.labels and data.labels is None:
                 raise DataError(
-                    f"{self.name} needs a class for every image, and {data.name!r} has no labels. "
-                    "Give labels in its dataset.json, or put the images into a folder for each "
+                    f"{self.name} needs a class for every image, and {data.name!r} has no labels",
+                    field="data",
+                    value=data.name,
+                    remedy="Give labels in its dataset.json, or put the images into one folder per "
                     "class and run: segan data convert FOLDER OUT.zip --resolution "
-                    f"{data.resolution}"
+                    f"{data.resolution}",
                 )
+        if self.detector == "faces":
+            self._check_faces(context)
+
+    def _check_faces(self, context: MetricContext) -> None:
+        """Raise ConfigError unless the attribute network can read the generator's images."""
+        manifest = context.model.manifest
+        if manifest.img_channels != 3:
+            raise ConfigError(
+                f"{self.name} reads colours, and the generator makes grey images",
+                field="img_channels",
+                value=manifest.img_channels,
+                expected="3 (RGB)",
+            )
+        size = context.detectors.faces().network.resolution
+        if manifest.resolution % size:
+            raise ConfigError(
+                f"{self.name}: the attribute network reads images of {size} x {size}, and the "
+                f"generator makes {manifest.resolution} x {manifest.resolution}",
+                field="resolution",
+                value=manifest.resolution,
+                expected=f"a multiple of {size}",
+            )
 
     def resize(self, context: MetricContext) -> str:
         """What is done to images before the detector sees them, for the record."""

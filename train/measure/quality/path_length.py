@@ -21,10 +21,9 @@ import numpy.typing as npt
 import torch
 
 from segan.runtime.latents.draws import sample_z, slerp
-from segan.train.measure.models.model import ImageMaker, uniform_of_seeds
+from segan.train.measure.models.model import MeasuredModel, uniform_of_seeds
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.frechet import faces_fit
 from segan.train.measure.quality.metric import Metric, Score
 from segan.train.measure.quality.registry import count_of
 
@@ -108,10 +107,6 @@ class FacesPathLengthMetric(PathLengthMetric):
 
     detector = "faces"
 
-    def check(self, context: MetricContext) -> None:
-        """See ``Metric``."""
-        faces_fit(self.name, context)
-
     def resize(self, context: MetricContext) -> str:
         """See ``Metric``."""
         return context.detectors.faces().resize
@@ -148,23 +143,23 @@ def path_distances(context: MetricContext, path: PathConfig, n: int, see: See) -
 
 def _image_pairs(context: MetricContext, path: PathConfig, n: int) -> Any:
     """Images of some pairs: all beginnings, then all ends, [2 m, C, H, W]."""
-    maker = context.images
+    model = context.model
     seeds = context.seeds(2 * n)
-    size = max(1, maker.batch_size // 2)
+    size = max(1, model.batch_size // 2)
     for start in range(0, n, size):
         chunk = seeds[2 * start : 2 * min(start + size, n)]
-        yield _render_pairs(maker, chunk[0::2], chunk[1::2], path)
+        yield _render_pairs(model, chunk[0::2], chunk[1::2], path)
 
 
-def _render_pairs(maker: ImageMaker, one: range, two: range, path: PathConfig) -> Images:
-    z_dim = maker.facts.z_dim
+def _render_pairs(model: MeasuredModel, one: range, two: range, path: PathConfig) -> Images:
+    z_dim, renderer = model.manifest.z_dim, model.renderer
     a, b = sample_z(one, z_dim), sample_z(two, z_dim)
-    labels = maker.labels_of(one)
+    labels = model.labels_of(one)
     t = uniform_of_seeds(one) if path.sampling == "full" else np.zeros(len(one))
     twice = np.concatenate([t, t + path.epsilon])
     both = None if labels is None else np.concatenate([labels, labels])
     if path.space == "w":
-        w = maker.map(np.concatenate([a, b]), both).astype(np.float64)
+        w = renderer.map(np.concatenate([a, b]), both).astype(np.float64)
         begin, end = np.split(w, 2)
         along = np.tile(begin, (2, 1)) + twice[:, None] * np.tile(end - begin, (2, 1))
         points = along.astype(np.float32)
@@ -172,13 +167,9 @@ def _render_pairs(maker: ImageMaker, one: range, two: range, path: PathConfig) -
         # On the unit sphere, as published: the mapping network normalises z all the same.
         unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (a, b)]
         z = slerp(np.tile(unit[0], (2, 1)), np.tile(unit[1], (2, 1)), twice)
-        points = maker.map(z, both)
-    coords, noise = maker.coords_of(one), maker.noise_of(one)
-    return maker.render(
-        points,
-        None if coords is None else np.concatenate([coords, coords]),
-        noise if noise is None or len(noise) == 1 else np.concatenate([noise, noise]),
-    )
+        points = renderer.map(z, both)
+    coords = np.tile(model.settings.coords_of(one), (2, 1, 1))
+    return renderer.render_float(points, coords, [*one, *one], model.settings)
 
 
 def prepared(images: torch.Tensor, *, crop: bool) -> torch.Tensor:

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from segan.runtime.errors import ConfigError, DataError
+from segan.runtime.errors import ConfigError
 from segan.train.measure.quality.context import MetricContext
-from segan.train.measure.quality.feature_metric import FeatureMetric
+from segan.train.measure.quality.feature_metric import FeatureMetric, too_few_images
 from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.frechet import faces_fit
 from segan.train.measure.quality.metric import Score
 from segan.train.measure.quality.registry import count_of
 
@@ -48,16 +47,19 @@ class PrecisionRecallMetric(FeatureMetric):
         super().__init__(name, n, full=full)
         self.k = k
         if k >= n:
-            raise ConfigError(f"{name} has k = {k} and n = {n}; expected k below n.")
+            raise ConfigError(
+                f"{name} has neighbour k = {k} and n = {n} images",
+                field="metrics",
+                value=name,
+                expected="k below n",
+            )
 
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
         super().check(context)
-        data = context.dataset(self)
+        data = context.dataset(self.name)
         if len(data) <= self.k:
-            raise DataError(
-                f"{self.name} needs more than {self.k} real images; {data.name!r} has {len(data)}."
-            )
+            raise too_few_images(self.name, data, f"more than {self.k} images")
 
     def compute(self, context: MetricContext) -> Score:
         """See ``Metric``."""
@@ -80,11 +82,6 @@ class FacesPrecisionRecallMetric(PrecisionRecallMetric):
     """Precision and recall of the attribute network's features."""
 
     detector = "faces"
-
-    def check(self, context: MetricContext) -> None:
-        """See ``Metric``."""
-        super().check(context)
-        faces_fit(self.name, context)
 
 
 def inside_manifold(

@@ -1,7 +1,7 @@
 """The metrics by name, with n read from the name: ``fid50k_full``, ``kid5k_full``, ``ppl2k_wend``.
 
-To add a metric, add its family to ``FAMILIES``: a pattern, and the class that is built of a name
-that matches. Importing this module needs no torch, so that names are checked first of all.
+To add a metric, add its family to ``FAMILIES``: a pattern of names and the function that builds the
+metric of a name. Importing this module needs no torch, so that names are checked quickly.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from segan.train.measure.quality.metric import Metric
 
 #: n in every family: a number, of thousands where a k follows at once.
 _N = r"(?P<n>[1-9]\d*k?)"
-#: n and the neighbour k of precision and recall: the k of thousands parts them, else _ does.
+#: n and the neighbour k of precision and recall, separated by the k of thousands, else by _.
 _N_AND_K = r"(?P<n>[1-9]\d*(?:k|(?=_)))_?(?P<k>[1-9]\d*)"
 #: How names are read, for ``segan metrics --list``.
 NAMING = (
-    "Numbers in names are read: n is a number of images (of pairs for ppl), and a k right after it "
-    "means thousands.\nprecision and recall also take the neighbour: pr5k3 is n 5,000 and "
+    "Names contain numbers. n is the number of images (of pairs for ppl); a k right after n means "
+    "thousands.\nPrecision and recall also take the neighbour: pr5k3 is n 5,000 and "
     "neighbour 3, pr500_3 is n 500 and neighbour 3,\npr500k3 is n 500,000. ppl2_wend is the "
     "metric ppl2, not n 2."
 )
@@ -33,10 +33,10 @@ class MetricFamily(NamedTuple):
 
     Attributes:
         pattern: of the whole name; its groups are passed to ``build``.
-        examples: names under which it is known, the published one first.
+        examples: names of metrics, the published name first.
         about: one line, for ``segan metrics --list``.
-        build: ``module:function``; called with the name and a dict of the pattern's groups, gives
-            the ``Metric``; raises ConfigError for numbers that it cannot take.
+        build: ``module:function``. The function takes the name and a dict of the pattern's groups,
+            returns the ``Metric``, and raises ConfigError for numbers out of range.
     """
 
     pattern: str
@@ -152,10 +152,10 @@ FAMILIES: tuple[MetricFamily, ...] = (
 
 
 def parse_metric(name: str) -> Metric:
-    """Builds the metric of a name.
+    """Build the metric of a name.
 
     Raises:
-        ConfigError: there is none; the message names the nearest. Or its numbers cannot be.
+        ConfigError: there is no such metric, or its numbers are out of range.
     """
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)
@@ -164,34 +164,43 @@ def parse_metric(name: str) -> Metric:
             metric = getattr(importlib.import_module(module), function)(name, match.groupdict())
             assert isinstance(metric, Metric)
             return metric
-    raise ConfigError(f"no metric {name!r}. {_nearest(name)}")
+    raise _unknown(name)
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The names without doubles, each looked up but not built.
+    """Look the names up without building the metrics, and drop repeated names.
 
     Raises:
-        ConfigError: one is unknown, or there is none.
+        ConfigError: a name is unknown, or there is none.
     """
     found = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     if not found:
-        raise ConfigError("no metric is named; expected one or more, such as fid50k_full.")
+        raise ConfigError(
+            "no metric is named",
+            field="metrics",
+            value="",
+            expected="one or more, such as fid50k_full",
+        )
     for name in found:
         if not any(re.fullmatch(family.pattern, name) for family in FAMILIES):
-            raise ConfigError(f"no metric {name!r}. {_nearest(name)}")
+            raise _unknown(name)
     return found
 
 
 def count_of(text: str) -> int:
-    """``50k`` → 50000, ``500`` → 500."""
+    """Read a number: ``50k`` → 50000, ``500`` → 500."""
     return int(text[:-1]) * 1000 if text.endswith("k") else int(text)
 
 
-def _nearest(name: str) -> str:
+def _unknown(name: str) -> ConfigError:
+    """The error of an unknown name, with the nearest known names."""
     known = [example for family in FAMILIES for example in family.examples]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"Did you mean {' or '.join(near)}? See: segan metrics --list"
-    return f"Expected one such as {', '.join(f.examples[0] for f in FAMILIES[:4])}. " + (
-        "See: segan metrics --list"
+    return ConfigError(
+        f"there is no metric {name!r}",
+        field="metrics",
+        value=name,
+        expected="" if near else f"one such as {', '.join(f.examples[0] for f in FAMILIES[:4])}",
+        remedy=(f"Did you mean {' or '.join(near)}? " if near else "")
+        + "See: segan metrics --list",
     )

@@ -10,7 +10,7 @@ from segan.runtime.errors import ConfigError
 from segan.train.data.faces.attributes import FACE_ATTRIBUTES
 from segan.train.measure.control.attributes import READINGS, encode_attributes
 from segan.train.measure.control.drawn_model import REACH, DrawnModel
-from segan.train.measure.models.probe import Codes
+from segan.train.measure.models.model import Codes
 
 NAMES = [attribute.name for attribute in FACE_ATTRIBUTES]
 

@@ -21,7 +21,7 @@ from segan.train.measure.control.report import (
 )
 from segan.train.measure.control.separability import class_questions
 from segan.train.measure.control.slider_effects import SliderReadings
-from segan.train.measure.models.probe import Codes
+from segan.train.measure.models.model import Codes
 
 NAMES = [reading.name for reading in READINGS]
 

@@ -9,7 +9,6 @@ from segan.runtime.errors import ConfigError
 from segan.train.measure.control.attributes import READINGS, AttributeNetwork
 from segan.train.measure.control.scores import concentration, control_scores, generator_effects
 from segan.train.measure.control.slider_effects import SliderEffect
-from segan.train.measure.quality.gaussian import fd_faces_const_noise
 from segan.train.networks.config import SubspaceConfig
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.runs.presets import preset
@@ -97,10 +96,7 @@ def test_every_slider_of_a_generator_is_measured() -> None:
     assert control_scores(effects).to_json()["sliders"] == 6
 
 
-def test_mode_0_has_no_sliders_and_a_grey_generator_no_attributes() -> None:
+def test_mode_0_has_no_sliders() -> None:
     config = preset("tiny", resolution=16, mode=0)
     generator = Generator(config.network, config.subspace).eval()
     assert generator_effects(generator, AttributeNetwork(16)) == {}
-    grey = preset("tiny", resolution=16, img_channels=1)
-    with pytest.raises(ConfigError, match="1 channels; expected 3"):
-        fd_faces_const_noise(Generator(grey.network, grey.subspace), AttributeNetwork(16), n=2)

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from segan.train.data.dataset import ImageDataset, build_dataset
-from segan.train.measure.models.model import ImageMaker, MakerSettings
-from segan.train.measure.models.torch_graphs import GeneratorImages
+from segan.train.measure.models.model import MeasuredModel
+from segan.train.measure.models.torch_graphs import generator_model
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.detectors import DetectorSet
-from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.networks.config import Mode, NetworkConfig, SubspaceConfig, SubspaceKind
 from segan.train.networks.stylegan2.generator import Generator
 
 
@@ -69,13 +69,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def make_generator(seed: int = 0, **settings: int) -> Generator:
-    """8 × 8 RGB, mode 2."""
+def make_generator(
+    seed: int = 0, mode: Mode = 2, kind: SubspaceKind = "eigen", **settings: int
+) -> Generator:
+    """8 × 8 RGB."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         shape = {"resolution": 8, "z_dim": 6, "w_dim": 8, "channel_max": 4, "mapping_layers": 2}
         network = NetworkConfig(**{**shape, **settings})  # type: ignore[arg-type]
-        generator = Generator(network, SubspaceConfig(mode=2, dims=3))
+        generator = Generator(network, SubspaceConfig(mode=mode, kind=kind, dims=3))
         with torch.no_grad():
             for value in generator.parameters():
                 value.add_(torch.randn_like(value) * 0.2)
@@ -113,18 +115,18 @@ def make_context() -> Callable[..., MetricContext]:
     """Builds a context on the CPU."""
 
     def build(
-        images: ImageMaker | Generator,
+        model: MeasuredModel | Generator,
         data: ImageDataset | None = None,
         given: dict[str, Path] | None = None,
         **settings: object,
     ) -> MetricContext:
-        if isinstance(images, Generator):
-            images = GeneratorImages(images, MakerSettings())
+        if isinstance(model, Generator):
+            model = generator_model(model)
         detectors = DetectorSet(
             torch.device("cpu"),
-            images.facts.resolution,
+            model.resolution,
             given,  # type: ignore[arg-type]
         )
-        return MetricContext(images, detectors, data, **settings)  # type: ignore[arg-type]
+        return MetricContext(model, detectors, data, **settings)  # type: ignore[arg-type]
 
     return build

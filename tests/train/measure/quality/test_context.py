@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import torch
 
 from segan.runtime.errors import BackendError, ConfigError, DataError
 from segan.train.data.dataset import ImageDataset, build_dataset
-from segan.train.measure.models.model import MakerSettings
-from segan.train.measure.models.torch_graphs import GeneratorImages
+from segan.train.measure.models.model import ImageOptions
+from segan.train.measure.models.torch_graphs import generator_model
 from segan.train.measure.quality.background import in_background
 from segan.train.measure.quality.context import MetricContext
+from segan.train.measure.quality.evaluate import requests_of
 from segan.train.measure.quality.feature_cache import cached_arrays, entry_path
 from segan.train.measure.quality.features import FeatureRequest
 from segan.train.measure.quality.gaussian import frechet_distance, moments_of
@@ -31,11 +33,11 @@ def test_features_are_those_of_the_images_whatever_the_batches(
     make_context: Make, generator: Generator, detector_file: Write, real_data: ImageDataset
 ) -> None:
     given = {"inception": detector_file()}
-    maker = GeneratorImages(generator, MakerSettings(batch_size=7))
-    context = make_context(maker, real_data, given, batch_size=5, first_seed=3)
+    model = generator_model(generator, ImageOptions(batch_size=7))
+    context = make_context(model, real_data, given, batch_size=5, first_seed=3)
     rows = context.generated(request(20)).rows
     assert rows is not None
-    images = np.concatenate(list(maker.images(range(3, 23))))
+    images = np.concatenate(list(model.images(range(3, 23))))
     detector = context.detectors.get("inception")
     expected = detector(torch.from_numpy(images).permute(0, 3, 1, 2), "features")
     np.testing.assert_allclose(rows, expected.numpy(), rtol=1e-5)
@@ -52,7 +54,7 @@ def test_one_pass_serves_all_requests(
         generator, real_data, {"inception": detector_file()}, on_images=seen.append
     )
     metrics = [parse_metric(name) for name in ("fid50_full", "kid30_full", "is40")]
-    context.prepare(metrics, resample=True)
+    context.prepare(requests_of(metrics, resample=True))
     # 200 real images once for rows (moments come from them), 50 generated ones.
     assert sum(seen) == 250
     found = [metric.compute(context).value for metric in metrics]
@@ -133,18 +135,22 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
 
 
 def test_data_that_does_not_fit_is_refused(
-    make_context: Make, generator: Generator, conditional: Generator, real_data: ImageDataset
+    make_context: Make,
+    generator: Generator,
+    conditional: Generator,
+    real_data: ImageDataset,
+    raises_error: Callable[..., Any],
 ) -> None:
     large = build_dataset("large", np.zeros((4, 3, 16, 16), np.uint8))
-    with pytest.raises(DataError, match=r"16 x 16, and the generator makes 8 x 8.*resolution 8"):
+    with raises_error(DataError, field="data", value=16, remedy="--resolution 8"):
         make_context(generator, large)
     grey = build_dataset("grey", np.zeros((4, 1, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="1 channels, and the generator makes 3"):
+    with raises_error(DataError, field="data", value=1, expected="3 channels"):
         make_context(generator, grey)
-    with pytest.raises(DataError, match=r"3 classes.*'noise' has no labels"):
+    with raises_error(DataError, field="data", value=0, problem="'noise' has no labels"):
         make_context(conditional, real_data)
     two = build_dataset("two", real_data.images, np.arange(200) % 2, ("a", "b"))
-    with pytest.raises(DataError, match="'two' has 2 classes"):
+    with raises_error(DataError, field="data", value=2, problem="3 classes"):
         make_context(conditional, two)
 
 
@@ -153,34 +159,38 @@ def test_classes_are_drawn_as_the_data_has_them(
 ) -> None:
     labels = np.where(np.arange(200) < 20, 0, 2)  # 10 % are 0, none is 1
     data = build_dataset("odd", real_data.images, labels, ("a", "b", "c"))
-    maker = GeneratorImages(conditional, MakerSettings())
-    equal = maker.classes_of(range(1500))
+    model = generator_model(conditional)
+    equal = model.classes_of(range(1500))
     assert equal is not None
     np.testing.assert_allclose(np.bincount(equal) / 1500, 1 / 3, atol=0.04)
-    make_context(maker, data)
-    classes = maker.classes_of(range(1500))
+    make_context(model, data)
+    classes = model.classes_of(range(1500))
     assert classes is not None
     np.testing.assert_allclose(np.bincount(classes) / 1500, [0.1, 0, 0.9], atol=0.03)
     # A seed's class does not depend on what else is asked for.
-    alone = maker.classes_of([17])
+    alone = model.classes_of([17])
     assert alone is not None
     assert alone[0] == classes[17]
 
 
 def test_too_few_images(
-    make_context: Make, generator: Generator, detector_file: Write, real_data: ImageDataset
+    make_context: Make,
+    generator: Generator,
+    detector_file: Write,
+    real_data: ImageDataset,
+    raises_error: Callable[..., Any],
 ) -> None:
     given = {"inception": detector_file("inception.pt"), "vgg16": detector_file("vgg.pt")}
     context = make_context(generator, real_data, given)
-    with pytest.raises(DataError, match=r"'noise' has 200\. Use fid500_full, which takes all"):
+    with raises_error(DataError, field="data", value=200, remedy="fid500_full"):
         parse_metric("fid500").check(context)
     few = build_dataset("few", real_data.images[:3])
-    with pytest.raises(DataError, match="needs more than 3 real images; 'few' has 3"):
+    with raises_error(DataError, field="data", value=3, problem="pr1k3_full"):
         parse_metric("pr1k3_full").check(make_context(generator, few, given))
     one = build_dataset("one", real_data.images[:1])
-    with pytest.raises(DataError, match="needs 2 real images or more"):
+    with raises_error(DataError, field="data", value=1, problem="kid50_full"):
         parse_metric("kid50_full").check(make_context(generator, one, given))
-    with pytest.raises(DataError, match="Pass --data PATH"):
+    with raises_error(DataError, field="data", value=None, remedy="`data PATH`"):
         parse_metric("fid50_full").check(make_context(generator, None, given))
     # Fewer images than features have a value, and a word about it.
     notes: list[str] = []
@@ -195,17 +205,20 @@ def test_unlabelled_data_is_refused_where_classes_are_needed(
     generator: Generator,
     real_data: ImageDataset,
     monkeypatch: pytest.MonkeyPatch,
+    raises_error: Callable[..., Any],
 ) -> None:
     metric = parse_metric("fid50_full")
     monkeypatch.setattr(type(metric), "labels", True)
-    with pytest.raises(DataError, match="needs a class for every image, and 'noise' has no labels"):
+    with raises_error(DataError, field="data", value="noise", problem="no labels"):
         metric.check(make_context(generator, real_data))
 
 
-def test_seeds_end_where_seeds_end(make_context: Make, generator: Generator) -> None:
+def test_seeds_end_where_seeds_end(
+    make_context: Make, generator: Generator, raises_error: Callable[..., Any]
+) -> None:
     context = make_context(generator, first_seed=2**32 - 10)
     assert len(context.seeds(10)) == 10
-    with pytest.raises(ConfigError, match="11 are needed"):
+    with raises_error(ConfigError, field="seed", value=2**32 - 10, problem="11"):
         context.seeds(11)
 
 
@@ -215,7 +228,7 @@ def test_images_that_are_not_finite_are_an_error(
     generator.synthesis.block_list()[0].const.fill_(float("nan"))
     context = make_context(generator, real_data, {"inception": detector_file()})
     with pytest.raises(BackendError, match="not finite"):
-        context.prepare([parse_metric("fid50_full")])
+        context.prepare(requests_of([parse_metric("fid50_full")]))
 
 
 def test_a_background_iterator_gives_its_items_and_its_error() -> None:

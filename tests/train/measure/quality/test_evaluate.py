@@ -4,6 +4,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,10 +16,11 @@ from segan.train.data.dataset import ImageDataset, build_dataset
 from segan.train.measure.control.attribute_files import save_attributes
 from segan.train.measure.control.attribute_training import HeldOutScores
 from segan.train.measure.control.attributes import FEATURES, AttributeNetwork
-from segan.train.measure.models.model import MakerSettings
-from segan.train.measure.models.torch_graphs import GeneratorImages
+from segan.train.measure.models.model import ImageOptions
+from segan.train.measure.models.torch_graphs import generator_model
 from segan.train.measure.quality.context import MetricContext
-from segan.train.measure.quality.evaluate import compare, evaluate
+from segan.train.measure.quality.evaluate import compare, evaluate, requests_of
+from segan.train.measure.quality.features import FeatureRequest
 from segan.train.measure.quality.record import ScoreRecord, append_scores, read_scores, scores_file
 from segan.train.measure.quality.registry import parse_metric
 from segan.train.networks.stylegan2.generator import Generator
@@ -145,18 +147,25 @@ def test_an_interval_holds_the_scores_of_other_seeds(
 
 
 def test_other_generators_are_not_compared(
-    make_context: Make, generator: Generator, conditional: Generator, both: dict[str, Path]
+    make_context: Make,
+    generator: Generator,
+    conditional: Generator,
+    both: dict[str, Path],
+    raises_error: Callable[..., Any],
 ) -> None:
     metrics = [parse_metric("is50")]
-    with pytest.raises(ConfigError, match="other generators: their c_dim differ"):
+    with raises_error(ConfigError, field="against", problem="c_dim"):
         compare(metrics, make_context(generator, None, both), make_context(conditional, None, both))
-    quiet = GeneratorImages(generator, MakerSettings(noise="none"))
-    with pytest.raises(ConfigError, match="expected the same for both"):
+    quiet = generator_model(generator, ImageOptions(noise="none"))
+    with raises_error(ConfigError, field="noise", value="none"):
         compare(metrics, make_context(generator, None, both), make_context(quiet, None, both))
 
 
 def test_the_faces_features_need_no_data(
-    make_context: Make, build_generator: Callable[..., Generator], tmp_path: Path
+    make_context: Make,
+    build_generator: Callable[..., Generator],
+    tmp_path: Path,
+    raises_error: Callable[..., Any],
 ) -> None:
     generator = build_generator(resolution=16)
     with torch.random.fork_rng():
@@ -174,10 +183,10 @@ def test_the_faces_features_need_no_data(
     assert record.protocol.data is not None
     assert "built-in faces" in record.protocol.data.name
     small = make_context(build_generator(resolution=8), None, {"faces": tmp_path / "net"})
-    with pytest.raises(ConfigError, match="sees 16 x 16 images, and the generator makes 8 x 8"):
+    with raises_error(ConfigError, field="resolution", value=8, expected="a multiple of 16"):
         evaluate([parse_metric("fd_faces50")], small)
     grey = make_context(build_generator(resolution=16, img_channels=1), None, {})
-    with pytest.raises(ConfigError, match="makes grey images"):
+    with raises_error(ConfigError, field="img_channels", value=1):
         evaluate([parse_metric("fd_faces50")], grey)
 
 
@@ -204,6 +213,7 @@ def test_long_resampling_tells_how_far_it_has_come(
 def test_of_the_faces_features_as_many_real_as_generated_or_all(
     make_context: Make,
     build_generator: Callable[..., Generator],
+    raises_error: Callable[..., Any],
     kind: str,
 ) -> None:
     images = np.random.RandomState(3).randint(0, 256, (80, 3, 16, 16)).astype(np.uint8)
@@ -219,9 +229,9 @@ def test_of_the_faces_features_as_many_real_as_generated_or_all(
     for record, count in ((first, 50), (full, 80)):
         assert record.protocol.data is not None
         assert record.protocol.data.images == count
-    with pytest.raises(DataError, match=r"'noise' has 30\. Use .*_full"):
+    with raises_error(DataError, field="data", value=30, remedy=f"{kind}_full"):
         of(kind, 30)
-    with pytest.raises(DataError, match="Pass --data PATH"):
+    with raises_error(DataError, field="data", value=None):
         evaluate([parse_metric(f"{kind}_full")], make_context(generator))
 
 
@@ -235,13 +245,15 @@ def test_memory_of_moments_does_not_grow_with_n(
     given = {"inception": detector_file("inception.pt", 8, width)}
 
     def peak(n: int) -> int:
-        quiet = GeneratorImages(generator, MakerSettings(noise="const", batch_size=16))
+        quiet = generator_model(generator, ImageOptions(noise="const", batch_size=16))
         context = make_context(quiet, real_data, given)
         metric = parse_metric(f"fid{n}_full")
-        context.real(metric.requests(resample=False)[0])
+        (request,) = requests_of([metric])
+        assert isinstance(request, FeatureRequest)
+        context.real(request)
         tracemalloc.start()
         try:
-            context.prepare([metric])
+            context.prepare([request])
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segan.runtime.errors import ConfigError
-from segan.train.measure.quality.gaussian import Gaussian, fit_gaussian, frechet_distance
+from segan.train.measure.quality.gaussian import Gaussian, frechet_distance
 
 
 def random_covariance(seed: int, d: int) -> np.ndarray:
@@ -48,16 +47,3 @@ def test_singular_covariances_have_a_distance() -> None:
     one = np.outer([1.0, 1.0], [1.0, 1.0])
     a, b = Gaussian(np.zeros(2), one), Gaussian(np.zeros(2), np.zeros((2, 2)))
     assert frechet_distance(a, b) == pytest.approx(2.0)
-
-
-def test_fitted_gaussian_is_the_unbiased_one() -> None:
-    values = np.array([[0.0, 1], [2, 1], [4, 4]])
-    mean, covariance = fit_gaussian(values)
-    np.testing.assert_allclose(mean, [2, 2])
-    np.testing.assert_allclose(covariance, [[4, 3], [3, 3]])
-
-
-@pytest.mark.parametrize("shape", [(1, 3), (5,), (2, 2, 2)])
-def test_features_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="features have the shape"):
-        fit_gaussian(np.zeros(shape))

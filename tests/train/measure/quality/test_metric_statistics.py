@@ -9,8 +9,13 @@ import torch
 
 from segan.runtime.errors import ConfigError
 from segan.train.measure.quality.evaluate import draws
-from segan.train.measure.quality.frechet import resampled_distances
-from segan.train.measure.quality.gaussian import Gaussian, MomentSums, frechet_distance, moments_of
+from segan.train.measure.quality.gaussian import (
+    Gaussian,
+    MomentSums,
+    frechet_distance,
+    moments_of,
+    resampled_distances,
+)
 from segan.train.measure.quality.inception_score import split_scores
 from segan.train.measure.quality.kernel_distance import kernel_distance, weighted_kernel_distances
 from segan.train.measure.quality.path_length import trimmed_mean

@@ -3,58 +3,53 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from segan.runtime.bundle.layout import build_sites
 from segan.runtime.latents.draws import sample_z
 from segan.runtime.latents.inputs import GraphInputs
-from segan.train.measure.models.model import GeneratorFacts, ImageMaker, MakerSettings, ModelRecord
+from segan.train.measure.models.model import ImageOptions, MeasuredModel, ModelRecord
+from segan.train.measure.models.torch_graphs import TorchGraphs
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.path_length import PathLengthMetric, prepared, trimmed_mean
 from segan.train.measure.quality.registry import parse_metric
+from segan.train.networks.config import NetworkConfig, SubspaceConfig
+from segan.train.networks.stylegan2.generator import Generator
 
 Make = Callable[..., MetricContext]
 
 Z_DIM = 64
 
 
-class LinearImages(ImageMaker):
-    """w = z, and pixels are an orthogonal map of w times a gain."""
+class LinearGraphs(TorchGraphs):
+    """w = z, and pixels are an isometry of w."""
 
-    backend, precision = "test", "fp32"
-
-    def __init__(self, gain: float = 1.0) -> None:
-        facts = GeneratorFacts(
-            resolution=8,
-            img_channels=3,
-            z_dim=Z_DIM,
-            c_dim=0,
-            sites=build_sites(8),
-            subspaces=(),
-            coords_dim=0,
-            noise="absent",
-        )
-        record = ModelRecord(path="linear", kind="checkpoint", kimg=None, sha256="")
-        super().__init__(facts, record, MakerSettings(batch_size=200))
+    def __init__(self) -> None:
+        network = NetworkConfig(resolution=8, z_dim=Z_DIM, w_dim=Z_DIM, channel_max=4)
+        super().__init__(Generator(network, SubspaceConfig(mode=0)))
         random = np.random.RandomState(0)
-        self.matrix = gain * np.linalg.qr(random.randn(3 * 64, Z_DIM))[0].T  # [Z_DIM, 192]
-        self.backend = "test"
+        self.matrix = np.linalg.qr(random.randn(3 * 64, Z_DIM))[0].T  # [Z_DIM, 192]
 
-    def stream(self, batches: Iterable[GraphInputs]) -> Iterator[np.ndarray]:
+    def run(self, name: str, feeds: dict[str, Any]) -> dict[str, np.ndarray]:
+        if name == "mapping":
+            return {"w": feeds["z"]}
+        if name == "offsets":
+            return {"ws": feeds["w"]}
+        w = feeds["ws"][:, 0].astype(np.float64)
+        return {"image": (w @ self.matrix).reshape(-1, 3, 8, 8)}
+
+    def images(self, inputs: GraphInputs) -> np.ndarray:
         raise AssertionError("a path length renders its own latents")
 
-    def map(self, z: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        return z
 
-    def render(
-        self, w: np.ndarray, coords: np.ndarray | None, noise: np.ndarray | None
-    ) -> np.ndarray:
-        return (w.astype(np.float64) @ self.matrix).reshape(-1, 3, 8, 8)
+def linear_model() -> MeasuredModel:
+    record = ModelRecord(path="linear", kind="checkpoint", kimg=None, sha256="")
+    return MeasuredModel(LinearGraphs(), record, ImageOptions(noise="none", batch_size=200))
 
 
 class Identity(torch.nn.Module):
@@ -73,12 +68,12 @@ def linear(make_context: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(Identity()).save(str(path))
-    return make_context(LinearImages(), given={"vgg16": path})
+    return make_context(linear_model(), given={"vgg16": path})
 
 
 def test_w_end_is_the_jacobians_mean_square(linear: MetricContext) -> None:
     # The step is ε (w1 - w0) with w1 - w0 ~ N(0, 2 I); pixels are scaled by 127.5 and the map is
-    # gain times an isometry, so E d = 127.5² gain² 2 Z_DIM.
+    # an isometry, so E d = 127.5² 2 Z_DIM.
     metric = parse_metric("ppl2_4k_wend")
     found = metric.compute(linear).value
     expected = 127.5**2 * 2 * Z_DIM
@@ -141,7 +136,7 @@ def test_path_lengths_of_the_faces_features(
     make_context: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With the pixels as features it is the linear generator's, without the 127.5² of LPIPS's.
-    context = make_context(LinearImages())
+    context = make_context(linear_model())
 
     class Pixels:
         def features(self, images: torch.Tensor) -> torch.Tensor:
