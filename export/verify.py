@@ -20,9 +20,6 @@ from segan.runtime.bundle.manifest import Manifest, Verification
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import VerifyError
 
-#: Mean square errors are raised to this, a PSNR of 200 dB, since 0 has none.
-_SMALLEST_MSE = 4e-20
-
 #: Bytes of a feature map from which the bundle runs in a process of its own.
 _OWN_PROCESS_BYTES = 16 << 20
 
@@ -129,20 +126,24 @@ def verify_bundle(
         squares += float(np.square(difference, dtype=np.float64).sum())
         pixels += difference.size
     assert next(computed, None) is None, "as many as there are batches"
-    mse = max(squares / pixels, _SMALLEST_MSE)
     # Asked last, since the answer loads the backend's libraries into this process.
     backend = candidates(backend, precision, manifest.graphs.synthesis)[0].backend
     record = Verification(
         backend=backend,
         precision=precision,
         max_error=float(np.max(list(errors.values()))),
-        psnr_db=round(10 * math.log10(4 / mse), 2) if math.isfinite(mse) else 0.0,
+        psnr_db=round(psnr_db(squares / pixels), 2),
         tolerance=tolerance,
         batch_sizes=reference.batch_sizes,
         seeds=reference.seeds,
         cases=errors,
     )
     return VerifyResult(record=record, seconds=time.perf_counter() - start)
+
+
+def psnr_db(mse: float) -> float:
+    """Return the PSNR in dB of images in [-1, 1], at most 200; 0 if the error is not finite."""
+    return 10 * math.log10(4 / max(mse, 4e-20)) if math.isfinite(mse) else 0.0
 
 
 def _check_inputs(expected: Manifest, found: Manifest) -> None:

@@ -1,16 +1,16 @@
-"""Forms of upsampling: one linear map, written with the operators that a backend runs fastest.
+"""Forms of upsampling: the same linear map, written with different operators.
 
-StyleGAN2 doubles the resolution by inserting zeros, convolving, and filtering with a small FIR
-kernel. Three forms of that compute the same numbers, up to rounding:
+Style-based generators double the resolution by inserting zeros, convolving, and filtering with a
+small FIR kernel. Three forms compute the same numbers up to rounding; which is fastest depends on
+the backend:
 
 ``transposed``  a transposed convolution with stride 2, then a depthwise FIR
 ``subpixel``    one 2 × 2 convolution to 4 C channels, DepthToSpace, then the depthwise FIR
 ``folded``      one 3 × 3 convolution to 4 C channels with the FIR in it, then DepthToSpace
 
-Kernels are composed in float64 and have constant weights. In each form ``weight`` is scaled
-already, and ``fir`` [4, 4] sums to 1; the gain of 4 that makes up for the inserted zeros is added
-here. Imported networks may have filters of 6 and more taps, an even number: those are written in
-the transposed form, whichever is asked for.
+Kernels are composed in float64 and are constants. ``weight`` includes its gains, ``fir`` [4, 4]
+sums to 1, and the gain of 4 for the inserted zeros is applied here. Imported networks may have
+filters of 6 or more taps, an even number: they are always written in the transposed form.
 
 Sources: Karras et al. 2020b, Section 5; Shi et al. 2016 for DepthToSpace.
 """
@@ -26,22 +26,21 @@ from torch import nn
 Lowering = Literal["transposed", "subpixel", "folded"]
 LOWERINGS: tuple[Lowering, ...] = get_args(Lowering)
 
-#: Makes up for the zeros that doubling inserts.
+#: Gain that compensates for the inserted zeros.
 UP_GAIN = 4.0
 
-
-#: Form for a site by the resolution that it makes: the fastest on ONNX Runtime's CPU provider, as
-#: benchmarks/backends.py measures.
+#: Default form of a site by the resolution of its output: the fastest on ONNX Runtime's CPU
+#: provider, measured by benchmarks/backends.py.
 DEFAULT_LOWERING: dict[int, Lowering] = {8 << number: "transposed" for number in range(8)}
 
 
 def lower_convolution(weight: torch.Tensor, fir: torch.Tensor, form: Lowering) -> nn.Module:
-    """A module that doubles the resolution and convolves: [N, I, H, W] → [N, O, 2H, 2W].
+    """Return a module that doubles the resolution and convolves: [N, I, H, W] → [N, O, 2H, 2W].
 
     Args:
         weight: [O, I, 3, 3], or [O, I, 1, 1] for the 1 × 1 path of the residual architecture.
         fir: filter, [T, T], T even.
-        form: how.
+        form: form of the upsampling.
     """
     weight, fir = weight.double(), fir.double() * UP_GAIN
     form = _form(fir, form)
@@ -57,12 +56,12 @@ def lower_convolution(weight: torch.Tensor, fir: torch.Tensor, form: Lowering) -
 
 
 def lower_upsampling(channels: int, fir: torch.Tensor, form: Lowering) -> nn.Module:
-    """A module that doubles the resolution of an image: [N, C, H, W] → [N, C, 2H, 2W]."""
+    """Return a module that doubles the resolution of an image: [N, C, H, W] → [N, C, 2H, 2W]."""
     return _depthwise(channels, fir.double() * UP_GAIN, _form(fir, form))
 
 
 def _form(fir: torch.Tensor, form: Lowering) -> Lowering:
-    """The form that a filter can have: the others are made for 4 taps."""
+    """Return the form to use for a filter: only the transposed one takes other than 4 taps."""
     return form if len(fir) == 4 else "transposed"
 
 
@@ -76,7 +75,7 @@ def _depthwise(channels: int, fir: torch.Tensor, form: Lowering) -> nn.Module:
 
 
 def _compose(weight: torch.Tensor, fir: torch.Tensor) -> torch.Tensor:
-    """The convolution of [O, I, 3, 3] with [4, 4]: [O, I, 6, 6]."""
+    """Return the convolution of [O, I, 3, 3] with [4, 4]: [O, I, 6, 6]."""
     out, into = weight.shape[:2]
     # F.conv2d correlates, so the second kernel is flipped to convolve.
     full = F.conv2d(weight.reshape(-1, 1, 3, 3), fir.flip(0, 1)[None, None], padding=3)
@@ -84,10 +83,10 @@ def _compose(weight: torch.Tensor, fir: torch.Tensor) -> torch.Tensor:
 
 
 def _phases(kernel: torch.Tensor) -> torch.Tensor:
-    """Splits the 6 × 6 kernel over zero-inserted pixels into four 3 × 3 ones over pixels.
+    """Split the 6 × 6 kernel over zero-inserted pixels into four 3 × 3 kernels over pixels.
 
-    An output pixel 2i + a of an axis sees the kernel's taps 4 + a, 2 + a and a, on the pixels
-    i - 1, i and i + 1. [O, I, 6, 6] → [4 O, I, 3, 3], in DepthToSpace's order (o, a, b).
+    Output pixel 2i + a of an axis takes the kernel's taps 4 + a, 2 + a and a at the pixels i - 1, i
+    and i + 1. [O, I, 6, 6] → [4 O, I, 3, 3], in DepthToSpace's order (o, a, b).
     """
     out, into = kernel.shape[:2]
     taps = kernel.view(out, into, 3, 2, 3, 2).flip(2, 4)  # [O, I, tap, a, tap, b]
@@ -134,7 +133,7 @@ class SubpixelConvolution(nn.Module):
     def __init__(self, weight: torch.Tensor, fir: torch.Tensor) -> None:
         super().__init__()
         out, into = weight.shape[:2]
-        # Output pixel 2i + a of an axis sees tap 2 + a on pixel i - 1 and tap a on pixel i.
+        # Output pixel 2i + a of an axis takes tap 2 + a at pixel i - 1 and tap a at pixel i.
         taps = F.pad(weight, (0, 1, 0, 1)).view(out, into, 2, 2, 2, 2).flip(2, 4)
         phases = taps.permute(0, 3, 5, 1, 2, 4).reshape(out * 4, into, 2, 2)
         self.register_buffer("weight", phases.contiguous())
@@ -143,7 +142,7 @@ class SubpixelConvolution(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, I, H, W] → [N, O, 2H, 2W]."""
         x = F.pixel_shuffle(F.conv2d(x, self.weight, padding=1), 2)  # [N, O, 2H + 2, 2W + 2]
-        # The last row and column lie outside of the transposed convolution's support.
+        # The last row and column are outside the support of the transposed convolution.
         x = x.narrow(2, 0, x.shape[2] - 1).narrow(3, 0, x.shape[3] - 1)
         return F.conv2d(x, self.fir, padding=1, groups=len(self.fir))
 
@@ -199,5 +198,5 @@ class SubpixelUpsampling(nn.Module):
 
 
 def _per_channel(kernel: torch.Tensor, channels: int) -> torch.Tensor:
-    """The kernel for each channel of a depthwise convolution: [channels, 1, T, T]."""
+    """Return the kernel for each channel of a depthwise convolution: [channels, 1, T, T]."""
     return kernel[None, None].expand(channels, 1, -1, -1).contiguous()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from segan.export.memory import release_memory
 from segan.export.precisions.rounding import with_explicit_rounding
+from segan.export.verify import psnr_db
 from segan.runtime.backends.choose import open_session, why_not
 from segan.runtime.backends.session import Precision, SessionConfig
 from segan.runtime.bundle.manifest import Manifest, Verification
@@ -36,9 +37,6 @@ EMULATED = "emulated"
 
 #: One step of a pixel's 8 bits, images in [-1, 1].
 _GREY_LEVEL = 1 / 127.5
-
-#: Mean square errors are raised to this, a PSNR of 200 dB, since 0 has none.
-_SMALLEST_MSE = 4e-20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +257,7 @@ def _compare(
                 where = f"{name} is wrong at seed {seed} ({batch.case}): {miss.problem}"
                 size = mse if math.isfinite(mse) else math.inf
                 failures.append((size, _failure(where, miss, precision)))
-    psnr = _psnr(float(np.mean(squares)))
+    psnr = psnr_db(float(np.mean(squares)))
     if not failures and not psnr >= limits.psnr_db:
         seeds = [seed for batch in batches for seed in batch.seeds]
         worst = seeds[int(np.argmax(squares))]
@@ -278,15 +276,10 @@ def _compare(
         seeds=tuple(seed for batch in batches for seed in batch.seeds),
         cases=cases,
         min_psnr_db=limits.psnr_db,
-        worst_psnr_db=round(min(map(_psnr, squares)), 2),
+        worst_psnr_db=round(min(map(psnr_db, squares)), 2),
     )
     worst_failure = max(failures, key=lambda entry: entry[0])[1] if failures else None
     return ReducedResult(record=record, failure=worst_failure)
-
-
-def _psnr(mse: float) -> float:
-    """Return the PSNR in dB, peak to peak 2; 0 for an error that is not finite."""
-    return 10 * math.log10(4 / max(mse, _SMALLEST_MSE)) if math.isfinite(mse) else 0.0
 
 
 class _Miss(NamedTuple):
@@ -314,7 +307,7 @@ def _missed(
     """Return the first limit that an image [C, H, W] misses, or None."""
     if not np.isfinite(image).all():
         return _Miss("image", math.nan, "values are not finite", "finite values")
-    psnr = _psnr(float(np.square(difference).mean()))
+    psnr = psnr_db(float(np.square(difference).mean()))
     if psnr < limits.image_psnr_db:
         expected = f"{limits.image_psnr_db:g} dB or more"
         return _Miss("image_psnr_db", psnr, f"PSNR {psnr:.1f} dB", expected)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.export.projection.project import Projection, ProjectionConfig, render
+from segan.export.verify import psnr_db
 from segan.runtime.bundle.layout import Slider, Subspace
 from segan.runtime.files.atomic import make_folder, write_atomic
 from segan.runtime.generate.generator import Generator as BundleGenerator
@@ -103,7 +104,7 @@ def write_projection(
         "distance": found.distances[-1],
         "mse_mean_image": found.start_mse,
         "mse": found.mse,
-        "psnr_db": round(10 * np.log10(4 / max(found.mse, 4e-20)), 2),
+        "psnr_db": round(psnr_db(found.mse), 2),
         "files": files,
     }
     write_atomic(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")

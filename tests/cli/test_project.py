@@ -91,7 +91,7 @@ def test_wrong_use(segan_here: Segan, run: Path, photo: Path, toy_bundle: Path) 
         ((photo, run, "--crop", "none"), 1, "expected a square"),
         ((photo, run, "--steps", "0"), 2, "expected 1 or more"),
         ((photo, run, "-o", photo), 2, "expected a folder"),
-        ((photo, run, "--bundle", toy_bundle), 2, "another generator's"),
+        ((photo, run, "--bundle", toy_bundle), 2, "of another generator"),
         ((photo, run, "--detector", photo), 1, "not TorchScript"),
         ((photo, photo), 1, "me.png"),
         ((photo, "nowhere"), 1, "nowhere does not exist"),

@@ -261,7 +261,7 @@ def ada_forward(
 
 
 class EasyDict(dict[str, Any]):
-    """Stands for dnnlib.util.EasyDict."""
+    """Stand-in for dnnlib.util.EasyDict."""
 
 
 @contextlib.contextmanager

@@ -237,7 +237,7 @@ def test_a_link_is_followed(quick: None, generator: Generator, tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["folder", "file", "zip", "web"])
 def test_something_else_is_not_replaced(
-    kind: str, quick: None, generator: Generator, tmp_path: Path
+    kind: str, quick: None, generator: Generator, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     out = tmp_path / "mine.segan"
     if kind in ("folder", "web"):
@@ -249,24 +249,27 @@ def test_something_else_is_not_replaced(
             archive.writestr("thesis.tex", "")
     else:
         out.write_text("mine")
-    with pytest.raises(OutputError, match="exists and is not a bundle"):
+    with raises_error(OutputError, field="out", value=out):
         export_bundle(generator, out)
     assert os.listdir(tmp_path) == ["mine.segan"]
 
 
-def test_a_zip_in_the_way_is_not_replaced(
-    quick: None, generator: Generator, tmp_path: Path
+def test_another_file_under_the_zips_name_is_not_replaced(
+    quick: None, generator: Generator, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     (tmp_path / "one.segan.zip").write_text("mine")
-    with pytest.raises(OutputError, match=r"one\.segan\.zip exists and is not a bundle"):
+    with raises_error(OutputError, field="out", value=tmp_path / "one.segan.zip"):
         export_bundle(generator, tmp_path / "one.segan", ExportConfig(zip=True))
     assert os.listdir(tmp_path) == ["one.segan.zip"]
 
 
 @pytest.mark.parametrize("name", ["faces", "faces.onnx", ".segan"])
-def test_name_without_suffix(name: str, generator: Generator, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected a name that ends in \.segan"):
-        export_bundle(generator, tmp_path / name)
+def test_name_without_suffix(
+    name: str, generator: Generator, tmp_path: Path, raises_error: RaisesError
+) -> None:
+    out = tmp_path / name
+    with raises_error(ConfigError, field="out", value=out, expected="a name that ends in .segan"):
+        export_bundle(generator, out)
 
 
 def test_unwritable_folder(quick: None, generator: Generator, tmp_path: Path) -> None:

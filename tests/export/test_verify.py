@@ -1,4 +1,4 @@
-"""Verification: the own process, mismatched bundles, and where the element-wise steps write."""
+"""Verification: in a process of its own, of mismatched bundles, and of in-place operators."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python tests/fuzz/fuzz_import.py -max_total_time=600
 
-Arguments are libFuzzer's. It starts from small good models of every format and changes them. A
-finding is any exception but ``CheckpointError``, any trace of execution that Python's audit hooks
-tell of (code, processes, new modules, files that are written, connections), 10 s of CPU for one
-file, or 1.5 GiB of memory. The file that did it stays in the current folder as ``fuzz-…``.
+Arguments are libFuzzer's. It mutates small valid models of every format. A finding is any
+exception other than ``CheckpointError``, any execution that Python's audit hooks report (code,
+processes, new modules, written files, connections), 10 s of CPU for one file, or 1.5 GiB of memory.
+The file that caused it is kept in the current folder as ``fuzz-…``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: Longest file that is tried; the good models are shorter.
+#: Longest mutated file; the valid models are shorter.
 MAX_BYTES = 32_768
 
-#: Seconds of CPU for one file; libFuzzer's own limit is of wall time, for what only waits.
+#: Seconds of CPU for one file. libFuzzer's own limit is wall time.
 MAX_SECONDS = 10
 
 LIMITS = [f"-max_len={MAX_BYTES}", "-timeout=300", "-rss_limit_mb=1536", "-print_final_stats=1"]
 
-#: What reading a file must not cause.
+#: Audit events that reading a file must not cause.
 FORBIDDEN = (
     "compile",
     "ctypes.",
@@ -45,7 +45,7 @@ FORBIDDEN = (
     "code.__new__",
     "function.__new__",
 )
-#: Events of the os module that only look at things.
+#: Events of the os module that change nothing.
 LOOKING = ("os.listdir", "os.scandir", "os.fwalk", "os.walk")
 
 TARGETS = [
@@ -63,7 +63,7 @@ TARGETS = [
 
 
 def write_seeds(folder: Path) -> None:
-    """Writes a small good model of every format."""
+    """Writes a small valid model of every format."""
     import torch
     from safetensors.torch import save
 
@@ -99,9 +99,9 @@ def write_seeds(folder: Path) -> None:
 
 
 class Watch:
-    """Collects what Python's audit hooks tell of while it is armed.
+    """Collects the events of Python's audit hooks while it is armed.
 
-    While it learns, what is compiled and executed is taken for known: msgspec evaluates the
+    While it learns, compiled and executed code is added to the known code: msgspec evaluates the
     annotations of segan's own classes.
     """
 
@@ -151,13 +151,13 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
         if message is not None and (
             good or not message.startswith(str(file)) or len(message) > 1000
         ):
-            raise RuntimeError(f"not such a message: {message}")
+            raise RuntimeError(f"unexpected message: {message}")
         if watch.found and not watch.learning:
             raise RuntimeError(f"reading caused: {watch.found}")
 
-    # Python's zipfile decodes names that are not UTF-8 as this; its codec is imported on first use.
+    # Python's zipfile decodes names that are not UTF-8 with this codec, imported on first use.
     codecs.lookup("cp437")
-    # What is imported late is imported now, and every seed is seen to be good.
+    # Twice: the first pass imports late modules; the second checks that every seed is valid.
     for watch.learning in (True, False):
         for seed in sorted((folder / "corpus").iterdir()):
             watch.found.clear()

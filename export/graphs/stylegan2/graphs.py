@@ -1,11 +1,10 @@
 """The three networks of a bundle, as the PyTorch modules that are exported.
 
-They compute what ``segan.train.networks.stylegan2.generator.Generator`` computes, with everything
-that does not depend on the input worked out beforehand in float64: weight gains, the squared
-weights of the demodulation, the gain √2 of the leaky ReLU (it is positively homogeneous, so the
-gain moves into what is added up before it), the product of basis and importance. Weights of
-convolutions are constants: activations are modulated, conv(x · s) · d (Karras et al. 2020b, Eq. 1
-and 3).
+They compute the same as ``segan.train.networks.stylegan2.generator.Generator``. Everything that
+does not depend on the input is computed beforehand in float64: weight gains, the squared weights of
+the demodulation, the gain √2 of the leaky ReLU (which is positively homogeneous, so the gain moves
+into the terms before it), and the product of basis and importance. Weights of convolutions are
+constants; activations are modulated instead, conv(x · s) · d (Karras et al. 2020b, Eq. 1 and 3).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Dense(nn.Module):
     """A dense layer [N, in] → [N, out] with its gains folded in.
 
     Args:
-        layer: the trained layer; an activation's gain is folded too.
+        layer: the trained layer; the gain of its activation is folded in too.
     """
 
     weight: torch.Tensor
@@ -50,7 +49,7 @@ class Dense(nn.Module):
         self.register_buffer("bias", fold(layer.bias, layer.bias_gain * gain))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Applies the layer."""
+        """Apply the layer."""
         x = F.linear(x, self.weight, self.bias)
         return F.leaky_relu(x, LRELU_SLOPE) if self.activated else x
 
@@ -68,7 +67,7 @@ class MappingGraph(nn.Module):
         )
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        """Applies the network."""
+        """Apply the network."""
         x = normalize_second_moment(z)
         if self.embed is not None:
             assert c is not None, "a conditional mapping network needs labels"
@@ -81,10 +80,10 @@ class MappingGraph(nn.Module):
 class OffsetsGraph(nn.Module):
     """w [N, num_sites, w_dim], psi [N, num_sites], coords → ws (, shifts in mode 1).
 
-    Truncation comes first: w̄ + ψ (w - w̄). Then all subspaces act in one step, on a table with a
-    row for each site: ws = w ⊙ (factor + slope ⊙ a) + a B + mean, where a site without a subspace
-    has factor 1 and the rest 0, and each mode and kind uses the parts that it needs. Columns of
-    coords past a subspace's dims meet zeros.
+    Truncation comes first: w̄ + ψ (w - w̄). Then all subspaces act in one step, with tables that
+    have a row for each site: ws = w ⊙ (factor + slope ⊙ a) + a B + mean. A site without a subspace
+    has factor 1 and zeros otherwise. Each mode and kind uses the terms that it needs. Columns of
+    coords beyond a subspace's dims are multiplied by zeros.
     """
 
     w_avg: torch.Tensor
@@ -138,7 +137,7 @@ class OffsetsGraph(nn.Module):
     def forward(
         self, w: torch.Tensor, psi: torch.Tensor, coords: torch.Tensor | None = None
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Applies truncation and subspaces; ``coords`` [N, num_subspaces, K] except in mode 0."""
+        """Apply truncation and subspaces; ``coords`` [N, num_subspaces, K] except in mode 0."""
         w = self.w_avg + psi.unsqueeze(2) * (w - self.w_avg)
         if self.mode == 0:
             return w
@@ -188,9 +187,9 @@ class ConvolutionSite(nn.Module):
 
     Args:
         site: the trained site.
-        form: how it doubles the resolution, if it does.
-        gain: of its output.
-        const: not needed here.
+        form: form of the upsampling, if the site doubles the resolution.
+        gain: gain of the output.
+        const: not used in fp32.
     """
 
     weight: torch.Tensor
@@ -233,7 +232,7 @@ class ConvolutionSite(nn.Module):
         else:
             x = F.conv2d(x, self.weight, padding=1)
         x = x * per_channel(demodulation)
-        # Noise and bias first: with one noise for the whole batch, that sum is small.
+        # Noise and bias are added first: with one noise for the whole batch, that sum is small.
         x = x + (self.bias if noise is None else noise * self.noise_strength + self.bias)
         return bounded(F.leaky_relu(x, LRELU_SLOPE), self.clamp)
 
@@ -267,15 +266,15 @@ class SiteFactory(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a synthesis graph is made of, for one precision.
+    """Factories of the modules of a synthesis graph, for one precision.
 
     Attributes:
-        convolution: the module of a 3 × 3 site.
-        rgb: the module of a to_rgb site.
-        plane: the module of a mode 1 subspace; the flag says whether it acts on the image.
-        around: the 1 × 1 path of the residual architecture, and its form and gain.
-        const: the learned constant [C, 4, 4] as the first site takes it, [1, C, 4, 4].
-        bound: of a feature map's magnitude after the sum of the residual architecture.
+        convolution: makes the module of a 3 × 3 site.
+        rgb: makes the module of a to_rgb site.
+        plane: makes the module of a mode 1 subspace; the flag says whether it acts on the image.
+        around: makes the 1 × 1 path of the residual architecture, from its form and gain.
+        const: converts the learned constant [C, 4, 4] to the first site's input, [1, C, 4, 4].
+        bound: largest magnitude of a feature map after the sum of the residual architecture.
     """
 
     convolution: SiteFactory
@@ -342,7 +341,7 @@ class SynthesisGraph(nn.Module):
     Args:
         generator: the trained generator.
         lowering: form of each upsampling site, by name.
-        parts: what it is made of; ``segan.export.graphs.stylegan2.half`` has others.
+        parts: factories of its modules; ``half.parts_of`` has those of half precision.
     """
 
     const: torch.Tensor
@@ -378,7 +377,7 @@ class SynthesisGraph(nn.Module):
         shifts: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Makes images; see ``segan.train.networks.stylegan2.generator.SynthesisNetwork``."""
+        """Compute images; see ``segan.train.networks.stylegan2.generator.SynthesisNetwork``."""
         sizes = [size for size in self.noise_sizes if size]
         noises = iter([] if noise is None else torch.split(noise, sizes, 1))
         image: torch.Tensor | None = None
@@ -416,15 +415,15 @@ class SynthesisGraph(nn.Module):
 
 
 def fold(value: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
-    """The trained values times ``gain``, in float64."""
+    """Return the trained values times ``gain``, in float64."""
     return value.detach().double() * gain
 
 
 def bounded(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
-    """x with its magnitude bounded, where there is a bound."""
+    """Return x clamped to [-clamp, clamp]; None does not clamp."""
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 def per_channel(value: torch.Tensor) -> torch.Tensor:
-    """[N, C] → [N, C, 1, 1], as one operator that does not name N."""
+    """Reshape [N, C] → [N, C, 1, 1] by one operator that does not contain N."""
     return value.view(-1, value.shape[1], 1, 1)

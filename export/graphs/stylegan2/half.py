@@ -1,19 +1,19 @@
 """The parts of a synthesis graph that computes in fp16 or bf16, scaled so that nothing overflows.
 
-Feature maps and convolution weights are half precision; style affines, styles, demodulation and
-the sum of the layers' images are fp32. A plain cast fails where weights or styles are uneven: their
-products pass 65504, or fall below fp16's smallest numbers, and the image is grey. Here a weight is
-split in fp64 into W[o, i] = W'[o, i] · row[o] · column[i], with even rows and columns. Columns move
-into the style affine, rows into the demodulation. Styles are divided by their largest in each
+Feature maps and convolution weights are half precision. Style affines, styles, demodulation and the
+sum of the layers' images are fp32. A plain cast fails where weights or styles are uneven: products
+exceed 65504, or are below fp16's smallest numbers, and the image is grey. Here a weight is split in
+float64 into W[o, i] = W'[o, i] · row[o] · column[i], with even rows and columns. Columns move into
+the style affine, rows into the demodulation. Styles are divided by their largest magnitude in each
 image, S. With t' = styles · columns / S, in [-1, 1],
 
     conv(x · s, W) · d = conv(x · t', W') · D,   D = rsqrt(Σ t'² ΣW'² + ε / (row S)²)
 
-which is the same number as in fp32, ε included: the demodulation cancels any scale (Karras et al.
-2020b, Eq. 3). to_rgb has no demodulation, so row · S multiplies its fp32 output.
+which equals the fp32 result, including ε, since the demodulation cancels any scale (Karras et al.
+2020b, Eq. 3). to_rgb has no demodulation, so its fp32 output is multiplied by row · S.
 
-|x| <= ACTIVATION_BOUND and Σ|W'| = KERNEL_SUM in each row, so that no sum of a convolution can
-reach 65504, whatever the input.
+|x| <= ACTIVATION_BOUND and Σ|W'| = KERNEL_SUM in each row, so no sum of a convolution can reach
+65504 for any input.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from segan.train.networks.stylegan2.subspace import FeatureBasis
 
 DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
-#: Largest magnitude of a feature map: four times what StyleGAN2-ADA's fp16 training allows.
+#: Largest magnitude of a feature map: four times the bound of StyleGAN2-ADA's fp16 training.
 ACTIVATION_BOUND = 1024.0
 
-#: Σ|W'| of an output channel. Times the bound: 61440, below fp16's largest number, 65504.
+#: Σ|W'| of an output channel. Its product with the bound, 61440, is below fp16's maximum, 65504.
 KERNEL_SUM = 60.0
 
-#: Largest factor that a half tensor is multiplied by; below fp16's largest number.
+#: Largest factor that a half tensor is multiplied by; below fp16's maximum.
 _LARGEST_FACTOR = 60000.0
 
-#: Smaller ones are no scale to divide by: next to them ε is everything.
+#: Smaller scales are not divided by: ε dominates there.
 _SMALLEST_SCALE = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Balanced:
-    """A convolution's weight, split: weight = ``even`` · ``rows`` · ``columns``, in float64.
+    """A convolution's weight as ``even`` · ``rows`` · ``columns``, in float64.
 
     Attributes:
-        even: [O, I, k, k], magnitudes of each row sum to KERNEL_SUM.
-        rows: [O], of the output channels.
-        columns: [I], of the input channels.
+        even: [O, I, k, k]; the magnitudes of each row sum to KERNEL_SUM.
+        rows: [O], scales of the output channels.
+        columns: [I], scales of the input channels.
     """
 
     even: torch.Tensor
@@ -62,7 +62,7 @@ class Balanced:
 
 
 def balance(weight: torch.Tensor, *, with_columns: bool = True) -> Balanced:
-    """Splits [O, I, k, k]; without columns those are 1. Rows and columns of zeros stay zeros."""
+    """Split [O, I, k, k]; without columns their scales are 1. Zero rows and columns stay zero."""
     even = weight.double()
     rows = _scale(even.abs().amax((1, 2, 3)))
     even = even / _rows(rows)
@@ -75,7 +75,7 @@ def balance(weight: torch.Tensor, *, with_columns: bool = True) -> Balanced:
 
 
 def _scale(value: torch.Tensor) -> torch.Tensor:
-    """The values as something to divide by: 1 in place of what is next to 0."""
+    """Return the values as divisors: 1 in place of values near 0."""
     return torch.where(value > _SMALLEST_SCALE, value, torch.ones_like(value))
 
 
@@ -84,17 +84,17 @@ def _rows(value: torch.Tensor) -> torch.Tensor:
 
 
 def _lower(weight: torch.Tensor, fir: torch.Tensor, form: Lowering) -> tuple[nn.Module, float]:
-    """An upsampling convolution whose filter adds nothing to the bound, and the gain it lacks."""
+    """Return an upsampling convolution whose filter does not raise the bound, and its lost gain."""
     gain = UP_GAIN * float(fir.abs().sum())
     return lower_convolution(weight, fir / gain, form), gain
 
 
 class HalfStyles(nn.Module):
-    """w [N, w_dim] → a site's styles over their largest magnitude, and that, [N, I] and [N, 1].
+    """w [N, w_dim] → styles over their largest magnitude [N, I], and that magnitude [N, 1].
 
     Args:
         site: the trained site, with its affine.
-        columns: what the styles are multiplied by, [I].
+        columns: factors of the styles, [I].
     """
 
     weight: torch.Tensor
@@ -107,7 +107,7 @@ class HalfStyles(nn.Module):
         self.register_buffer("bias", affine.bias * columns)
 
     def forward(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """In fp32."""
+        """Compute both in fp32."""
         styles = F.linear(w, self.weight, self.bias)
         largest = styles.abs().amax(1, keepdim=True).clamp(min=_SMALLEST_SCALE)
         return styles / largest, largest
@@ -118,9 +118,9 @@ class HalfConvolutionSite(nn.Module):
 
     Args:
         site: the trained site.
-        form: how it doubles the resolution, if it does.
-        gain: of its output.
-        const: the learned constant, where that is the input: its channels' scales are undone.
+        form: form of the upsampling, if the site doubles the resolution.
+        gain: gain of the output.
+        const: the learned constant, if it is the input: the scales of its channels are undone.
         dtype: the half precision.
     """
 
@@ -155,7 +155,7 @@ class HalfConvolutionSite(nn.Module):
             self.register_buffer("weight", split.even.to(dtype))
         power = split.even.square().sum(dim=(2, 3)) / (inputs * gain * factor).square()
         self.register_buffer("power", power)
-        # Beyond float32 lie only channels of which the fp32 graph makes nothing either.
+        # Larger values than float32 holds are of channels that are 0 in the fp32 graph too.
         eps = DEMODULATION_EPS / (split.rows * gain * factor).square()
         self.register_buffer("eps", eps.clamp(max=1e37))
         bias = fold(site.bias, gain)[None, :, None, None]
@@ -211,7 +211,7 @@ class HalfPlane(nn.Module):
 
     Args:
         basis: the trained basis.
-        is_image: whether it is added to the image, which is fp32.
+        is_image: whether the plane is added to the image, which is fp32.
         dtype: the half precision.
     """
 
@@ -256,13 +256,13 @@ class HalfAround(nn.Module):
         self.register_buffer("gain", rows[None, :, None, None].to(dtype))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Infinite where the product passes the half type's range: the sum is bounded after."""
+        """Apply the path. Products may be infinite in the half type; the sum is bounded."""
         x = self.convolution(x)
         return x * self.gain
 
 
 def const_scale(const: torch.Tensor) -> torch.Tensor:
-    """The largest magnitude of each channel of [C, 4, 4], 1 for channels of zeros."""
+    """Return the largest magnitude of each channel of [C, 4, 4]; 1 for channels of zeros."""
     return _scale(const.detach().double().abs().amax((1, 2)))
 
 

@@ -323,10 +323,10 @@ def test_wrong_use(
             run(generator, out, **settings)
     with raises_error(ConfigError, field="low", value=1.0):
         run(generator, out, method="pca", low=1.0, high=1.0)
-    with pytest.raises(ConfigError, match=r"ends in \.segan"):
+    with raises_error(ConfigError, field="out", value=tmp_path / "out"):
         run(generator, tmp_path / "out", method="pca")
     (tmp_path / "file.segan").write_text("mine")
-    with pytest.raises(OutputError, match="is not a bundle"):
+    with raises_error(OutputError, field="out", value=tmp_path / "file.segan"):
         run(generator, tmp_path / "file.segan", method="pca", dims=2)
     assert {p.name for p in tmp_path.iterdir()} == {"model.segan", "file.segan"}
 
@@ -340,10 +340,10 @@ def test_graphs_of_other_makers(
     result = run(toy, tmp_path / "out.segan", method="pca", dims=2)
     assert result.max_error < 1e-5
     np.testing.assert_array_equal(load(result.path).generate([5]), toy.generate([5]))
-    with pytest.raises(ExportError, match="not ONNX"):
+    with raises_error(ExportError, field="bundle", problem="not ONNX"):
         add_directions(b"\xff\xff", np.zeros((1, 1, 1, 1)), rows=0, width=0, new_width=1)
     model = toy.bundle.read("mapping.onnx")
-    with pytest.raises(ExportError, match="no product of psi"):
+    with raises_error(ExportError, field="bundle", problem="psi"):
         add_directions(model, np.zeros((1, 1, 1, 1)), rows=0, width=0, new_width=1)
 
 

@@ -1,4 +1,4 @@
-"""Half-precision graphs: exact algebra, hostile weights, and what verification notices."""
+"""Half-precision graphs: exact algebra, uneven weights, and what verification detects."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Array = NDArray[Any]
 
 
 def psnr(found: Array, expected: Array) -> float:
-    """Peak to peak 2; minus infinity for what is not finite."""
+    """PSNR in dB, peak to peak 2; minus infinity where values are not finite."""
     if not np.isfinite(found).all():
         return -np.inf
     mse = np.mean((found.astype(np.float64) - expected) ** 2)
@@ -107,7 +107,7 @@ def test_in_float64_nothing_changes(
 
 @pytest.mark.parametrize("scale", [1e4, 1.0, 1e-4, 1e-7, 0.0])
 def test_the_demodulation_keeps_its_epsilon(make_generator: Make, scale: float) -> None:
-    """With small styles ε decides, so that it must be scaled as everything is."""
+    """With small styles ε dominates, so it must be scaled like the rest."""
     generator = make_generator(resolution=16).double()
     for block in generator.synthesis.block_list():
         for _, site in block.site_modules():
@@ -153,7 +153,7 @@ def test_balance() -> None:
 
 
 def hostile(generator: Generator, case: str) -> None:
-    """Weights that a plain cast to fp16 does not survive; most leave the function as it was."""
+    """Makes weights that fail with a plain cast to fp16; most cases keep the function."""
     random = torch.Generator().manual_seed(2)
     for block in generator.synthesis.block_list():
         for _, site in block.site_modules():
@@ -311,7 +311,7 @@ def test_half_the_size(make_generator: Make) -> None:
 
 @pytest.mark.parametrize("precision", DTYPES)
 def test_rounding_is_what_torch_rounds(make_generator: Make, precision: str) -> None:
-    """Two implementations of the same rounding err alike."""
+    """Two implementations of the same rounding have similar errors."""
     generator = tamed(make_generator(resolution=16, w_dim=32, channel_max=32, mode=1))
     given = layers(generator)
     expected = generator.synthesis(**given).numpy()
@@ -415,7 +415,7 @@ def test_export_bf16(make_generator: Make, tmp_path: Path) -> None:
 
 
 def test_records_without_the_new_fields(make_generator: Make, tmp_path: Path) -> None:
-    """An fp32 bundle's manifest is what it was, and is read by what knows no more."""
+    """An fp32 bundle's manifest has no fields of reduced precision, for older readers."""
     result = export_bundle(make_generator(), tmp_path / "one.segan")
     (found,) = json.loads(encode_manifest(result.manifest))["verification"]
     assert "min_psnr_db" not in found
@@ -474,7 +474,7 @@ def test_a_wrong_half_graph_is_noticed(
 def test_a_grey_image_where_little_is_seen(
     make_generator: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Faint images: grey ones in their place have a PSNR that looks good."""
+    """Images of low contrast, where a grey image has a high PSNR."""
     generator = small(make_generator)
     for block in generator.synthesis.block_list():
         assert block.to_rgb is not None

@@ -28,7 +28,7 @@ SUBSPACES = [
 
 
 def inputs(generator: Generator, n: int = 3) -> dict[str, Any]:
-    """Random inputs of the generator: truncation of its own for every image and site."""
+    """Random inputs of the generator, with different psi for every image and site."""
     random = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> torch.Tensor:
