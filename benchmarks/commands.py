@@ -24,6 +24,7 @@ from segan.runtime.batch.pipeline import generate_batch
 from segan.runtime.batch.plan import BatchRequest
 from segan.runtime.generate.generator import Generator, load
 from segan.runtime.latents.draws import sample_coords, sample_z
+from segan.runtime.latents.options import GenerationOptions
 
 
 def command_seconds(args: list[str], rounds: int, folder: Path) -> float:
@@ -58,7 +59,9 @@ def batch_rate(generator: Generator, count: int, batch: int) -> float:
     """Images a second of the whole pipeline: seeds to PNG files."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        generate_batch(generator, BatchRequest(seeds=range(count)), Path(folder), batch_size=batch)
+        options = GenerationOptions(batch_size=batch)
+        request = BatchRequest(seeds=range(count), options=options)
+        generate_batch(generator, request, Path(folder))
         return count / (time.perf_counter() - start)
 
 

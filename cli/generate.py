@@ -10,15 +10,13 @@ import click
 
 from segan.cli.options import (
     BundleSource,
-    Style,
     all_latents,
-    batch_size_option,
     bundle_options,
+    generation_options,
     json_option,
     latents_option,
-    open_latents,
     seeds_option,
-    style_options,
+    with_latents,
 )
 from segan.cli.progress import Progress, progress
 from segan.runtime.errors import ConfigError
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from segan.runtime.batch.pipeline import BatchResult
     from segan.runtime.batch.plan import BatchRequest
     from segan.runtime.generate.generator import Generator
+    from segan.runtime.latents.options import GenerationOptions
 
 FORMATS = ("png", "webp", "jpeg", "npz", "zip", "tar")
 
@@ -78,8 +77,7 @@ _SHEET_IMAGES = 64
     show_default="10000, npz at most 1 GiB",
     help="Images in a shard.",
 )
-@style_options
-@batch_size_option
+@generation_options
 @click.option(
     "--workers",
     type=int,
@@ -100,8 +98,7 @@ def command(
     quality: int,
     compress_level: int,
     shard_size: int | None,
-    style: Style,
-    batch_size: int,
+    options: GenerationOptions,
     workers: int | None,
     sheet: bool,
     overwrite: bool,
@@ -118,21 +115,22 @@ def command(
     from segan.runtime.batch.plan import BatchRequest
 
     if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".npz", ".zip", ".tar"):
-        raise ConfigError(f"-o is {out}; expected a folder. The format is set by --format.")
-    generator = source.open(style["noise"])
-    given = open_latents(latents, generator)
-    seeds = seeds or all_latents(given) or parse_seeds("0-63")
+        raise ConfigError(
+            field="out", value=out, expected="a folder", remedy="--format sets the files' format."
+        )
+    generator = source.open(options.noise)
+    options = with_latents(options, latents, generator)
+    seeds = seeds or all_latents(options.latents) or parse_seeds("0-63")
     request = BatchRequest(
         seeds=seeds,
-        latents=given,
+        options=options,
         format=files,  # type: ignore[arg-type]  # one of FORMATS: click checked it
         quality=quality,
         compress_level=compress_level,
         shard_size=shard_size,
-        **style,
     )
-    result = _run(generator, request, out, batch_size, workers, overwrite)
-    drawn = _draw_sheet(generator, request, out, style, batch_size) if sheet else None
+    result = _run(generator, request, out, workers, overwrite)
+    drawn = _draw_sheet(generator, request, out) if sheet else None
     if as_json:
         click.echo(
             json.dumps(
@@ -161,7 +159,6 @@ def _run(
     generator: Generator,
     request: BatchRequest,
     out: Path,
-    batch_size: int,
     workers: int | None,
     overwrite: bool,
 ) -> BatchResult:
@@ -190,7 +187,6 @@ def _run(
                 generator,
                 request,
                 out,
-                batch_size=batch_size,
                 workers=workers,
                 overwrite=overwrite,
                 on_start=on_start,
@@ -205,15 +201,14 @@ def _run(
             raise
 
 
-def _draw_sheet(
-    generator: Generator, request: BatchRequest, out: Path, style: Style, batch_size: int
-) -> Path | None:
+def _draw_sheet(generator: Generator, request: BatchRequest, out: Path) -> Path | None:
+    """Draw the first images on a sheet; None for a request without seeds."""
     from segan.runtime.pictures.sheets import grid, write_sheet
 
     seeds = request.seeds[:_SHEET_IMAGES]
     if not len(seeds):
         return None
-    images = generator.generate(seeds, batch_size=batch_size, latents=request.latents, **style)
+    images = generator.images(seeds, generator.resolve(request.options))
     path = out / "sheet.png"
     write_sheet(path, grid(images))
     return path

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from segan.cli.option_values import parse_class
 from segan.cli.options import (
     BundleSource,
-    Style,
     all_latents,
-    batch_size_option,
     bundle_options,
+    generation_options,
     json_option,
     latents_option,
-    open_latents,
-    parse_class,
     scale_option,
     seeds_option,
-    style_options,
+    with_latents,
 )
 from segan.cli.progress import progress
 from segan.runtime.errors import ConfigError
@@ -30,6 +29,8 @@ from segan.runtime.latents.seeds import SeedList, parse_seeds
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from segan.runtime.latents.options import GenerationOptions
 
 
 @click.command(
@@ -66,8 +67,7 @@ if TYPE_CHECKING:
     help="NAME.gif, NAME.mp4, or a folder for png frames.",
 )
 @scale_option
-@style_options
-@batch_size_option
+@generation_options
 @bundle_options
 @json_option
 def command(
@@ -81,32 +81,27 @@ def command(
     fps: float,
     out: Path,
     scale: int | None,
-    style: Style,
-    batch_size: int,
+    options: GenerationOptions,
     as_json: bool,
 ) -> None:
     """Walk from seed to seed: a gif, an mp4, or a folder of png frames.
 
     Small frames of a gif or mp4 are enlarged to 256 pixels; png frames keep their size.
     """
+    from segan.runtime.generate.walk import interpolate, with_first_class
+    from segan.runtime.pictures.sheets import check_scale
     from segan.runtime.pictures.video import check_animation, write_animation
 
     check_animation(out, fps)
-    if scale is not None and scale < 1:
-        raise ConfigError(f"scale is {scale}; expected 1 or more.")
-    generator = source.open(style["noise"])
-    given = open_latents(latents, generator)
-    seeds = seeds or all_latents(given) or parse_seeds("0-3")
-    classes = _classes(style, to_class)
-    walk = generator.interpolate(
-        seeds,
-        frames,
-        space=space,
-        loop=loop,
-        classes=classes,
-        batch_size=batch_size,
-        latents=given,
-        **style,
+    check_scale(scale)
+    generator = source.open(options.noise)
+    options = with_latents(options, latents, generator)
+    seeds = seeds or all_latents(options.latents) or parse_seeds("0-3")
+    classes = _classes(options.class_index, to_class)
+    if classes is not None:
+        options = with_first_class(replace(options, class_index=None), classes)
+    walk = interpolate(
+        generator, generator.resolve(options), list(seeds), frames, space, loop, classes
     )
     stops = max(len(seeds), len(classes or ()))
     total = frames * (stops if loop else stops - 1) + (0 if loop else 1)
@@ -125,21 +120,21 @@ def command(
         click.echo(f"{out}: {written} frames, {written / fps:.3g} s at {fps:g} a second.")
 
 
-def _classes(style: Style, to_class: tuple[str, ...]) -> list[int | str] | None:
-    """The classes to walk through, the first of them taken out of ``style``; None for one alone."""
+def _classes(first: int | str | None, to_class: tuple[str, ...]) -> list[int | str] | None:
+    """The classes to walk through, from --class on; None without --to-class."""
     if not to_class:
         return None
-    first = style["class_index"]
     if first is None:
-        raise ConfigError("--to-class has no class to start from; expected --class too.")
-    style["class_index"] = None
+        raise ConfigError(
+            "--to-class has no class to start from", field="to_class", expected="--class too"
+        )
     return [first, *(parse_class(name) for name in to_class)]
 
 
 def _watched(
     frames: Iterable[NDArray[np.uint8]], update: Callable[[float], None]
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames, counted as they pass."""
+    """The frames; calls ``update`` after each."""
     for frame in frames:
         yield frame
         update(1)

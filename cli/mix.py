@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from segan.cli.options import (
     BundleSource,
-    Style,
-    batch_size_option,
     bundle_options,
+    first_seeds,
+    generation_options,
     json_option,
     latents_option,
-    open_latents,
-    read_seeds,
+    parsed_by,
     scale_option,
-    style_options,
+    with_latents,
 )
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
+
+if TYPE_CHECKING:
+    from segan.runtime.latents.options import GenerationOptions
 
 
 @click.command(
@@ -40,7 +43,7 @@ from segan.runtime.latents.seeds import SeedList, parse_seeds
     "--rows",
     default=None,
     show_default="0-3, or the first 4 latents",
-    callback=read_seeds,
+    callback=parsed_by(partial(parse_seeds, name="rows")),
     metavar="LIST",
     help="Seeds that give everything but the layers.",
 )
@@ -48,7 +51,7 @@ from segan.runtime.latents.seeds import SeedList, parse_seeds
     "--cols",
     default="10-14",
     show_default=True,
-    callback=read_seeds,
+    callback=parsed_by(partial(parse_seeds, name="cols")),
     metavar="LIST",
     help="Seeds that give the layers.",
 )
@@ -68,8 +71,7 @@ from segan.runtime.latents.seeds import SeedList, parse_seeds
     help="The sheet: png, jpg or webp.",
 )
 @scale_option
-@style_options
-@batch_size_option
+@generation_options
 @bundle_options
 @json_option
 def command(
@@ -81,8 +83,7 @@ def command(
     layers: str,
     out: Path,
     scale: int | None,
-    style: Style,
-    batch_size: int,
+    options: GenerationOptions,
     as_json: bool,
 ) -> None:
     """Mix styles: each row's seed with the given layers of each column's seed.
@@ -92,34 +93,27 @@ def command(
     """
     import numpy as np
 
+    from segan.runtime.generate.mix import mix
     from segan.runtime.pictures.sheets import check_sheet_path, labelled_sheet, write_sheet
 
     check_sheet_path(out)
-    generator = source.open(style["noise"])
-    found = open_latents(latents, generator)
-    if rows is None:
-        rows = parse_seeds("0-3" if found is None else f"0-{min(4, len(found)) - 1}")
+    generator = source.open(options.noise)
+    options = with_latents(options, latents, generator)
+    rows = first_seeds(4, options.latents) if rows is None else rows
     if not len(rows) or not len(cols):
-        raise ConfigError("--rows or --cols is empty; expected 1 seed or more each.")
-    crossed = None if cols_from == "seeds" else found
-    mixed = generator.mix(
-        rows,
-        cols,
-        layers=layers,
-        cols_from=cols_from,
-        batch_size=batch_size,
-        latents=found,
-        **style,
-    )
+        raise ConfigError("--rows or --cols is empty", expected="1 seed or more each")
+    of_rows = of_cols = generator.resolve(options)
+    if cols_from == "seeds":
+        of_cols = of_rows.without_latents()
     height, width, channels = generator.image_shape
     images = np.full((len(rows) + 1, len(cols) + 1, height, width, channels), 255, np.uint8)
-    images[1:, 1:] = mixed
-    images[1:, 0] = generator.generate(rows, batch_size=batch_size, latents=found, **style)
-    images[0, 1:] = generator.generate(cols, batch_size=batch_size, latents=crossed, **style)
+    images[1:, 1:] = mix(generator, of_rows, list(rows), list(cols), layers, cols_from)
+    images[1:, 0] = generator.images(rows, of_rows)
+    images[0, 1:] = generator.images(cols, of_cols)
     sheet = labelled_sheet(
         images,
-        rows=["", *(f"{'seed' if found is None else 'latent'} {seed}" for seed in rows)],
-        cols=["", *(f"{'seed' if crossed is None else 'latent'} {seed}" for seed in cols)],
+        rows=["", *(f"{of_rows.seed_word} {seed}" for seed in rows)],
+        cols=["", *(f"{of_cols.seed_word} {seed}" for seed in cols)],
         title=f"Layers {layers} from the columns' seeds, the rest from the rows'",
         subtitle=generator.manifest.name,
         scale=scale,

@@ -1,45 +1,34 @@
-"""Options that several commands share, and how each is read."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from segan.cli.option_values import (
     parse_attributes,
+    parse_class,
     parse_cutoff,
     parse_mix,
     parse_psi_layers,
     parse_sliders,
 )
-from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
     from segan.runtime.generate.generator import Generator
     from segan.runtime.latents.files import Latents
+    from segan.runtime.latents.options import GenerationOptions
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
-
-
-class Style(TypedDict):
-    """The settings that every way of generating has; pass them on as ``**style``."""
-
-    psi: float
-    cutoff: int | str | None
-    coords: Literal["sampled", "zero"]
-    sliders: Mapping[Slider | str, float]
-    noise: Literal["const", "random", "none"]
-    class_index: int | str | None
-    psi_layers: Mapping[str | int, float]
-    mix: Mapping[str | int, int]
 
 
 @dataclass(frozen=True)
@@ -47,11 +36,11 @@ class BundleSource:
     """Which bundle to open, and how.
 
     Attributes:
-        path: as given; None is the newest under the current folder, or the one that ships.
+        path: the bundle; None is the newest under the current folder, or the one that ships.
         backend: ``auto``, or a backend's name.
         precision: ``auto``, fp32, fp16, bf16 or int8.
-        threads: of the backend; None lets it choose.
-        verbose: whether to say more on stderr.
+        threads: CPU threads of the backend; None takes the physical cores.
+        verbose: whether to print the backend and the images' size on stderr.
     """
 
     path: Path | None
@@ -61,17 +50,18 @@ class BundleSource:
     verbose: bool
 
     def open(self, noise: str = "const") -> Generator:
-        """Opens the bundle; says which when it was not named.
+        """Open the bundle; where it was not named, print its path on stderr.
 
         Args:
-            noise: the mode that was asked for; where it can make no difference, that is said.
+            noise: the mode that was asked for; a mode that has no effect is reported.
 
         Raises:
-            BundleError: none is there, or it is damaged.
+            BundleError: there is no bundle, or it is damaged.
             ConfigError: an unknown backend or precision, or threads out of range.
         """
-        path = self.path or newest_bundle()
         from segan.runtime.generate.generator import load
+
+        path = self.path or newest_bundle()
 
         generator = load(path, self.backend, precision=self.precision, threads=self.threads)
         training = generator.manifest.provenance.get("training")
@@ -95,7 +85,7 @@ class BundleSource:
 def newest_bundle() -> Path:
     """The newest bundle under the current folder, else the one that ships with segan.
 
-    Says on stderr which it is.
+    Its path is printed on stderr.
 
     Raises:
         BundleError: there is neither.
@@ -159,60 +149,49 @@ def bundle_options(function: _Function) -> _Function:
     return decorated
 
 
-def style_options(function: _Function) -> _Function:
-    """Adds the options from --psi to --class; passes ``style: Style``."""
+def generation_options(function: _Function) -> _Function:
+    """Adds --psi to --batch-size, passed as ``options: GenerationOptions`` without latents."""
 
     @functools.wraps(function)
     def collected(*args: Any, swept: tuple[str, ...], **rest: Any) -> Any:
         if swept:
-            raise ConfigError(f"--attr {swept[0]!r} has no value; expected one, {swept[0]}=1.5.")
+            raise ConfigError(
+                f"--attr {swept[0]!r} has no value",
+                field="attributes",
+                value=swept[0],
+                expected=f"one, such as {swept[0]}=1.5",
+            )
         return function(*args, **rest)
 
     help_text = (
         "Add to a slider by its name: smile=1.5,hair_color=-1. Repeatable. 'segan info' lists the "
         "names."
     )
-    decorated: _Function = _style_options(collected, "NAME=VALUE", help_text)
+    decorated: _Function = _generation_options(collected, "NAME=VALUE", help_text)
     return decorated
 
 
-def sweep_style_options(function: _Function) -> _Function:
-    """As ``style_options``; names in --attr without a value are passed as ``swept``, a tuple."""
+def sweep_options(function: _Function) -> _Function:
+    """As ``generation_options``; --attr names without a value are passed as ``swept``, a tuple."""
     help_text = (
         "Sweep the slider of this name, over the name's range. NAME=VALUE adds to another. "
         "Repeatable. 'segan info' lists the names."
     )
-    decorated: _Function = _style_options(function, "NAME", help_text)
+    decorated: _Function = _generation_options(function, "NAME", help_text)
     return decorated
 
 
-def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
+def _generation_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
     @functools.wraps(function)
-    def collected(
-        *args: Any,
-        psi: float,
-        cutoff: str | None,
-        coords: Literal["sampled", "zero"],
-        sliders: tuple[str, ...],
-        attributes: tuple[str, ...],
-        noise: Literal["const", "random", "none"],
-        class_index: int | str | None,
-        psi_layers: tuple[str, ...],
-        mixed: tuple[str, ...],
-        **rest: Any,
-    ) -> Any:
+    def collected(*args: Any, attributes: tuple[str, ...], **given: Any) -> Any:
+        from segan.runtime.latents.options import GenerationOptions
+
         named, swept = parse_attributes(attributes)
-        style = Style(
-            psi=psi,
-            cutoff=parse_cutoff(cutoff),
-            coords=coords,
-            sliders={**parse_sliders(sliders), **named},
-            noise=noise,
-            class_index=class_index,
-            psi_layers=parse_psi_layers(psi_layers),
-            mix=parse_mix(mixed),
-        )
-        return function(*args, style=style, swept=swept, **rest)
+        given["sliders"] = {**given["sliders"], **named}
+        names = [entry.name for entry in dataclasses.fields(GenerationOptions)]
+        # --latents gives files, which need an open bundle: see ``with_latents``.
+        chosen = {name: given.pop(name) for name in names if name != "latents"}
+        return function(*args, options=GenerationOptions(**chosen), swept=swept, **given)
 
     return _decorate(
         collected,
@@ -226,6 +205,7 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
         click.option(
             "--cutoff",
             default=None,
+            callback=parsed_by(parse_cutoff),
             show_default="none",
             metavar="RES|SITE",
             help="Truncate up to this resolution (16) or site (b16.conv0) only.",
@@ -233,6 +213,7 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
         click.option(
             "--psi-layers",
             multiple=True,
+            callback=parsed_by(parse_psi_layers),
             metavar="LAYERS=PSI",
             help="Truncation of single layers, whatever --psi says: 0-1=0.5,3=1. Repeatable.",
         ),
@@ -247,14 +228,15 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
             "--set",
             "sliders",
             multiple=True,
+            callback=parsed_by(parse_sliders),
             metavar="L3N0D5=1.5",
             help="Add to one slider: layer 3, index 0, dim 5. Repeatable.",
         ),
         click.option("--attr", "attributes", multiple=True, metavar=attr_metavar, help=attr_help),
         click.option(
             "--mix",
-            "mixed",
             multiple=True,
+            callback=parsed_by(parse_mix),
             metavar="LAYERS=SEED",
             help="Take these layers' style from another seed: 0-1=17,3=5. Repeatable.",
         ),
@@ -266,6 +248,7 @@ def _style_options(function: Any, attr_metavar: str, attr_help: str) -> Any:
             help="Stochastic detail: the same for all, drawn from each seed, or none.",
         ),
         class_option("none", "Class of a conditional generator, by name or number from 0."),
+        batch_size_option,
     )
 
 
@@ -276,24 +259,15 @@ def class_option(shown: str, help_text: str) -> _Decorator[Any]:
         "class_index",
         default=None,
         show_default=shown,
-        callback=_read_class,
+        callback=parsed_by(parse_class),
         metavar="NAME|NUMBER",
         help=help_text,
     )
 
 
-def _read_class(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> int | str | None:
-    return None if value is None else parse_class(value)
-
-
-def parse_class(text: str) -> int | str:
-    """Numbers as numbers: a class whose name is a number is named by its position."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
+def parsed_by(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A click callback that parses an option's text, or the texts of a repeatable option."""
+    return lambda _ctx, _param, value: None if value is None else parse(value)
 
 
 def latents_option(function: _Function) -> _Function:
@@ -309,50 +283,52 @@ def latents_option(function: _Function) -> _Function:
     return decorate(function)
 
 
-def open_latents(paths: tuple[Path, ...], generator: Generator) -> Latents | None:
-    """The files' latents, one after the other; None without files.
+def with_latents(
+    options: GenerationOptions, paths: tuple[Path, ...], generator: Generator
+) -> GenerationOptions:
+    """The options with the latents of files, joined in their order; unchanged without files.
 
     Raises:
         DataError: a file is missing, damaged, unsafe or of another generator.
     """
     if not paths:
-        return None
+        return options
     from segan.runtime.latents.files import is_tensor_file, join_latents, read_latents
 
     parts = []
     for path in paths:
         if is_tensor_file(path):
-            # Only these need torch.
+            # Only files of PyTorch need torch.
             from segan.export.foreign.latent_tensors import read_tensor_latents
 
             parts.append(read_tensor_latents(path, generator.manifest))
         else:
             parts.append(read_latents(path, generator.manifest))
-    return join_latents(parts, generator.manifest)
+    return dataclasses.replace(options, latents=join_latents(parts, generator.manifest))
+
+
+def first_seeds(count: int, latents: Latents | None) -> SeedList:
+    """Seeds 0 to count - 1, or the positions of as many latents as there are."""
+    return parse_seeds(f"0-{(count if latents is None else min(count, len(latents))) - 1}")
 
 
 def all_latents(latents: Latents | None) -> SeedList | None:
     """The positions of all latents; None without latents."""
-    return None if latents is None else parse_seeds(f"0-{len(latents) - 1}")
+    return None if latents is None else first_seeds(len(latents), latents)
 
 
 def seeds_option(
     default: str | None, help_text: str = "Seeds, such as 0-63,70.", shown: str | None = None
 ) -> _Decorator[Any]:
-    """--seeds, read as a lazy list of ranges; ``shown`` describes the default None."""
+    """--seeds, parsed to a ``SeedList``; ``shown`` describes the default None."""
     return click.option(
         "--seeds",
         default=default,
         show_default=shown or True,
-        callback=read_seeds,
+        callback=parsed_by(parse_seeds),
         metavar="LIST",
         help=help_text,
     )
-
-
-def read_seeds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> SeedList | None:
-    """Click callback for a list of seeds. Raises: ConfigError."""
-    return None if value is None else parse_seeds(value)
 
 
 def batch_size_option(function: _Function) -> _Function:
@@ -384,7 +360,7 @@ def scale_option(function: _Function) -> _Function:
 
 
 def _decorate(function: Any, *decorators: Callable[[Any], Any]) -> Any:
-    """Applies decorators so that their options are listed in the order given."""
+    """Apply decorators so that help lists their options in the given order."""
     for decorator in reversed(decorators):
         function = decorator(function)
     return function

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,32 +13,28 @@ import click
 from segan.cli.option_values import parse_range
 from segan.cli.options import (
     BundleSource,
-    Style,
-    batch_size_option,
     bundle_options,
+    first_seeds,
     json_option,
     latents_option,
-    open_latents,
     scale_option,
     seeds_option,
-    sweep_style_options,
+    sweep_options,
+    with_latents,
 )
 from segan.cli.progress import progress
-from segan.cli.sweep_grid import ROW_STEPS, draw_grid, plan_grid
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from segan.runtime.bundle.attributes import Attribute
     from segan.runtime.generate.generator import Generator
-    from segan.runtime.latents.files import Latents
+    from segan.runtime.generate.sweep import SweptSlider
+    from segan.runtime.latents.options import GenerationOptions, Settings
+    from segan.runtime.pictures.sweeps import SweepTable
 
 _ANIMATIONS = (".gif", ".mp4")
-_SHEET_STEPS, _ANIMATION_STEPS = 9, 30
+_SHEET_STEPS, _ANIMATION_STEPS, _ROW_STEPS = 9, 30, 5
 
 
 @click.command(
@@ -72,7 +70,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
     help="First and last value of --by.",
 )
 @click.option(
-    "--by-steps", type=int, default=None, show_default=str(ROW_STEPS), help="Values of --by."
+    "--by-steps", type=int, default=None, show_default=str(_ROW_STEPS), help="Values of --by."
 )
 @click.option(
     "--all", "every", is_flag=True, help="One sheet for each subspace, into the folder -o."
@@ -104,8 +102,7 @@ _SHEET_STEPS, _ANIMATION_STEPS = 9, 30
 )
 @click.option("--fps", type=float, default=15.0, show_default=True, help="Of an animation.")
 @scale_option
-@sweep_style_options
-@batch_size_option
+@sweep_options
 @bundle_options
 @json_option
 def command(
@@ -125,9 +122,8 @@ def command(
     out: Path | None,
     fps: float,
     scale: int | None,
-    style: Style,
+    options: GenerationOptions,
     swept: tuple[str, ...],
-    batch_size: int,
     as_json: bool,
 ) -> None:
     """Sweep a slider of BUNDLE, or of the newest bundle under this folder, over its range.
@@ -143,260 +139,271 @@ def command(
     """
     if len(swept) == 2 and by is None:
         # Two names without a value are a grid, too.
-        (first, by) = swept
-        swept = (first,)
-    wanted = _selection(layer, dim, index, at, every, swept)
+        by = swept[1]
+        swept = swept[:1]
+    place = _place(layer, dim, index, at, every, swept)
     if by is None and (by_range is not None or by_steps is not None):
-        raise ConfigError("--by-range and --by-steps belong to --by; expected --by hair_length.")
-    across: Slider | str | None = swept[0] if swept else None
-    if wanted is not None and wanted[2] is not None:
-        across = Slider(wanted[0], wanted[1], wanted[2])
-    if by is not None and across is None:
-        raise ConfigError("--by needs one slider across; expected --attr smile or --at L3N0D5.")
-    span = None if limits is None else parse_range(limits)
-    if scale is not None and scale < 1:
-        raise ConfigError(f"scale is {scale}; expected 1 or more.")
-    animated = out is not None and out.suffix.lower() in _ANIMATIONS
-    _check_out(out, every, animated, fps)
-    steps = steps if steps is not None else (_ANIMATION_STEPS if animated else _SHEET_STEPS)
-    if steps < 2:
-        raise ConfigError(f"--steps is {steps}; expected 2 or more.")
-    from segan.runtime.bundle.attributes import find_attribute, read_attributes
-
-    generator = source.open(style["noise"])
-    found = open_latents(latents, generator)
-    attributes = read_attributes(generator.bundle)
-    named = find_attribute(attributes, swept[0]) if swept else None
-    if across is not None and by is not None:
-        grid = plan_grid(
-            generator,
-            style,
-            (across, by),
-            (limits, by_range),
-            (steps, by_steps),
-            seeds=seeds,
-            latents=found,
-            batch_size=batch_size,
+        raise ConfigError(
+            "--by-range and --by-steps belong to --by", field="by", expected="--by hair_length"
         )
-        draw_grid(grid, out, animated, fps, scale, as_json)
-        return
-    sweeper = _Sweeper(generator, style, batch_size, span, steps, found, attributes, named)
-    if named is not None:
-        wanted = (named.layer, named.index, named.dim)
-        groups = [([named.slider], _default_name(*wanted))]
-    elif wanted is None:
-        places = [(subspace.layer, subspace.index) for subspace in generator.manifest.subspaces]
-        if not places:
-            generator.slider(0, 0)  # Says that there are none.
-        groups = [(_all_dims(generator, *place), _default_name(*place, None)) for place in places]
-    elif wanted[2] is None:
-        groups = [(_all_dims(generator, *wanted[:2]), _default_name(*wanted))]
+    first: Slider | str | None = place if isinstance(place, Slider) else None
+    first = swept[0] if swept else first
+    if by is not None and first is None:
+        raise ConfigError(
+            "--by needs one slider across", field="by", expected="--attr smile or --at L3N0D5"
+        )
+    picture = _check_picture(out, every, fps, scale)
+    default_steps = _ANIMATION_STEPS if picture.animated else _SHEET_STEPS
+    steps = default_steps if steps is None else steps
+    by_steps = _ROW_STEPS if by_steps is None else by_steps
+    across = _check_values("steps", steps, limits, "--range")
+    down = _check_values("by_steps", by_steps, by_range, "--by-range")
+
+    generator = source.open(options.noise)
+    settings = generator.resolve(with_latents(options, latents, generator))
+    if by is not None and first is not None:
+        written = _draw_grid(generator, settings, (first, by), (across, down), seeds, picture)
     else:
-        slider = Slider(wanted[0], wanted[1], wanted[2])
-        groups = [([slider], _default_name(*wanted))]
-    one = wanted is not None and wanted[2] is not None
-    if seeds is None:
-        count = 4 if one else 1
-        seeds = parse_seeds(f"0-{(count if found is None else min(count, len(found))) - 1}")
-    if not len(seeds):
-        raise ConfigError("there are no seeds; expected 1 or more.")
-    for sliders, _ in groups:
-        for slider in sliders:
-            generator.slider(slider.layer, slider.dim, slider.index)
-    results: list[dict[str, Any]] = []
-    with progress(
-        sum(len(sliders) for sliders, _ in groups) * len(seeds) * steps, "images", "sweeping"
-    ) as bar:
-        for sliders, name in groups:
-            rows = sweeper.rows(sliders, seeds, bar.update)
-            path = (out or Path("sweep")) / name if every else (out or Path(name))
-            if animated:
-                _write_animation(path, rows.images, fps, scale)
-            else:
-                _write_sheet(path, generator, rows, scale)
-            results.append(
-                {
-                    "path": str(path),
-                    "sliders": [str(slider) for slider in sliders],
-                    "attribute": None if named is None else named.name,
-                    "seeds": list(seeds),
-                    "values": [round(value, 6) for value in rows.values],
-                }
-            )
+        groups = _groups(generator, settings, place, swept)
+        if seeds is None:
+            one_slider = bool(swept) or isinstance(place, Slider)
+            seeds = first_seeds(4 if one_slider else 1, settings.latents)
+        written = _draw_rows(generator, settings, groups, across, seeds, picture)
     if as_json:
-        click.echo(json.dumps(results))
+        click.echo(json.dumps([entry for entry, _ in written]))
         return
-    for result in results:
-        values = result["values"]
-        called = "" if named is None else f" {named.name}"
-        click.echo(
-            f"{result['path']}: {', '.join(result['sliders'])}{called} from {values[0]:.3g} to "
-            f"{values[-1]:.3g}, seeds {_spell(seeds)}."
-        )
+    for _, line in written:
+        click.echo(line)
 
 
-def _spell(seeds: SeedList) -> str:
-    return ", ".join(str(seed) for seed in seeds[:8]) + (", …" if len(seeds) > 8 else "")
+#: What was written, as JSON and as a line of text.
+_Written = tuple[dict[str, Any], str]
 
 
-def _selection(
+@dataclass(frozen=True)
+class _Picture:
+    """How the images are drawn.
+
+    Attributes:
+        out: the file; with --all the folder; None for the default names.
+        every: whether each subspace gets a file of its own, in a folder.
+        animated: whether ``out`` is an animation.
+        fps: frames a second of the animation.
+        scale: whole factor of enlargement; None enlarges small images.
+    """
+
+    out: Path | None
+    every: bool
+    animated: bool
+    fps: float
+    scale: int | None
+
+    def path(self, default: str) -> Path:
+        """The file of a group of sliders, whose default name is given."""
+        if self.every:
+            return (self.out or Path("sweep")) / default
+        return self.out or Path(default)
+
+    def draw(self, path: Path, tables: list[SweepTable]) -> None:
+        """Write one animation of all tables, or the sheet of a single one."""
+        from segan.runtime.pictures.sweeps import write_sweep_animation, write_sweep_sheet
+
+        if self.animated:
+            write_sweep_animation(path, tables, fps=self.fps, scale=self.scale)
+        else:
+            write_sweep_sheet(path, tables[0], self.scale)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """How many values of a slider are drawn, over which range (None: the slider's own)."""
+
+    steps: int
+    span: tuple[float, float] | None
+
+    def of(self, chosen: SweptSlider) -> list[float]:
+        """The values of a slider, from low to high."""
+        from segan.runtime.generate.sweep import sweep_values
+
+        if self.span is not None:
+            chosen = chosen._replace(low=self.span[0], high=self.span[1])
+        return sweep_values(chosen, self.steps)
+
+
+def _check_values(name: str, steps: int, limits: str | None, option: str) -> _Values:
+    """The values that ``--steps`` and ``--range`` ask for. Raises: ConfigError."""
+    from segan.runtime.latents.options import check_count
+
+    span = None if limits is None else parse_range(limits, option)
+    return _Values(check_count(name, steps, least=2), span)
+
+
+def _place(
     layer: int | None,
     dim: int | None,
     index: int | None,
     at: str | None,
     every: bool,
     swept: tuple[str, ...],
-) -> tuple[int, int, int | None] | None:
-    """(layer, index, dim); dim None for all of the layer; None for --all and for a name."""
+) -> Slider | tuple[int, int] | None:
+    """The slider, or the layer and index of a subspace; None for --all and for a name."""
     within_layer = dim is not None or index is not None
     ways = (layer is not None) + (at is not None) + every + len(swept)
     if ways > 1 or (within_layer and layer is None):
         raise ConfigError(
-            "--layer (with --index and --dim), --at, --all and --attr NAME exclude each other; "
-            "expected one, such as --layer 3 --dim 5."
+            "--layer (with --index and --dim), --at, --all and --attr NAME exclude each other",
+            expected="one of them, such as --layer 3 --dim 5",
         )
-    if swept:
-        return None
-    if at is not None:
-        slider = Slider.parse(at)
-        return slider.layer, slider.index, slider.dim
-    if every:
-        return None
-    if layer is None:
+    if ways == 0:
         raise ConfigError(
-            "no slider is given; expected --layer 3 --dim 5, --at L3N0D5, --attr smile or --all. "
-            "'segan info' lists them."
+            "no slider is given",
+            expected="--layer 3 --dim 5, --at L3N0D5, --attr smile or --all",
+            remedy="'segan info' lists them.",
         )
-    return layer, index or 0, dim
+    if at is not None:
+        return Slider.parse(at)
+    if layer is None:
+        return None
+    return (layer, index or 0) if dim is None else Slider(layer, index or 0, dim)
 
 
-def _check_out(out: Path | None, every: bool, animated: bool, fps: float) -> None:
-    from segan.runtime.pictures.sheets import check_sheet_path
+def _check_picture(out: Path | None, every: bool, fps: float, scale: int | None) -> _Picture:
+    """The picture that is asked for. Raises: ConfigError, before anything is computed."""
+    from segan.runtime.pictures.sheets import check_scale, check_sheet_path
 
-    if animated:
-        if every:
-            raise ConfigError(f"-o is {out}; expected a folder for the sheets of --all.")
+    check_scale(scale)
+    animated = out is not None and out.suffix.lower() in _ANIMATIONS
+    if out is not None and every and out.suffix:
+        raise ConfigError(field="out", value=out, expected="a folder for the sheets of --all")
+    if out is not None and animated:
         from segan.runtime.pictures.video import check_animation
 
-        assert out is not None
         check_animation(out, fps)
-    elif out is not None and every:
-        if out.suffix:
-            raise ConfigError(f"-o is {out}; expected a folder for the sheets of --all.")
-    elif out is not None:
+    elif out is not None and not every:
         try:
             check_sheet_path(out)
         except ConfigError as error:
-            raise ConfigError(f"{str(error).rstrip('.')}, .gif or .mp4.") from None
+            raise ConfigError(
+                error.problem, field="out", value=out, expected=f"{error.expected}, .gif or .mp4"
+            ) from None
+    return _Picture(out, every, animated, fps, scale)
 
 
-def _default_name(layer: int, index: int, dim: int | None) -> str:
-    return f"sweep-L{layer}N{index}{'' if dim is None else f'D{dim}'}.png"
+def _groups(
+    generator: Generator,
+    settings: Settings,
+    place: Slider | tuple[int, int] | None,
+    swept: tuple[str, ...],
+) -> list[tuple[str, list[SweptSlider]]]:
+    """Default name and sliders of each picture: one slider, or all of one or each subspace."""
+    from segan.runtime.generate.sweep import swept_slider
+
+    bundle, others = generator.bundle, settings.options.sliders
+    if swept:
+        chosen = swept_slider(bundle, None, None, attr=swept[0], others=others)
+        return [(f"sweep-{chosen.slider}.png", [chosen])]
+    if isinstance(place, Slider):
+        chosen = swept_slider(bundle, place.layer, place.dim, place.index, None, others)
+        return [(f"sweep-{place}.png", [chosen])]
+    if place is not None:
+        places = [place]
+    else:
+        places = [(subspace.layer, subspace.index) for subspace in generator.manifest.subspaces]
+        if not places:
+            generator.slider(0, 0)  # Raises an error which says that the bundle has no sliders.
+    groups = []
+    for layer, index in places:
+        dims = range(generator.slider(layer, 0, index)[1].dims)
+        sliders = [swept_slider(bundle, layer, dim, index, None, others) for dim in dims]
+        groups.append((f"sweep-L{layer}N{index}.png", sliders))
+    return groups
 
 
-def _all_dims(generator: Generator, layer: int, index: int) -> list[Slider]:
-    _, subspace = generator.slider(layer, 0, index)
-    return [Slider(layer, index, dim) for dim in range(subspace.dims)]
+def _draw_rows(
+    generator: Generator,
+    settings: Settings,
+    groups: list[tuple[str, list[SweptSlider]]],
+    across: _Values,
+    seeds: SeedList,
+    picture: _Picture,
+) -> list[_Written]:
+    """A picture of each group of sliders, with a row for each slider and seed."""
+    from segan.runtime.pictures.sweeps import sweep_rows
+
+    _check_seeds(seeds)
+    written: list[_Written] = []
+    images = sum(len(sliders) for _, sliders in groups) * len(seeds) * across.steps
+    with progress(images, "images", "sweeping") as bar:
+        for default, sliders in groups:
+            values = across.of(sliders[0])
+            table = sweep_rows(generator, settings, sliders, seeds, values, bar.update)
+            names = [str(chosen.slider) for chosen in sliders]
+            path = picture.path(default)
+            picture.draw(path, [table])
+            entry = {
+                "path": str(path),
+                "sliders": names,
+                "attribute": sliders[0].name,
+                "seeds": list(seeds),
+                "values": [round(value, 6) for value in values],
+            }
+            called = "" if sliders[0].name is None else f" {sliders[0].name}"
+            shown = ", ".join(str(seed) for seed in seeds[:8]) + (", …" if len(seeds) > 8 else "")
+            line = (
+                f"{path}: {', '.join(names)}{called} from {values[0]:.3g} to {values[-1]:.3g}, "
+                f"seeds {shown}."
+            )
+            written.append((entry, line))
+    return written
 
 
-class _Swept:
-    """Rows of images with their labels."""
+def _draw_grid(
+    generator: Generator,
+    settings: Settings,
+    sliders: tuple[Slider | str, str],
+    over: tuple[_Values, _Values],
+    seeds: SeedList | None,
+    picture: _Picture,
+) -> list[_Written]:
+    """A sheet of two sliders for each seed, or one animation of all seeds."""
+    from segan.runtime.generate.sweep import named_or_placed
+    from segan.runtime.pictures.sweeps import sweep_by
 
-    def __init__(
-        self, images: NDArray[np.uint8], labels: list[str], values: list[float], title: str
-    ) -> None:
-        self.images, self.labels, self.values, self.title = images, labels, values, title
-
-
-class _Sweeper:
-    """Computes rows of sweeps with the same settings."""
-
-    def __init__(
-        self,
-        generator: Generator,
-        style: Style,
-        batch_size: int,
-        span: tuple[float, float] | None,
-        steps: int,
-        latents: Latents | None,
-        attributes: tuple[Attribute, ...],
-        named: Attribute | None,
-    ) -> None:
-        from segan.runtime.bundle.attributes import names_of
-
-        self._named, self._names = named, names_of(attributes)
-        self._latents = latents
-        self._what = "seed" if latents is None else "latent"
-        self._generator, self._style, self._batch_size = generator, style, batch_size
-        self._span, self._steps = span, steps
-
-    def rows(self, sliders: list[Slider], seeds: SeedList, update: Any) -> _Swept:
-        """A row for each slider and seed: images uint8 [R, steps, H, W, C]."""
-        import numpy as np
-
-        _, subspace = self._generator.slider(sliders[0].layer, sliders[0].dim, sliders[0].index)
-        own = (subspace.low, subspace.high) if self._named is None else self._named.range
-        low, high = self._span or own
-        values = [float(value) for value in np.linspace(low, high, self._steps)]
-        # What a name calls more may be less of the coordinate.
-        sign = 1 if self._named is None else self._named.sign
-        coordinates = [sign * value for value in values]
-        images, labels = [], []
-        for slider in sliders:
-            name = f" {self._names[slider]}" if slider in self._names else ""
-            for seed in seeds:
-                images.append(
-                    self._generator.sweep(
-                        seed,
-                        slider.layer,
-                        slider.dim,
-                        index=slider.index,
-                        values=coordinates,
-                        batch_size=self._batch_size,
-                        latents=self._latents,
-                        **self._style,
-                    )
-                )
-                update(len(values))
-                if len(sliders) == 1:
-                    labels.append(f"{self._what} {seed}")
-                elif len(seeds) == 1:
-                    labels.append(f"D{slider.dim}{name}")
-                else:
-                    labels.append(f"D{slider.dim}{name}  {self._what} {seed}")
-        site = self._generator.manifest.sites[subspace.site]
-        where = f"layer {subspace.layer} ({site.name}, {site.resolution} x {site.resolution})"
-        if len(sliders) == 1:
-            name = self._named.name if self._named else self._names.get(sliders[0], "")
-            called = f"{sliders[0]} {name}".strip()
-            title = f"{called}: {where}, dim {sliders[0].dim}"
-        else:
-            seed_text = f", {self._what} {seeds[0]}" if len(seeds) == 1 else ""
-            title = f"L{subspace.layer}N{subspace.index}: {where}, all dims{seed_text}"
-        return _Swept(np.stack(images), labels, values, title)
-
-
-def _write_sheet(path: Path, generator: Generator, swept: _Swept, scale: int | None) -> None:
-    from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
-
-    sheet = labelled_sheet(
-        swept.images,
-        rows=swept.labels,
-        cols=[value_label(value) for value in swept.values],
-        title=swept.title,
-        subtitle=generator.manifest.name,
-        scale=scale,
+    cols, rows = (
+        named_or_placed(generator.bundle, slider, settings.options.sliders) for slider in sliders
     )
-    write_sheet(path, sheet)
+    col_values, row_values = over[0].of(cols), over[1].of(rows)
+    seeds = parse_seeds("0") if seeds is None else seeds
+    _check_seeds(seeds)
+
+    def table(seed: int, update: Callable[[float], None]) -> SweepTable:
+        return sweep_by(generator, settings, seed, cols, rows, col_values, row_values, update)
+
+    path = picture.path(f"sweep-{cols.slider}-by-{rows.slider}.png")
+    paths = [path]
+    with progress(len(seeds) * len(col_values) * len(row_values), "images", "sweeping") as bar:
+        if picture.animated:
+            picture.draw(path, [table(seed, bar.update) for seed in seeds])
+        else:
+            if len(seeds) > 1:
+                stem = f"{path.stem}-{settings.seed_word}"
+                paths = [path.with_name(f"{stem}{seed}{path.suffix}") for seed in seeds]
+            for seed, own in zip(seeds, paths, strict=True):
+                picture.draw(own, [table(seed, bar.update)])
+    entry = {
+        "sliders": [str(cols.slider), str(rows.slider)],
+        "attributes": [cols.name, rows.name],
+        "seeds": list(seeds),
+        "values": [round(value, 6) for value in col_values],
+        "by_values": [round(value, 6) for value in row_values],
+    }
+    line = (
+        f"{cols.name or cols.slider} by {rows.name or rows.slider}, {len(col_values)} x "
+        f"{len(row_values)} values."
+    )
+    return [({"path": str(own), **entry}, f"{own}: {line}") for own in paths]
 
 
-def _write_animation(path: Path, images: NDArray[np.uint8], fps: float, scale: int | None) -> None:
-    """The rows side by side, from the first value to the last and back."""
-    import numpy as np
-
-    from segan.runtime.pictures.video import write_animation
-
-    steps = images.shape[1]
-    there_and_back = [*range(steps), *range(steps - 2, 0, -1)]
-    frames = (np.concatenate(images[:, step], axis=1) for step in there_and_back)
-    write_animation(path, frames, fps=fps, scale=scale)
+def _check_seeds(seeds: SeedList) -> None:
+    if not len(seeds):
+        raise ConfigError("there are no seeds", field="seeds", expected="1 or more")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segan.runtime.bundle.layout import Slider
     from segan.runtime.generate.generator import Generator, load
+    from segan.runtime.latents.options import GenerationOptions
 
-__all__ = ["Generator", "Slider", "load"]
+__all__ = ["GenerationOptions", "Generator", "Slider", "load"]
 
 _HOME = {
+    "GenerationOptions": "segan.runtime.latents.options",
     "Generator": "segan.runtime.generate.generator",
     "load": "segan.runtime.generate.generator",
     "Slider": "segan.runtime.bundle.layout",

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,12 @@ from numpy.typing import NDArray
 from segan.runtime.batch.plan import BatchPlan, BatchRequest, Part
 from segan.runtime.batch.record import claim_folder
 from segan.runtime.batch.writers import ShardFormat, open_shard, shard_payload
-from segan.runtime.errors import ConfigError
 from segan.runtime.files.atomic import atomic_file, make_folder, sync_folder, write_atomic
 from segan.runtime.files.lock import locked
+from segan.runtime.generate.generator import Generator
+from segan.runtime.latents.options import check_count
 from segan.runtime.machine.cores import usable_cores
 from segan.runtime.pictures.encode import encode_image
-
-if TYPE_CHECKING:
-    from segan.runtime.generate.generator import Generator
 
 Payload = bytes | NDArray[np.uint8] | None
 
@@ -73,7 +71,6 @@ def generate_batch(
     request: BatchRequest,
     folder: str | os.PathLike[str],
     *,
-    batch_size: int = 16,
     workers: int | None = None,
     overwrite: bool = False,
     on_start: Callable[[int, int], None] | None = None,
@@ -87,10 +84,9 @@ def generate_batch(
 
     Args:
         generator: an open bundle.
-        request: what to generate.
+        request: what to generate. Another batch size, thread count or machine may change an image
+            within the backend's tolerance, as everywhere.
         folder: made when missing.
-        batch_size: images computed at once. Another batch size, thread count or machine may
-            change an image within the backend's tolerance, as everywhere.
         workers: encoding threads; None is one for each core, 8 at most.
         overwrite: remove an earlier batch's images from the folder first.
         on_start: called once with the number of images to make and of those found.
@@ -100,18 +96,18 @@ def generate_batch(
         ConfigError: an argument out of range, seeds given twice, or the folder holds another batch.
         OutputError: the disk is full or the folder cannot be written; no torn file is left.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; expected 1 or more.")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers is {workers}; expected 1 or more.")
+    if workers is not None:
+        check_count("workers", workers)
     start = time.perf_counter()
-    plan = BatchPlan(generator, request, Path(folder), batch_size)
-    # Wrong settings are told before anything is touched on the disk.
+    plan = BatchPlan(generator, request, Path(folder))
+    # An image is computed before anything is written, so that errors leave the folder unchanged.
     if len(request.seeds):
         next(plan.compute([request.seeds[:1]]))
     make_folder(folder)
     with locked(plan.folder):
-        known = claim_folder(plan.folder, plan.record(), overwrite=overwrite)
+        known = claim_folder(
+            plan.folder, plan.record(), plan.default_options(), overwrite=overwrite
+        )
         found = plan.count_present() if known else 0
         if on_start is not None:
             on_start(len(request.seeds) - found, found)

@@ -1,7 +1,7 @@
-"""``generation.json``: what a folder of generated images was asked to hold.
+"""``generation.json``: the request that a folder of generated images belongs to.
 
-It lets an interrupted batch be finished by the same command, and keeps a different command from
-mixing its images with those that are there.
+The same request continues an interrupted batch; another request is refused, so that images of two
+requests are never mixed in one folder.
 """
 
 from __future__ import annotations
@@ -42,24 +42,16 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         bundle: the bundle's name, for people.
         bundle_sha256: SHA-256 of the bundle's manifest, which holds the hashes of its files.
         backend: the session that made the images.
-        precision: that it computed in.
         seeds: as ranges, or their number and SHA-256 when that would be long; image files of
             further seeds may join a folder, shards are tied to their seeds.
-        psi: truncation strength.
-        cutoff: last resolution or site that psi acts on; None for all.
-        coords: ``sampled`` or ``zero``.
-        sliders: what was added to coordinates, by slider.
-        noise: ``const``, ``random`` or ``none``.
-        class_index: the class label, or None.
-        latents: SHA-256 of the latents that seeds are positions in, or None.
+        options: as ``options_to_json`` gives them; in the file they stand among the other fields.
         files: how images are stored: png, webp, jpeg, npz, zip or tar.
         quality: of webp and jpeg, else None.
         compress_level: of png, also within zip and tar, else None.
-        psi_layers: truncation strength of single layers, by their numbers.
-        mix: seeds that single layers are taken from, by the layers' numbers.
-        encoder: what packed the images, with its version, or None for npz and older records.
         layout: of image files: ``flat``, or ``subfolders`` of 10,000 seeds.
         shard_size: images in a shard, or None.
+        precision: what synthesis was computed in.
+        encoder: what packed the images, with its version, or None for npz and older records.
     """
 
     format: Literal["segan.generation/1"] = FORMAT
@@ -67,27 +59,25 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     bundle_sha256: str
     backend: str
     seeds: str
-    psi: float
-    cutoff: int | str | None
-    coords: str
-    sliders: dict[str, float]
-    noise: str
-    class_index: int | None
+    options: dict[str, Any]
     files: str
     quality: int | None
     compress_level: int | None
     layout: Literal["flat", "subfolders"]
     shard_size: int | None
-    latents: str | None = None
     precision: str = "fp32"
     encoder: str | None = None
-    psi_layers: dict[str, float] = msgspec.field(default_factory=dict)
-    mix: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as ``generation.json`` holds it, with the options among the other fields."""
+        entries: dict[str, Any] = msgspec.to_builtins(self)
+        entries |= entries.pop("options")
+        order = [*_ORDER, *(name for name in entries if name not in _ORDER)]
+        return {name: entries[name] for name in order}
 
     def differences(self, other: GenerationRecord) -> list[str]:
-        """Which fields keep ``other`` out of this folder, as ``psi is 0.7 there, 1.0 here``."""
-        mine: dict[str, Any] = msgspec.to_builtins(self)
-        theirs: dict[str, Any] = msgspec.to_builtins(other)
+        """The fields that keep ``other`` out of this folder, as ``psi is 0.7 there, 1.0 here``."""
+        mine, theirs = self.to_json(), other.to_json()
         ignored = {"format", "bundle"}
         if self.encoder is None and _packed_as_before(other):
             ignored.add("encoder")
@@ -100,6 +90,28 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ]
 
 
+#: Fields of ``generation.json`` in the order in which they are written; newer ones follow.
+_ORDER = (
+    *("format", "bundle", "bundle_sha256", "backend", "seeds"),
+    *("psi", "cutoff", "coords", "sliders", "noise", "class_index"),
+    *("files", "quality", "compress_level", "layout", "shard_size"),
+    *("latents", "precision", "encoder", "psi_layers", "mix"),
+)
+
+
+def _read_record(path: Path, defaults: dict[str, Any], remedy: str) -> GenerationRecord:
+    """Read a folder's record; options that it lacks have the values of ``defaults``."""
+    data = path.read_bytes()
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        entries = msgspec.json.decode(data)
+        if isinstance(entries, dict):
+            options = {name: entries.pop(name, value) for name, value in defaults.items()}
+            data = msgspec.json.encode({**entries, "options": options})
+    return decode_record(
+        data, GenerationRecord, name=str(path), format=FORMAT, error=ConfigError, remedy=remedy
+    )
+
+
 def _there(name: str, value: object) -> str:
     if name == "encoder" and value is None:
         return "that of an older segan"
@@ -107,7 +119,7 @@ def _there(name: str, value: object) -> str:
 
 
 def _packed_as_before(record: GenerationRecord) -> bool:
-    """Whether files made before the encoder was noted have the bytes that are written today."""
+    """Whether today's encoder writes the same bytes as the one before encoders were recorded."""
     is_png = record.files in ("png", "zip", "tar")
     if is_png:
         return record.compress_level != FAST_LEVEL
@@ -123,7 +135,7 @@ def _show(value: object) -> str:
 
 
 def describe_seeds(seeds: Sequence[int]) -> str:
-    """The seeds as ``0-63,70``, or as their number and SHA-256 when that would be long."""
+    """Describe seeds as ``0-63,70``, or by their number and SHA-256 when that would be long."""
     digest = hashlib.sha256()
     parts: list[str] = []
     length = 0
@@ -157,12 +169,15 @@ def _ranges(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield run
 
 
-def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> bool:
-    """Makes ``folder`` the home of the batch that ``record`` describes.
+def claim_folder(
+    folder: Path, record: GenerationRecord, defaults: dict[str, Any], *, overwrite: bool
+) -> bool:
+    """Write a request's record into its folder, unless the folder holds another request's images.
 
     Args:
         folder: exists already.
-        record: the request.
+        record: of the request.
+        defaults: the options' default values, for records older than an option.
         overwrite: remove an earlier batch's images first.
 
     Returns:
@@ -173,39 +188,40 @@ def claim_folder(folder: Path, record: GenerationRecord, *, overwrite: bool) -> 
         OutputError: the folder cannot be written.
     """
     path = folder / RECORD_NAME
+    data = encode_record(record.to_json())
     try:
         if overwrite:
             remove_generated(folder)
         elif path.exists():
-            _check_same(path, record)
+            _check_same(path, record, defaults)
             _remove(folder, temporaries_only=True)
-            # The latest seeds are the ones recorded: files of earlier ones stay.
-            write_atomic(path, encode_record(record))
+            # The newest seeds are recorded; files of earlier seeds stay.
+            write_atomic(path, data)
             return True
         elif any(_generated(folder)):
             raise ConfigError(
                 f"{folder} holds generated images but no {RECORD_NAME}, so what they show is "
-                "unknown. Choose another folder, or pass --overwrite to replace them."
+                "unknown",
+                field="out",
+                value=folder,
+                remedy="Choose another folder, or pass `overwrite` to replace the images.",
             )
-        write_atomic(path, encode_record(record))
+        write_atomic(path, data)
     except OSError as error:
         raise output_error(folder, error) from error
     return False
 
 
-def _check_same(path: Path, record: GenerationRecord) -> None:
-    advice = "Choose another folder, or pass --overwrite to start anew."
-    there = decode_record(
-        path.read_bytes(),
-        GenerationRecord,
-        name=str(path),
-        format=FORMAT,
-        error=ConfigError,
-        remedy=advice,
-    )
-    differences = there.differences(record)
+def _check_same(path: Path, record: GenerationRecord, defaults: dict[str, Any]) -> None:
+    remedy = "Choose another folder, or pass `overwrite` to replace the images."
+    differences = _read_record(path, defaults, remedy).differences(record)
     if differences:
-        raise ConfigError(f"{path.parent} holds another batch: {'; '.join(differences)}. {advice}")
+        raise ConfigError(
+            f"{path.parent} holds another batch: {'; '.join(differences)}",
+            field="out",
+            value=path.parent,
+            remedy=remedy,
+        )
 
 
 def remove_generated(folder: Path) -> None:
@@ -220,13 +236,13 @@ def _remove(folder: Path, *, temporaries_only: bool) -> None:
             entry.unlink(missing_ok=True)
     if not temporaries_only:
         for sub in _subfolders(folder):
-            # Not empty: something else lies there, and stays.
+            # A folder that holds other files is not empty, and stays.
             with contextlib.suppress(OSError):
                 sub.rmdir()
 
 
 def _generated(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Files of a batch in the folder and its sub-folders, and whether each is a left-over."""
+    """Files of a batch in the folder and its sub-folders, and whether each is temporary."""
     for place in (folder, *_subfolders(folder)):
         with os.scandir(place) as entries:
             for entry in entries:

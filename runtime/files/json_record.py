@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,7 +11,7 @@ from segan.runtime.errors import SeganError
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
-def encode_record(record: msgspec.Struct) -> bytes:
+def encode_record(record: msgspec.Struct | dict[str, Any]) -> bytes:
     """Return the record as indented JSON that ends in a newline."""
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 

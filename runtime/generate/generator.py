@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
-
-import numpy as np
+from typing import Literal, Unpack
 
 from segan.runtime.backends.graphs import BundleGraphs, open_graphs
 from segan.runtime.backends.session import SessionConfig
@@ -15,23 +14,12 @@ from segan.runtime.bundle.attributes import resolve_names
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.reader import Bundle, open_bundle
 from segan.runtime.bundle.shipped import newest_or_shipped
-from segan.runtime.bundle.sliders import Sliders
 from segan.runtime.generate.mix import mix
 from segan.runtime.generate.renderer import Images, Renderer
 from segan.runtime.generate.sweep import named_or_placed, sweep, sweep_grid, swept_slider
 from segan.runtime.generate.walk import interpolate, with_first_class
-from segan.runtime.latents.options import (
-    Coords,
-    MixedLayers,
-    Noise,
-    Options,
-    PsiLayers,
-    Settings,
-)
+from segan.runtime.latents.options import GenerationOptions, Options, Settings, show_options
 from segan.runtime.latents.seeds import check_seeds, in_chunks
-
-if TYPE_CHECKING:
-    from segan.runtime.latents.files import Latents
 
 
 def load(
@@ -85,77 +73,29 @@ class Generator(Renderer):
         super().__init__(graphs)
         self.bundle = bundle
 
-    def settings(self, **options: Unpack[Options]) -> Settings:
-        """The options of ``generate``, checked against the bundle, with slider names resolved.
+    def resolve(self, options: GenerationOptions) -> Settings:
+        """Check options against the bundle, and resolve names of sliders. Raises: ConfigError."""
+        sliders = resolve_names(self.bundle, options.sliders)
+        return super().resolve(replace(options, sliders=sliders))
 
-        Raises:
-            ConfigError: an argument is out of its range.
-        """
-        options["sliders"] = resolve_names(self.bundle, options.get("sliders"))
-        return super().settings(**options)
-
-    def generate(
-        self,
-        seeds: int | Iterable[int],
-        *,
-        psi: float = 1.0,
-        cutoff: int | str | None = None,
-        coords: Coords = "sampled",
-        sliders: Sliders | None = None,
-        noise: Noise = "const",
-        class_index: int | str | None = None,
-        batch_size: int = 16,
-        latents: Latents | None = None,
-        psi_layers: PsiLayers | None = None,
-        mix: MixedLayers | None = None,
-    ) -> Images:
+    @show_options
+    def generate(self, seeds: int | Iterable[int], **options: Unpack[Options]) -> Images:
         """Images of seeds. The same seed gives the same latents whatever else is in the batch.
 
         Args:
             seeds: integers from 0 to 4294967295.
-            psi: truncation strength, 0 (the mean image) to 1 (off). It scales the seeds'
-                coordinates too, but not ``sliders``.
-            cutoff: last resolution (16) or site (``b16.conv0``) at which psi holds; None: all.
-            coords: ``sampled`` from each seed, or ``zero``.
-            sliders: value to add by slider (``L3N0D5``, or its name, ``smile``); values beyond its
-                range extrapolate.
-            noise: ``const``, the bundle's own; ``random``, drawn from each seed; or ``none``.
-            class_index: the class, by name or number from 0; None for an unconditional bundle.
-            batch_size: images computed at once.
-            latents: given ones, such as ``segan.runtime.latents.files.read_latents`` reads; seeds
-                are then positions in them. ψ scales their w, and not their coordinates.
-            psi_layers: truncation of single layers, ``{"0-1": 0.5, 3: 1}``, whatever psi and
-                cutoff say of them.
-            mix: seeds that single layers take their styles and coordinates from,
-                ``{"0-1": 17}``; ``sliders`` are added to those.
+            **options: as described by ``segan.runtime.GenerationOptions``, ``psi=0.7`` for example.
 
         Returns:
             [N, H, W, C] uint8.
 
         Raises:
-            ConfigError: an argument is out of its range, which the message names.
+            ConfigError: an argument is out of its range.
             BackendError: the backend failed.
         """
-        settings = self.settings(
-            psi=psi,
-            cutoff=cutoff,
-            coords=coords,
-            sliders=sliders,
-            noise=noise,
-            class_index=class_index,
-            batch_size=batch_size,
-            latents=latents,
-            psi_layers=psi_layers,
-            mix=mix,
-        )
-        wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
-        images = np.empty((len(wanted), *self.image_shape), np.uint8)
-        start = 0
-        for chunk, part in self.batches(in_chunks(wanted, settings.batch_size), settings):
-            images[start : start + len(chunk)] = part
-            start += len(chunk)
-        return images
+        return self.images(seeds, self.settings(**options))
 
+    @show_options
     def generate_batches(
         self, seeds: int | Iterable[int], **options: Unpack[Options]
     ) -> Iterator[tuple[list[int], Images]]:
@@ -175,8 +115,9 @@ class Generator(Renderer):
         """
         settings = self.settings(**options)
         wanted = seeds if isinstance(seeds, Iterable) else check_seeds(seeds)
-        return self.batches(in_chunks(wanted, settings.batch_size), settings)
+        return self.batches(in_chunks(wanted, settings.options.batch_size), settings)
 
+    @show_options
     def generate_chunks(
         self, chunks: Iterable[Sequence[int]], **options: Unpack[Options]
     ) -> Iterator[Images]:
@@ -198,6 +139,7 @@ class Generator(Renderer):
         settings = self.settings(**options)
         return (images for _, images in self.batches(map(check_seeds, chunks), settings))
 
+    @show_options
     def sweep(
         self,
         seed: int,
@@ -235,6 +177,7 @@ class Generator(Renderer):
         chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
         return sweep(self, self.settings(**options), seed, chosen, values, steps)
 
+    @show_options
     def sweep_grid(
         self,
         seed: int,
@@ -276,6 +219,7 @@ class Generator(Renderer):
             self, settings, seed, across, down, col_values, row_values, steps, row_steps
         )
 
+    @show_options
     def mix(
         self,
         rows: int | Iterable[int],
@@ -305,6 +249,7 @@ class Generator(Renderer):
         settings = self.settings(**options)
         return mix(self, settings, check_seeds(rows), check_seeds(cols), layers, cols_from)
 
+    @show_options
     def interpolate(
         self,
         seeds: Iterable[int],
@@ -336,5 +281,5 @@ class Generator(Renderer):
             ConfigError: an argument is out of its range, which the message names; at once.
             BackendError: the backend failed.
         """
-        settings = self.settings(**with_first_class(options, classes))
+        settings = self.resolve(with_first_class(GenerationOptions(**options), classes))
         return interpolate(self, settings, check_seeds(seeds), frames, space, loop, classes)

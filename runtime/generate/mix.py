@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -31,12 +30,12 @@ def mix(
     crossed = check_layers(manifest, layers)
     if cols_from not in ("seeds", "latents"):
         raise ConfigError(field="cols_from", value=cols_from, expected="seeds or latents")
-    of_cols = settings if cols_from == "latents" else replace(settings, latents=None)
+    of_cols = settings if cols_from == "latents" else settings.without_latents()
     from_cols = np.array([site.layer in crossed for site in manifest.sites])
     coords_from_cols = np.array([s.layer in crossed for s in manifest.subspaces], bool)
     images = np.empty((len(rows), len(cols), *renderer.image_shape), np.uint8)
     pairs = itertools.product(range(len(rows)), range(len(cols)))
-    while batch := list(itertools.islice(pairs, settings.batch_size)):
+    while batch := list(itertools.islice(pairs, settings.options.batch_size)):
         row_seeds, col_seeds = [rows[r] for r, _ in batch], [cols[c] for _, c in batch]
         w_rows = by_site(renderer.map_seeds(row_seeds, settings))
         w_cols = by_site(renderer.map_seeds(col_seeds, of_cols))

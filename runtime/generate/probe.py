@@ -107,8 +107,8 @@ class Probe:
             row, _ = find_slider(self._renderer.manifest, slider.layer, slider.dim, slider.index)
             values = np.broadcast_to(np.asarray(value, np.float32), where.shape)
             columns.append((row, slider.dim, values))
-        for start in range(0, len(where), self._settings.batch_size):
-            part = slice(start, start + self._settings.batch_size)
+        for start in range(0, len(where), self._settings.options.batch_size):
+            part = slice(start, start + self._settings.options.batch_size)
             chosen = where[part]
             coords = self.coords[chosen]
             for row, dim, values in columns:

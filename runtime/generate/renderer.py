@@ -17,7 +17,14 @@ from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.sliders import find_slider
 from segan.runtime.latents.draws import sample_z
 from segan.runtime.latents.inputs import GraphInputs
-from segan.runtime.latents.options import Options, Settings, resolve_settings
+from segan.runtime.latents.options import (
+    GenerationOptions,
+    Options,
+    Settings,
+    resolve_options,
+    show_options,
+)
+from segan.runtime.latents.seeds import check_seeds, in_chunks
 
 Array = NDArray[np.float32]
 
@@ -142,13 +149,14 @@ class Renderer:
 
     # Seeds and latents to images.
 
-    def settings(self, **options: Unpack[Options]) -> Settings:
-        """The options of ``Generator.generate``, checked against the manifest.
+    def resolve(self, options: GenerationOptions) -> Settings:
+        """Check options against the manifest. Raises: ConfigError, naming the option."""
+        return resolve_options(self.manifest, options)
 
-        Raises:
-            ConfigError: an argument is out of its range.
-        """
-        return resolve_settings(self.manifest, **options)
+    @show_options
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """``resolve`` with the options as keyword arguments."""
+        return self.resolve(GenerationOptions(**options))
 
     def map_seeds(
         self, seeds: Sequence[int], settings: Settings, labels: Array | None = None
@@ -182,9 +190,8 @@ class Renderer:
             return w
         manifest = self.manifest
         styles = np.array(np.broadcast_to(by_site(w), (len(w), manifest.num_sites, manifest.w_dim)))
-        unmixed = replace(settings, latents=None, mixed={})
         seeds = sorted(set(settings.mixed.values()))
-        style_of = dict(zip(seeds, self.map_seeds(seeds, unmixed), strict=True))
+        style_of = dict(zip(seeds, self.map_seeds(seeds, settings.unmixed()), strict=True))
         for number, site in enumerate(manifest.sites):
             if site.layer in settings.mixed:
                 styles[:, number] = style_of[settings.mixed[site.layer]]
@@ -217,6 +224,17 @@ class Renderer:
         """
         ws, shifts = self.style(w, settings.psi, coords)
         return self.synthesize(ws, shifts, settings.noise_of(noise_seeds, self._graphs.noise))
+
+    def images(self, seeds: int | Iterable[int], settings: Settings) -> Images:
+        """The images of seeds, [N, H, W, C] uint8; see ``Generator.generate``."""
+        wanted = seeds if isinstance(seeds, Sequence) else check_seeds(seeds)
+        images = np.empty((len(wanted), *self.image_shape), np.uint8)
+        start = 0
+        chunks = in_chunks(wanted, settings.options.batch_size)
+        for chunk, part in self.batches(chunks, settings):
+            images[start : start + len(chunk)] = part
+            start += len(chunk)
+        return images
 
     def batches(
         self, chunks: Iterable[list[int]], settings: Settings

@@ -124,7 +124,7 @@ def sweep(
     seed: int,
     chosen: SweptSlider,
     values: Iterable[float] | None,
-    steps: int,
+    steps: int = 9,
 ) -> Images:
     """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
     points = _points(chosen, values, steps)
@@ -140,8 +140,8 @@ def sweep_grid(
     rows: SweptSlider,
     col_values: Iterable[float] | None,
     row_values: Iterable[float] | None,
-    steps: int,
-    row_steps: int,
+    steps: int = 9,
+    row_steps: int = 5,
 ) -> Images:
     """Two sliders, each value of one with each of the other; see ``Generator.sweep_grid``."""
     if cols.slider == rows.slider:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -11,7 +12,12 @@ import numpy as np
 from segan.runtime.errors import ConfigError
 from segan.runtime.generate.renderer import Array, Images, Renderer
 from segan.runtime.latents.draws import lerp, sample_z, slerp
-from segan.runtime.latents.options import Options, Settings, check_count, one_hot_rows
+from segan.runtime.latents.options import (
+    GenerationOptions,
+    Settings,
+    check_count,
+    one_hot_rows,
+)
 
 
 def interpolate(
@@ -50,7 +56,9 @@ def interpolate(
     return _walk(renderer, settings, seeds, labels, steps, space)
 
 
-def with_first_class(options: Options, classes: Sequence[int | str] | None) -> Options:
+def with_first_class(
+    options: GenerationOptions, classes: Sequence[int | str] | None
+) -> GenerationOptions:
     """The options of a walk through classes, with ``class_index`` set to the first of them.
 
     Raises:
@@ -60,15 +68,15 @@ def with_first_class(options: Options, classes: Sequence[int | str] | None) -> O
         return options
     if not len(classes):
         raise ConfigError("`classes` is empty", field="classes", expected="1 or more, or None")
-    if options.get("class_index") is not None:
+    if options.class_index is not None:
         raise ConfigError("`class_index` and `classes` exclude each other", field="classes")
-    if options.get("latents") is not None:
+    if options.latents is not None:
         raise ConfigError(
             "`latents` have no class to walk from",
             field="classes",
             remedy="Leave `latents` or `classes` out.",
         )
-    return {**options, "class_index": classes[0]}
+    return replace(options, class_index=classes[0])
 
 
 _A = TypeVar("_A")
@@ -95,8 +103,8 @@ def _walk(
 ) -> Iterator[Images]:
     """The frames. ``labels``: [len(seeds), c_dim], or None for the settings' class."""
     z_dim = renderer.manifest.z_dim
-    for first in range(0, len(steps), settings.batch_size):
-        part = steps[first : first + settings.batch_size]
+    for first in range(0, len(steps), settings.options.batch_size):
+        part = steps[first : first + settings.options.batch_size]
         starts, ends = [step[0] for step in part], [step[1] for step in part]
         start_seeds, end_seeds = ([seeds[stop] for stop in stops] for stops in (starts, ends))
         t = np.array([step[2] for step in part])

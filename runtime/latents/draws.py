@@ -1,7 +1,7 @@
-"""What a seed stands for: latents, coordinates and noise, and the ways between two of them.
+"""What is drawn from a seed: z, coordinates and noise; and interpolation between latents.
 
-Each value depends on the seed alone, never on the batch it is drawn in, on the order of the seeds,
-on the backend or on the machine. Numpy has frozen the streams of ``RandomState``.
+A value depends on the seed alone, not on the batch, the order of the seeds, the backend or the
+machine. Numpy guarantees that the streams of ``RandomState`` do not change.
 """
 
 from __future__ import annotations
@@ -15,29 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.bundle.layout import Site, Subspace
 from segan.runtime.errors import ConfigError
-from segan.runtime.latents.seeds import SeedList, check_seed, check_seeds, parse_seeds
-
-__all__ = [
-    "SeedList",
-    "check_seed",
-    "check_seeds",
-    "lerp",
-    "parse_seeds",
-    "psi_row",
-    "sample_coords",
-    "sample_noise",
-    "sample_z",
-    "slerp",
-]
+from segan.runtime.latents.seeds import check_seeds
 
 Array = NDArray[np.float32]
 
-#: Streams beside z's own, so that drawing one thing never moves another.
+#: Streams beside that of z, so that coordinates and noise do not depend on each other or on z.
 _COORDS_STREAM, _NOISE_STREAM = 1, 2
 
 
 def sample_z(seeds: int | Iterable[int], z_dim: int) -> Array:
-    """Input latents, N(0, I): the stream that StyleGAN2-ADA's generate.py draws for a seed.
+    """Input latents, N(0, I), from the same stream as in StyleGAN2-ADA's generate.py.
 
     Returns:
         [N, z_dim] float32.
@@ -47,8 +34,8 @@ def sample_z(seeds: int | Iterable[int], z_dim: int) -> Array:
     """
     checked = check_seeds(seeds)
     z = np.empty((len(checked), z_dim), np.float32)
-    # Seeding one state again gives the stream of a new one, but does not first ask the system
-    # for entropy, which would take most of the time.
+    # A state that is seeded again gives the stream of a new state. A new state would first take
+    # entropy from the system, which needs most of the time.
     stream = np.random.RandomState(0)
     for row, seed in zip(z, checked, strict=True):
         stream.seed(seed)
@@ -68,7 +55,7 @@ def sample_coords(
     Args:
         seeds: integers from 0 to 4294967295.
         subspaces: the subspace table; each row draws its own number of dims.
-        coords_dim: width of the result; what a subspace does not use is 0.
+        coords_dim: width of the result; values beyond a subspace's dims are 0.
 
     Returns:
         [N, num_subspaces, coords_dim] float32.
@@ -89,7 +76,7 @@ def sample_coords(
 
 
 def sample_noise(seeds: int | Iterable[int], size: int) -> Array:
-    """Per-pixel noise, N(0, 1), all sites of an image after each other.
+    """Per-pixel noise, N(0, 1), the sites of an image one after the other.
 
     Returns:
         [N, size] float32.
@@ -105,11 +92,14 @@ def sample_noise(seeds: int | Iterable[int], size: int) -> Array:
 
 
 def _paired(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> tuple[Any, Any, Any]:
-    """Both ends in float64, and t with a last axis of one so that it applies to whole vectors."""
+    """Both ends in float64, and t with a last axis of size 1, so that it scales whole vectors."""
     start, end, at = (np.asarray(value, np.float64) for value in (a, b, t))
     if start.shape != end.shape:
         raise ConfigError(
-            f"the two ends have shapes {start.shape} and {end.shape}; expected the same."
+            f"`a` has the shape {start.shape} and `b` {end.shape}",
+            field="b",
+            value=end.shape,
+            expected="the same shape",
         )
     return start, end, at[..., None] if at.ndim else at
 
@@ -120,7 +110,7 @@ def lerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> Array:
     Args:
         a: [..., dims].
         b: the same shape.
-        t: one number, or one for each vector ([...], broadcast).
+        t: one number, or one for each vector: [...], broadcast.
 
     Returns:
         [..., dims] float32, computed in float64.
@@ -136,14 +126,14 @@ def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> Array:
     """Spherical interpolation along the last axis, a at t = 0 and b at t = 1.
 
     sin((1-t) ω) / sin ω · a + sin(t ω) / sin ω · b, ω the angle between a and b (Shoemake 1985),
-    which keeps z within the shell where N(0, I) lies. Where that formula has no value: parallel and
-    zero vectors are interpolated linearly; between opposite vectors the half circle goes by the
-    axis that a leans to least.
+    which keeps z within the shell where N(0, I) lies. Where the formula is undefined, parallel and
+    zero vectors are interpolated linearly, and opposite vectors along the half circle through the
+    axis that has the smallest component of a.
 
     Args:
         a: [..., dims].
         b: the same shape.
-        t: one number, or one for each vector ([...], broadcast).
+        t: one number, or one for each vector: [...], broadcast.
 
     Returns:
         [..., dims] float32, computed in float64.
@@ -184,7 +174,7 @@ def psi_row(sites: Sequence[Site], psi: float, cutoff: int | str | None) -> Arra
         sites: the site table.
         psi: 0 (the mean image) to 1 (no truncation).
         cutoff: the last resolution (such as 16) or the last site (such as ``b16.conv0``) at which
-            ``psi`` holds; after it psi is 1. None: it holds everywhere.
+            psi is ``psi``; after it psi is 1. None: psi is the same everywhere.
 
     Returns:
         [num_sites] float32.
@@ -193,9 +183,11 @@ def psi_row(sites: Sequence[Site], psi: float, cutoff: int | str | None) -> Arra
         ConfigError: psi is outside 0 to 1, or no site has that resolution or name.
     """
     if isinstance(psi, bool) or not isinstance(psi, int | float | np.integer | np.floating):
-        raise ConfigError(f"psi is {psi!r}; expected a number from 0 to 1, such as 0.7.")
+        raise ConfigError(field="psi", value=psi, expected="a number from 0 to 1, such as 0.7")
     if not 0 <= psi <= 1:
-        raise ConfigError(f"psi is {psi:g}; expected 0 to 1. Pass 0.7, for example.")
+        raise ConfigError(
+            field="psi", value=psi, expected="0 to 1", remedy="Pass 0.7, for example."
+        )
     row = np.full(len(sites), psi, np.float32)
     if cutoff is None:
         return row
@@ -210,8 +202,9 @@ def psi_row(sites: Sequence[Site], psi: float, cutoff: int | str | None) -> Arra
     if not known:
         resolutions = ", ".join(str(value) for value in sorted({s.resolution for s in sites}))
         raise ConfigError(
-            f"cutoff is {cutoff!r}; expected a resolution ({resolutions}) or a site "
-            f"({', '.join(names)})."
+            field="cutoff",
+            value=cutoff,
+            expected=f"a resolution ({resolutions}) or a site ({', '.join(names)})",
         )
     row[past] = 1
     return row

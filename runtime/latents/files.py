@@ -1,4 +1,4 @@
-"""Latents from files: W and W+ of projected images, as several projects write them.
+"""Latents from files: W and W+ of projected images, in the layouts of several projects.
 
 StyleGAN2-ADA's projector writes ``projected_w.npz`` with ``w`` [1, num_ws, w_dim]; rosinality's
 writes a .pt with ``latent``, read by ``segan.export.foreign.latent_tensors``;
@@ -32,7 +32,7 @@ _ROW_KEYS = ("ws", "latent", "w_plus")
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """Latents to generate from; wherever they are given, seeds are positions in them.
+    """Latents to generate from; seeds are then positions in them.
 
     Attributes:
         w: [N, num_sites, w_dim] float32, before truncation and subspaces.
@@ -45,14 +45,17 @@ class Latents:
     def __post_init__(self) -> None:
         if self.w.ndim != 3 or not len(self.w):
             raise ConfigError(
-                f"latents w is {list(self.w.shape)}; expected [N, num_sites, w_dim], N from 1 up."
+                f"w of the latents has the shape {list(self.w.shape)}",
+                field="w",
+                value=self.w.shape,
+                expected="[N, num_sites, w_dim], N >= 1",
             )
 
     def __len__(self) -> int:
         return len(self.w)
 
     def sha256(self) -> str:
-        """Of all values, to tell latents apart."""
+        """SHA-256 of all values."""
         digest = hashlib.sha256(np.ascontiguousarray(self.w).tobytes())
         if self.coords is not None:
             digest.update(np.ascontiguousarray(self.coords).tobytes())
@@ -63,27 +66,35 @@ class Latents:
         expected = (manifest.num_sites, manifest.w_dim)
         if self.w.shape[1:] != expected:
             raise ConfigError(
-                f"latents w is {list(self.w.shape)}; expected [N, {expected[0]}, {expected[1]}]."
+                f"w of `latents` has the shape {list(self.w.shape)}",
+                field="latents",
+                value=self.w.shape,
+                expected=f"[N, {expected[0]}, {expected[1]}]",
             )
         shape = (len(self.w), manifest.num_subspaces, manifest.coords_dim)
         if self.coords is not None and self.coords.shape != shape:
             raise ConfigError(
-                f"latents coords is {list(self.coords.shape)}; expected {list(shape)}."
+                f"coords of `latents` has the shape {list(self.coords.shape)}",
+                field="latents",
+                value=self.coords.shape,
+                expected=str(list(shape)),
             )
 
     def rows(self, positions: Sequence[int]) -> list[int]:
-        """Positions as they are. Raises: ConfigError for one past the last latent."""
+        """The positions as a list. Raises: ConfigError for a position past the last latent."""
         for position in positions:
             if not 0 <= position < len(self.w):
                 raise ConfigError(
-                    f"seed is {position}, but with latents seeds are their positions; expected 0 "
-                    f"to {len(self.w) - 1}."
+                    f"seed is {position}, and with `latents` seeds are their positions",
+                    field="seed",
+                    value=position,
+                    expected=f"0 to {len(self.w) - 1}",
                 )
         return list(positions)
 
 
 def join_latents(parts: Sequence[Latents], manifest: Manifest) -> Latents:
-    """Several files' latents, one after the other."""
+    """The latents of several files, one after the other."""
     w = np.concatenate([part.w for part in parts])
     if all(part.coords is None for part in parts):
         return Latents(w)
@@ -101,9 +112,9 @@ def num_ws_rows(manifest: Manifest) -> int:
 
 
 def expand_rows(rows: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:
-    """A row for each site from NVIDIA's num_ws rows, or from rows that are the sites' already.
+    """Expand NVIDIA's num_ws rows to a row for each site; such rows are returned unchanged.
 
-    A to_rgb takes the row of the next convolution, the last one the last row.
+    A to_rgb takes the row of the next convolution, and the last to_rgb the last row.
 
     Args:
         rows: [..., num_ws or num_sites, w_dim].
@@ -122,7 +133,7 @@ def expand_rows(rows: NDArray[np.float64], manifest: Manifest) -> NDArray[np.flo
 
 
 def read_latents(path: Path, manifest: Manifest) -> Latents:
-    """Reads .npz and .npy files; for .pt files see ``segan.export.foreign.latent_tensors``.
+    """Read .npz and .npy files; for .pt files see ``segan.export.foreign.latent_tensors``.
 
     Raises:
         DataError: missing, damaged, unsafe, or of shapes that do not fit the bundle.
@@ -140,7 +151,7 @@ def is_tensor_file(path: Path) -> bool:
                     return any(name.endswith("data.pkl") for name in archive.namelist())
             return head[:1] == b"\x80"
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # The reader of arrays says what is wrong with it.
+        return False  # ``read_arrays`` raises an error that describes the file.
 
 
 def latents_of_arrays(
@@ -153,11 +164,11 @@ def latents_of_arrays(
     """Latents from named arrays.
 
     Args:
-        arrays: as a file holds them; one named as in LATENT_KEYS, or one alone.
-        manifest: of the bundle that they are for.
+        arrays: the arrays of a file; one is named as in LATENT_KEYS, or there is only one.
+        manifest: of the bundle to generate with.
         where: the file, for messages.
-        row_keys: arrays whose two dimensions are [num_ws, w_dim] when they can be; others' are
-            [N, w_dim].
+        row_keys: names of arrays whose two dimensions are read as [num_ws, w_dim] where they fit;
+            two dimensions of others are [N, w_dim].
 
     Raises:
         DataError: no latents, or shapes that do not fit the bundle.
@@ -167,12 +178,23 @@ def latents_of_arrays(
         name = next(iter(arrays))
     if name is None:
         held = ", ".join(sorted(arrays)[:8]) or "nothing"
-        raise DataError(f"{where} holds {held}; expected latents named {', '.join(LATENT_KEYS)}.")
+        raise DataError(
+            f"{where} holds {held}",
+            field="latents",
+            value=where,
+            expected=f"an array named {', '.join(LATENT_KEYS[:-1])} or {LATENT_KEYS[-1]}",
+        )
     found = arrays[name]
     counts = {manifest.num_sites, num_ws_rows(manifest)}
-    stated = f"{where}: {name or 'the array'} is {list(found.shape)}"
+    unfit = DataError(
+        f"{where}: {name or 'the array'} is {found.dtype} {list(found.shape)}",
+        field="latents",
+        value=where,
+        expected=f"numbers, {_shapes(manifest)}",
+        remedy="Latents of another generator do not fit.",
+    )
     if found.dtype.kind not in "fiu" or found.ndim not in (1, 2, 3, 4) or not found.size:
-        raise DataError(f"{stated} of {found.dtype}; expected numbers, {_shapes(manifest)}.")
+        raise unfit
     values = found.astype(np.float64)
     if values.ndim == 4 and 1 in values.shape[:2]:
         values = values.reshape(-1, *values.shape[2:])
@@ -183,21 +205,21 @@ def latents_of_arrays(
     if values.ndim == 2:
         values = values[:, None]
     if values.ndim != 3 or values.shape[-1] != manifest.w_dim:
-        raise DataError(f"{stated}; expected {_shapes(manifest)}. Is it another generator's?")
+        raise unfit
     if values.shape[1] == 1:
         values = np.repeat(values, manifest.num_sites, axis=1)
     if values.shape[1] not in counts:
-        raise DataError(f"{stated}; expected {_shapes(manifest)}. Is it another generator's?")
+        raise unfit
     w = expand_rows(values, manifest).astype(np.float32)
     if not np.isfinite(w).all():
-        raise DataError(f"{where}: {name} holds values that are not finite. Project again.")
+        raise _not_finite(where, name)
     return Latents(np.ascontiguousarray(w), _coords(arrays, manifest, len(w), where))
 
 
 def _coords(
     arrays: Mapping[str, NDArray[np.generic]], manifest: Manifest, count: int, where: str
 ) -> Array | None:
-    """Stored coordinates; directions that the bundle got since then stand at 0."""
+    """Stored coordinates; directions that were added to the bundle since then are 0."""
     found = arrays.get("coords")
     if found is None:
         return None
@@ -205,14 +227,26 @@ def _coords(
     fits = found.ndim == 3 and found.dtype.kind == "f" and found.shape[0] == count
     if not fits or any(have > room for have, room in zip(found.shape, shape, strict=True)):
         raise DataError(
-            f"{where}: coords is {list(found.shape)}; expected up to {list(shape)}. Is it another "
-            "generator's?"
+            f"{where}: coords is {found.dtype} {list(found.shape)}",
+            field="latents",
+            value=where,
+            expected=f"floats, up to {list(shape)}",
+            remedy="Latents of another generator do not fit.",
         )
     if not np.isfinite(found.astype(np.float32)).all():
-        raise DataError(f"{where}: coords holds values that are not finite. Project again.")
+        raise _not_finite(where, "coords")
     coords = np.zeros(shape, np.float32)
     coords[:, : found.shape[1], : found.shape[2]] = found
     return coords
+
+
+def _not_finite(where: str, name: str) -> DataError:
+    return DataError(
+        f"{where}: {name} holds values that are not finite",
+        field="latents",
+        value=where,
+        remedy="Project the image again.",
+    )
 
 
 def _shapes(manifest: Manifest) -> str:

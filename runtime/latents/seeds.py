@@ -1,4 +1,4 @@
-"""Seeds: checking them, and reading lists of ranges such as ``0-63,70,80-90``."""
+"""Seeds: checks, and lists of ranges such as ``0-63,70,80-90``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SEED = 2**32 - 1
 
 
 class SeedList(Sequence[int]):
-    """Seeds kept as ranges, in the order in which they were written: a million cost no memory."""
+    """Seeds stored as ranges in the order given, so that a million seeds take no memory."""
 
     def __init__(self, ranges: Iterable[range]) -> None:
         self.ranges = tuple(part for part in ranges if len(part))
@@ -55,7 +55,7 @@ class SeedList(Sequence[int]):
         return any(seed in part for part in self.ranges)
 
     def first_repeated(self) -> int | None:
-        """A seed that is listed twice, or None; costs nothing however many seeds there are."""
+        """A seed that is listed twice, or None; compares ranges, so any number of seeds is fast."""
         rising = sorted(self.ranges, key=lambda part: part.start)
         for one, two in itertools.pairwise(rising):
             if two.start < one.stop:
@@ -73,11 +73,15 @@ class SeedList(Sequence[int]):
         return f"SeedList({','.join(ends)!r})"
 
 
-def parse_seeds(text: str) -> SeedList:
-    """Reads ``0-63,70,80-90``: seeds and ranges, both ends included, in the given order.
+def parse_seeds(text: str, name: str = "seeds") -> SeedList:
+    """Parse ``0-63,70,80-90``: seeds and ranges, both ends included, in the given order.
+
+    Args:
+        text: the list.
+        name: the argument that holds it, for errors.
 
     Raises:
-        ConfigError: something else than numbers and ranges, a range that runs backwards, or a seed
+        ConfigError: a part is no number or range, a range ends before it begins, or a seed is
             outside 0 to 4294967295.
     """
     ranges = []
@@ -85,14 +89,19 @@ def parse_seeds(text: str) -> SeedList:
         match = re.fullmatch(r"\s*([0-9]{1,20})\s*(?:-\s*([0-9]{1,20})\s*)?", part)
         if match is None:
             raise ConfigError(
-                f"seeds {text!r}: {part.strip()!r} is not understood; expected numbers and ranges "
-                f"such as 0-63,70,80-90, from 0 to {MAX_SEED}."
+                f"`{name}` is {text!r}, where {part.strip()!r} is no seed or range",
+                field=name,
+                value=text,
+                expected=f"numbers and ranges from 0 to {MAX_SEED}, such as 0-63,70,80-90",
             )
         first = int(match[1])
         last = first if match[2] is None else int(match[2])
         if last < first:
             raise ConfigError(
-                f"seeds {text!r}: {part.strip()} runs backwards; write {last}-{first}."
+                f"`{name}` is {text!r}, where {part.strip()} ends before it begins",
+                field=name,
+                value=text,
+                expected=f"{last}-{first}",
             )
         check_seed(last)
         ranges.append(range(first, last + 1))
@@ -102,12 +111,12 @@ def parse_seeds(text: str) -> SeedList:
 def check_seed(seed: object) -> int:
     """One seed as an int. Raises: ConfigError unless it is an integer from 0 to 4294967295."""
     if type(seed) is int and 0 <= seed <= MAX_SEED:
-        return seed  # The usual case, without the slow look at a protocol.
+        return seed  # The usual case, without the slow check of a protocol.
     if isinstance(seed, bool) or not isinstance(seed, SupportsIndex):
-        raise ConfigError(f"seed is {seed!r}; expected an integer from 0 to {MAX_SEED}.")
+        raise ConfigError(field="seed", value=seed, expected=f"an integer from 0 to {MAX_SEED}")
     value = operator.index(seed)
     if not 0 <= value <= MAX_SEED:
-        raise ConfigError(f"seed is {value}; expected 0 to {MAX_SEED}.")
+        raise ConfigError(field="seed", value=value, expected=f"0 to {MAX_SEED}")
     return value
 
 
@@ -118,16 +127,21 @@ def check_seeds(seeds: int | Iterable[int]) -> list[int]:
         ConfigError: a seed is not an integer from 0 to 4294967295.
     """
     if isinstance(seeds, str | bytes):
-        raise ConfigError(f"seeds is the text {seeds!r}; expected integers. Use parse_seeds first.")
+        raise ConfigError(
+            field="seeds",
+            value=seeds,
+            expected="integers",
+            remedy="Parse a text with segan.runtime.latents.seeds.parse_seeds first.",
+        )
     if isinstance(seeds, SupportsIndex) and not isinstance(seeds, Iterable):
         return [check_seed(seeds)]
     if not isinstance(seeds, Iterable):
-        raise ConfigError(f"seeds is {seeds!r}; expected integers from 0 to {MAX_SEED}.")
+        raise ConfigError(field="seeds", value=seeds, expected=f"integers from 0 to {MAX_SEED}")
     return [check_seed(seed) for seed in seeds]
 
 
 def in_chunks(seeds: Iterable[int], size: int) -> Iterator[list[int]]:
-    """The seeds ``size`` at a time, each checked when it is its turn. Raises: ConfigError."""
+    """The seeds in lists of ``size``, each checked when its list is taken. Raises: ConfigError."""
     if isinstance(seeds, str | bytes):
         check_seeds(seeds)
     waiting = iter(seeds)

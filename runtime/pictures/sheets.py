@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segan.runtime.errors import ConfigError
 from segan.runtime.files.atomic import write_atomic
+from segan.runtime.latents.options import check_count
 from segan.runtime.pictures.encode import to_pil
 
 #: Smaller images are enlarged by a whole factor until their side is at least this.
@@ -42,8 +43,7 @@ def enlarge(
     Raises:
         ConfigError: ``scale`` is below 1.
     """
-    if scale is not None and scale < 1:
-        raise ConfigError(f"scale is {scale}; expected 1 or more.")
+    check_scale(scale)
     if picture.mode in ("LA", "RGBA"):
         rgba = picture.convert("RGBA")
         picture = Image.new("RGB", picture.size, _PAPER)
@@ -54,6 +54,12 @@ def enlarge(
         return picture
     size = (picture.width * factor, picture.height * factor)
     return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def check_scale(scale: int | None) -> None:
+    """Raises ConfigError for a factor of enlargement below 1; None is allowed."""
+    if scale is not None:
+        check_count("scale", scale)
 
 
 def grid(
@@ -70,9 +76,14 @@ def grid(
         ConfigError: no images, or ``cols`` or ``scale`` below 1.
     """
     if images.ndim != 4 or not len(images):
-        raise ConfigError(f"images has shape {list(images.shape)}; expected [N, H, W, C], N >= 1.")
-    if cols is not None and cols < 1:
-        raise ConfigError(f"cols is {cols}; expected 1 or more.")
+        raise ConfigError(
+            f"`images` has the shape {list(images.shape)}",
+            field="images",
+            value=images.shape,
+            expected="[N, H, W, C], N >= 1",
+        )
+    if cols is not None:
+        check_count("cols", cols)
     cols = min(cols or math.ceil(math.sqrt(len(images))), len(images))
     rows = math.ceil(len(images) / cols)
     cells = _cells(images, cols, rows, scale)
@@ -110,12 +121,17 @@ def labelled_sheet(
     """
     if images.ndim != 5 or not images.size:
         raise ConfigError(
-            f"images has shape {list(images.shape)}; expected [R, C, H, W, channels], none empty."
+            f"`images` has the shape {list(images.shape)}",
+            field="images",
+            value=images.shape,
+            expected="[R, C, H, W, channels], none of them 0",
         )
     if images.shape[:2] != (len(rows), len(cols)):
         raise ConfigError(
-            f"{len(rows)} row labels and {len(cols)} column labels for {images.shape[0]} rows and "
-            f"{images.shape[1]} columns of images; expected one label each."
+            f"there are {len(rows)} row labels and {len(cols)} column labels for "
+            f"{images.shape[0]} rows and {images.shape[1]} columns of images",
+            field="rows" if len(rows) != images.shape[0] else "cols",
+            expected="one label for each row and column",
         )
     cells = _cells(images.reshape(-1, *images.shape[2:]), len(cols), len(rows), scale)
     width, height = cells[0].size
@@ -198,11 +214,14 @@ _SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP
 
 
 def check_sheet_path(path: str | os.PathLike[str]) -> str:
-    """Pillow's format for the file's ending. Raises ConfigError for others than sheets have."""
+    """Pillow's format for the file's ending. Raises: ConfigError for another ending."""
     suffix = Path(path).suffix.lower()
     if suffix not in _SHEET_FORMATS:
         raise ConfigError(
-            f"{os.fspath(path)} ends in {suffix!r}; expected {', '.join(_SHEET_FORMATS)}."
+            f"{os.fspath(path)} ends in {suffix!r}",
+            field="out",
+            value=path,
+            expected=", ".join(_SHEET_FORMATS),
         )
     return _SHEET_FORMATS[suffix]
 

@@ -36,7 +36,7 @@ def mp4_encoder() -> str | None:
 
 
 def check_animation(path: str | Path, fps: float) -> None:
-    """Raises what ``write_animation`` would, before any frame is computed.
+    """Check the arguments of ``write_animation`` before any frame is computed.
 
     Raises:
         ConfigError: an unknown ending, or fps out of 0.1 to 120.
@@ -45,14 +45,19 @@ def check_animation(path: str | Path, fps: float) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in (".gif", ".mp4", ""):
         raise ConfigError(
-            f"{path} ends in {suffix!r}; expected .gif, .mp4, or a folder for png frames."
+            f"{path} ends in {suffix!r}",
+            field="out",
+            value=path,
+            expected=".gif, .mp4, or a folder for png frames",
         )
     if not 0.1 <= fps <= MAX_FPS:
-        raise ConfigError(f"fps is {fps:g}; expected 0.1 to {MAX_FPS}.")
+        raise ConfigError(field="fps", value=fps, expected=f"0.1 to {MAX_FPS}")
     if suffix == ".mp4" and mp4_encoder() is None:
         raise BackendError(
-            "no mp4 encoder is installed. Run: pip install 'segan[video]', install ffmpeg, or "
-            "write a .gif."
+            "no mp4 encoder is installed",
+            field="out",
+            value=path,
+            remedy="Run: pip install 'segan[video]', install ffmpeg, or write a .gif.",
         )
 
 
@@ -68,8 +73,8 @@ def write_animation(
     Args:
         path: ``.gif``, ``.mp4``, or without an ending: a folder of ``frame000000.png``.
         frames: uint8 [H, W, C] each, all of one shape, at least one.
-        fps: frames a second. A gif counts in hundredths of a second, so 30 becomes 3 or 4 of
-            them, 30 on average; many viewers slow down above 50.
+        fps: frames a second. A gif's frames last whole hundredths of a second, so at 30 they last
+            3 or 4, and 3.33 on average; many viewers slow down above 50.
         scale: whole factor of enlargement; None brings small frames to 256 pixels in a gif or
             mp4, and leaves png frames as they are.
 
@@ -86,7 +91,7 @@ def write_animation(
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
-        raise ConfigError("there are no frames; expected 1 or more.")
+        raise ConfigError("`frames` is empty", field="frames", expected="1 or more")
     counter = itertools.count()
     counted = _counted(itertools.chain([first], iterator), counter)
     suffix = path.suffix.lower()
@@ -140,7 +145,7 @@ def _frame_path(folder: Path, number: int) -> Path:
 def _write_gif(
     path: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None, fps: float
 ) -> None:
-    """Holds all frames, at their own size, since one palette serves them all: no flicker."""
+    """Holds all frames, at their own size: one palette for all of them avoids flicker."""
     held = list(frames)
     palette = _shared_palette(held)
 
@@ -201,7 +206,9 @@ def _write_av(file: BinaryIO, pictures: Iterator[Image.Image], fps: float) -> No
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise
-        raise BackendError(f"the mp4 encoder failed: {error}. Write a .gif instead.") from error
+        raise BackendError(
+            f"the mp4 encoder failed: {error}", remedy="Write a .gif instead."
+        ) from error
 
 
 def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> None:
@@ -223,7 +230,7 @@ def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> No
                 for picture in itertools.chain([first], pictures):
                     process.stdin.write(picture.tobytes())
             except BrokenPipeError:
-                # It ended early; its own words, below, say why.
+                # ffmpeg ended early; its log, read below, holds the reason.
                 pass
             except BaseException:
                 process.kill()
@@ -236,7 +243,7 @@ def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> No
             words = log.read().decode("utf-8", "replace").strip()
         if process.returncode or not made.exists():
             last = words.splitlines()[-1] if words else f"exit status {process.returncode}"
-            raise BackendError(f"ffmpeg failed: {last}. Write a .gif instead.")
+            raise BackendError(f"ffmpeg failed: {last}", remedy="Write a .gif instead.")
         try:
             with atomic_file(path) as file, open(made, "rb") as source:
                 shutil.copyfileobj(source, file)

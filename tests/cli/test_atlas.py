@@ -71,8 +71,8 @@ def test_hidden_sliders(segan_here: Segan, toy_bundle: Path) -> None:
     [
         (("--seeds", 3), "there is 1 seed; expected 2 or more"),
         (("--steps", 2), "steps is 2; expected 3 or more"),
-        (("--max", 0), "max_sliders is 0"),
-        (("--psi", 2), "psi is 2; expected 0 to 1"),
+        (("--max", 0), "--max is 0"),
+        (("--psi", 2), "--psi is 2.0; expected 0 to 1"),
         (("--class", 1), "has no classes"),
         (("--copy", "c.segan"), "--copy is given without --write-names; expected both or neither"),
         (("--write-names", "--no-propose"), "exclude each other"),

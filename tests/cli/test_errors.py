@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[2]
 #: Fields that no command has an option for; messages keep their names.
 WITHOUT_OPTION = {
     *("MASTER_ADDR", "SEGAN_CACHE"),  # environment variables
+    *("a", "b", "w"),  # latents
     *("batch_sizes", "feeds", "folder", "generator", "image", "images", "initial"),
     *("initial_sha256", "level", "max_error", "maximum_batch", "optimum_batch", "p", "rank", "run"),
     *("site_lowering", "slider", "source_path", "step", "target", "values", "weights"),

@@ -108,22 +108,22 @@ def test_going_on_and_starting_anew(segan_here: Segan, toy_bundle: Path, tmp_pat
     [
         (("--psi", "1.8"), "psi is 1.8; expected 0 to 1"),
         (("--psi", "nan"), "psi is nan"),
-        (("--seeds", "5-3"), "5-3 runs backwards; write 3-5"),
-        (("--seeds", "a"), "'a' is not understood"),
-        (("--seeds", ""), "is not understood"),
+        (("--seeds", "5-3"), "--seeds is '5-3', where 5-3 ends before it begins; expected 3-5"),
+        (("--seeds", "a"), "--seeds is 'a', where"),
+        (("--seeds", ""), "--seeds is ''"),
         (("--seeds", "4294967296"), "expected 0 to 4294967295"),
         (("--seeds", "1,2,1"), "seed 1 is given twice"),
         (("--set", "L1N0D2"), "expected SLIDER=VALUE"),
         (("--set", "L1N0D2=x"), "'x' is not a number"),
         (("--set", "L1N0D2=inf"), "'inf' is not a number"),
-        (("--set", "L1N0D2=1", "--set", "l1n0d2=2"), "--set L1N0D2 is given twice"),
+        (("--set", "L1N0D2=1", "--set", "l1n0d2=2"), "--set 'l1n0d2=2': L1N0D2 is given twice"),
         (("--set", "L7N0D2=1"), "layer is 7; expected 0 to 2"),
         (("--set", "L1N0D9=1"), "dim is 9; expected 0 to 5"),
         (("--set", "1.5"), "expected SLIDER=VALUE"),
         (("--cutoff", "17"), "17"),
         (("--cutoff", "b9.conv7"), "b9.conv7"),
         (("--class", "0"), "class"),
-        (("--batch-size", "0"), "batch_size is 0"),
+        (("--batch-size", "0"), "--batch-size is 0"),
         (("--threads", "0"), "threads is 0; expected 1 or more"),
         (("--workers", "0"), "workers is 0"),
         (
@@ -133,8 +133,8 @@ def test_going_on_and_starting_anew(segan_here: Segan, toy_bundle: Path, tmp_pat
         (("--format", "bmp"), "'bmp'"),
         (("--format", "jpeg", "--quality", "0"), "quality is 0; expected 1 to 100"),
         (("--compress-level", "10"), "--compress-level is 10; expected 0 to 9"),
-        (("-o", "out.zip"), "-o is out.zip; expected a folder"),
-        (("--shard-size", "5"), "shard_size does not apply to png"),
+        (("-o", "out.zip"), "--out is out.zip; expected a folder"),
+        (("--shard-size", "5"), "--shard-size does not apply to png"),
     ],
 )
 def test_wrong_use_exits_with_2_and_one_line(
@@ -177,7 +177,7 @@ def test_a_name_moves_its_slider_and_is_recorded_as_one(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--attr", "smile"), "--attr 'smile' has no value; expected one, smile=1.5"),
+        (("--attr", "smile"), "--attr 'smile' has no value; expected one, such as smile=1.5"),
         (("--attr", "smil=1"), "--attr is 'smil'; expected one of smile. Did you mean smile?"),
         (("--attr", "smile=much"), "'much' is not a number"),
         (("--attr", "smile=inf"), "'inf' is not a number"),
@@ -278,14 +278,14 @@ def test_sliders_psi_by_layer_mixing_and_noise_at_once(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--psi-layers", "0-1"), "expected LAYERS=PSI, 0-1=0.5"),
+        (("--psi-layers", "0-1"), "expected LAYERS=PSI, such as 0-1=0.5"),
         (("--psi-layers", "0=x"), "'x' is not a number"),
-        (("--psi-layers", "0=1,0=0.5"), "layers 0 are given twice"),
-        (("--psi-layers", "0=1.5"), "psi of layer 0 is 1.5; expected 0 to 1"),
+        (("--psi-layers", "0=1,0=0.5"), "layers 0 is given twice"),
+        (("--psi-layers", "0=1.5"), "--psi-layers sets layer 0 to 1.5; expected 0 to 1"),
         (("--psi-layers", "7=1"), "layer is 7; expected 0 to 2"),
-        (("--mix", "17"), "expected LAYERS=SEED, 0-1=17"),
+        (("--mix", "17"), "expected LAYERS=SEED, such as 0-1=17"),
         (("--mix", "0=1-3"), "1-3 is not one seed"),
-        (("--mix", "0=x"), "seeds"),
+        (("--mix", "0=x"), "--mix is 'x'"),
         (("--mix", "9=1"), "layer is 9; expected 0 to 2"),
     ],
 )

@@ -55,7 +55,7 @@ def test_mp4(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
     [
         (("--seeds", "3"), "2"),
         (("--frames", "0"), "frames is 0"),
-        (("--fps", "0"), "fps is 0; expected 0.1 to 120"),
+        (("--fps", "0"), "--fps is 0.0; expected 0.1 to 120"),
         (("-o", "walk.avi"), "ends in '.avi'; expected .gif, .mp4"),
         (("--scale", "0"), "scale is 0"),
         (("--space", "x"), "'x'"),

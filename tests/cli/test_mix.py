@@ -47,8 +47,8 @@ def test_the_sheet_crosses_rows_and_columns(segan: Segan, toy_bundle: Path, tmp_
     [
         (("--layers", "0-9"), "layer is 3; expected 0 to 2"),
         (("--layers", "x"), "x"),
-        (("--rows", "b"), "'b' is not understood"),
-        (("--cols", "5-1"), "runs backwards"),
+        (("--rows", "b"), "--rows is 'b'"),
+        (("--cols", "5-1"), "--cols is '5-1'"),
         (("-o", "mix.tiff"), "ends in '.tiff'"),
         (("--scale", "0"), "scale is 0"),
     ],

@@ -187,7 +187,7 @@ def test_wrong_use_of_names(
         (("--at", "L0N0D0", "--range", "a,b"), "'a' is not a number"),
         (("--at", "L0N0D0", "--range", "-inf,2"), "'-inf' is not a number"),
         (("--at", "L0N0D0", "--steps", 1), "--steps is 1; expected 2 or more"),
-        (("--at", "L0N0D0", "--seeds", "1-0"), "runs backwards"),
+        (("--at", "L0N0D0", "--seeds", "1-0"), "--seeds is '1-0'"),
         (("--at", "L0N0D0", "--psi", "-0.1"), "psi is -0.1; expected 0 to 1"),
         (("--at", "L0N0D0", "--scale", 0), "scale is 0"),
         (("--at", "L0N0D0", "-o", "s.bmp"), "ends in '.bmp'; expected .png"),

@@ -74,11 +74,11 @@ def test_an_animation_of_the_grid(segan_here: Segan, toy_bundle: Path, tmp_path:
         (("--by", "L2N0D1"), "no slider is given"),
         (("--at", "L1N0D2", "--by", "L1N0D2"), "L1N0D2 is given for the columns and the rows"),
         (("--at", "L1N0D2", "--by", "L1N0D99"), "dim is 99"),
-        (("--at", "L1N0D2", "--by", "smlie"), "attribute is 'smlie'"),
+        (("--at", "L1N0D2", "--by", "smlie"), "--attr is 'smlie'"),
         (("--at", "L1N0D2", "--by-steps", 3), "--by-range and --by-steps belong to --by"),
         (("--at", "L1N0D2", "--by", "L2N0D1", "--by-steps", 1), "--by-steps is 1"),
         (("--at", "L1N0D2", "--by", "L2N0D1", "--by-range", "2,1"), "--by-range is 2,1"),
-        (("--at", "L1N0D2", "--by", "L2N0D1", "--set", "L2N0D1=1"), "also given in sliders"),
+        (("--at", "L1N0D2", "--by", "L2N0D1", "--set", "L2N0D1=1"), "also given in --set"),
     ],
 )
 def test_what_cannot_be(

@@ -67,7 +67,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path, fi
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = _start(_command(out, "png", 100_000), out)
-    time.sleep(0.3)
+    deadline = time.monotonic() + 60
+    while not any(out.rglob("*.png")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import itertools
 import json
 import os
+import re
 import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +27,13 @@ from segan.runtime.batch.plan import BatchRequest
 from segan.runtime.batch.record import describe_seeds
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.generate.generator import Generator, load
+from segan.runtime.latents.options import GenerationOptions, Settings
 from segan.runtime.latents.seeds import parse_seeds
+
+if TYPE_CHECKING:
+    from tests.conftest import RaisesError
+
+FOUR = GenerationOptions(batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +71,14 @@ class _Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
 
-    def generate_chunks(
-        self, chunks: Iterable[Sequence[int]], **options: Any
-    ) -> Iterator[NDArray[np.uint8]]:
-        for images in self._generator.generate_chunks(chunks, **options):
+    def batches(
+        self, chunks: Iterable[list[int]], settings: Settings
+    ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        for batch in self._generator.batches(chunks, settings):
             if self._left < 0:
                 raise self._error
             self._left -= 1
-            yield images
+            yield batch
 
 
 def _break_after(generator: Generator, batches: int) -> Generator:
@@ -78,10 +86,9 @@ def _break_after(generator: Generator, batches: int) -> Generator:
 
 
 def test_png_files_hold_the_generators_images(generator: Generator, tmp_path: Path) -> None:
-    request = BatchRequest(
-        seeds=parse_seeds("3-20,100"), psi=0.7, sliders={"L1N0D2": 1.0}, noise="random"
-    )
-    result = generate_batch(generator, request, tmp_path / "out", batch_size=8)
+    options = GenerationOptions(psi=0.7, sliders={"L1N0D2": 1.0}, noise="random", batch_size=8)
+    request = BatchRequest(seeds=parse_seeds("3-20,100"), options=options)
+    result = generate_batch(generator, request, tmp_path / "out")
     assert (result.requested, result.written, result.found) == (19, 19, 0)
     seeds = [*range(3, 21), 100]
     # One by one: an image does not depend on its batch beyond rounding.
@@ -105,8 +112,10 @@ def test_shards_hold_every_seed_once_in_order(
     generator: Generator, tmp_path: Path, files: Any
 ) -> None:
     seeds = parse_seeds("0-9,50-59,20")
-    request = BatchRequest(seeds=seeds, format=files, shard_size=8)
-    generate_batch(generator, request, tmp_path, batch_size=3)
+    request = BatchRequest(
+        seeds=seeds, options=GenerationOptions(batch_size=3), format=files, shard_size=8
+    )
+    generate_batch(generator, request, tmp_path)
     # 21 seeds in shards of 8: 8 + 8 + 5, each computed in batches of 3.
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "generation.json",
@@ -159,27 +168,30 @@ def test_an_interrupted_batch_is_finished_by_the_same_request(
     generator: Generator, tmp_path: Path, files: Any
 ) -> None:
     request = BatchRequest(
-        seeds=range(50), format=files, noise="random", shard_size=None if files == "png" else 12
+        seeds=range(50),
+        options=GenerationOptions(noise="random", batch_size=4),
+        format=files,
+        shard_size=None if files == "png" else 12,
     )
     whole = tmp_path / "whole"
-    generate_batch(generator, request, whole, batch_size=4)
+    generate_batch(generator, request, whole)
     broken = tmp_path / "broken"
     for batches in (0, 1, 3, 5):
         with pytest.raises(KeyboardInterrupt):
-            generate_batch(_break_after(generator, batches), request, broken, batch_size=4)
+            generate_batch(_break_after(generator, batches), request, broken)
         assert not [name for name in contents(broken) if name.endswith(".tmp")]
         assert contents(broken).items() <= contents(whole).items()
-    result = generate_batch(generator, request, broken, batch_size=4)
+    result = generate_batch(generator, request, broken)
     assert contents(broken) == contents(whole)
     assert result.found + result.written == 50
     assert result.found > 0
-    again = generate_batch(generator, request, broken, batch_size=4)
+    again = generate_batch(generator, request, broken)
     assert (again.found, again.written) == (50, 0)
 
 
 def test_what_is_missing_is_made_and_nothing_else(generator: Generator, tmp_path: Path) -> None:
-    request = BatchRequest(seeds=range(20))
-    generate_batch(generator, request, tmp_path, batch_size=4)
+    request = BatchRequest(seeds=range(20), options=FOUR)
+    generate_batch(generator, request, tmp_path)
     whole = contents(tmp_path)
     (tmp_path / "seed000007.png").unlink()
     # What a power cut can leave of a file that was never synced.
@@ -188,7 +200,7 @@ def test_what_is_missing_is_made_and_nothing_else(generator: Generator, tmp_path
     (tmp_path / ".seed000007.png.999-0123abcd.tmp").write_bytes(b"half")
     (tmp_path / "mine.txt").write_text("stays")
     kept = (tmp_path / "seed000006.png").stat().st_mtime_ns
-    result = generate_batch(generator, request, tmp_path, batch_size=4)
+    result = generate_batch(generator, request, tmp_path)
     assert (result.written, result.found) == (2, 18)
     assert contents(tmp_path) == {**whole, "mine.txt": b"stays"}
     assert (tmp_path / "seed000006.png").stat().st_mtime_ns == kept
@@ -203,23 +215,31 @@ def test_a_folder_of_image_files_takes_further_seeds(generator: Generator, tmp_p
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"psi": 0.5}, "psi is 1.0 there, 0.5 here"),
-        ({"cutoff": 8}, "cutoff is none there, 8 here"),
-        ({"sliders": {"L0N0D1": 2.0}}, r"sliders is none there, .*L0N0D1"),
-        ({"noise": "none"}, "noise is const there, none here"),
-        ({"coords": "zero"}, "coords is sampled there, zero here"),
+        ({"options": GenerationOptions(psi=0.5)}, "psi is 1.0 there, 0.5 here"),
+        ({"options": GenerationOptions(cutoff=8)}, "cutoff is none there, 8 here"),
+        (
+            {"options": GenerationOptions(sliders={"L0N0D1": 2.0})},
+            r"sliders is none there, .*L0N0D1",
+        ),
+        ({"options": GenerationOptions(noise="none")}, "noise is const there, none here"),
+        ({"options": GenerationOptions(coords="zero")}, "coords is sampled there, zero here"),
+        ({"options": GenerationOptions(mix={"0": 3})}, "mix is none there, .*'0': 3"),
         ({"format": "zip"}, "files is png there, zip here"),
         ({"compress_level": 6}, "compress_level is 1 there, 6 here"),
     ],
 )
 def test_a_folder_with_another_batch_is_refused(
-    generator: Generator, tmp_path: Path, change: dict[str, Any], named: str
+    generator: Generator,
+    tmp_path: Path,
+    change: dict[str, Any],
+    named: str,
+    raises_error: RaisesError,
 ) -> None:
     generate_batch(generator, BatchRequest(seeds=range(4)), tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(ConfigError, match=named) as caught:
+    with raises_error(ConfigError, field="out", value=tmp_path, remedy="`overwrite`") as caught:
         generate_batch(generator, BatchRequest(seeds=range(4), **change), tmp_path)
-    assert "--overwrite" in str(caught.value)
+    assert re.search(named, caught.value.problem)
     assert contents(tmp_path) == before
 
 
@@ -234,7 +254,7 @@ def test_a_batch_begun_by_another_encoder_is_not_finished_by_this_one(
         (None, "that of an older segan there"),
     ):
         path.write_text(json.dumps({**record, "encoder": there}))
-        with pytest.raises(ConfigError, match=f"encoder is {said}.*--overwrite"):
+        with pytest.raises(ConfigError, match=f"encoder is {said}.*overwrite"):
             generate_batch(generator, BatchRequest(seeds=range(5)), tmp_path)
     del record["encoder"]  # as it was written before there was a choice
     path.write_text(json.dumps(record))
@@ -255,17 +275,19 @@ def test_a_batch_of_an_older_segan_is_finished_where_the_bytes_are_the_same(
     assert (result.found, result.written) == (4, 2)
 
 
-def test_shards_are_tied_to_their_seeds(generator: Generator, tmp_path: Path) -> None:
+def test_shards_are_tied_to_their_seeds(
+    generator: Generator, tmp_path: Path, raises_error: RaisesError
+) -> None:
     generate_batch(generator, BatchRequest(seeds=range(4), format="tar"), tmp_path)
-    with pytest.raises(ConfigError, match="seeds is 0-3 there, 0-4 here"):
+    with raises_error(ConfigError, problem="seeds is 0-3 there, 0-4 here"):
         generate_batch(generator, BatchRequest(seeds=range(5), format="tar"), tmp_path)
 
 
 def test_another_bundle_is_refused(
-    generator: Generator, toy_bundle_plain: Path, tmp_path: Path
+    generator: Generator, toy_bundle_plain: Path, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     generate_batch(generator, BatchRequest(seeds=range(2)), tmp_path / "out")
-    with load(toy_bundle_plain) as other, pytest.raises(ConfigError, match="bundle_sha256 is"):
+    with load(toy_bundle_plain) as other, raises_error(ConfigError, problem="bundle_sha256 is"):
         generate_batch(other, BatchRequest(seeds=range(2)), tmp_path / "out")
 
 
@@ -287,10 +309,10 @@ def test_overwrite_removes_the_earlier_batch_and_nothing_else(
 
 
 def test_images_of_unknown_origin_are_not_taken_for_ours(
-    generator: Generator, tmp_path: Path
+    generator: Generator, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     (tmp_path / "seed000001.png").write_bytes(b"somebody's")
-    with pytest.raises(ConfigError, match=r"no generation\.json"):
+    with raises_error(ConfigError, field="out", value=tmp_path, problem="no generation.json"):
         generate_batch(generator, BatchRequest(seeds=range(2)), tmp_path)
     assert contents(tmp_path) == {"seed000001.png": b"somebody's"}
 
@@ -303,7 +325,8 @@ def test_a_damaged_record_is_refused(generator: Generator, tmp_path: Path, recor
 
 
 def test_the_record_states_the_request(generator: Generator, tmp_path: Path) -> None:
-    request = BatchRequest(seeds=parse_seeds("0-3,9"), psi=0.5, sliders={"l0n0d1": 1})
+    options = GenerationOptions(psi=0.5, sliders={"l0n0d1": 1})
+    request = BatchRequest(seeds=parse_seeds("0-3,9"), options=options)
     generate_batch(generator, request, tmp_path)
     record = json.loads((tmp_path / "generation.json").read_bytes())
     assert record["format"] == "segan.generation/1"
@@ -343,33 +366,39 @@ def test_two_batches_at_once_in_one_folder_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "field", "value"),
     [
-        ({"seeds": [1, 2, 1]}, "seed 1 is given twice"),
-        ({"seeds": parse_seeds("0-5,3")}, "seed 3 is given twice"),
-        ({"seeds": [2**32]}, "expected 0 to 4294967295"),
-        ({"seeds": range(-1, 3)}, "expected 0 to 4294967295"),
-        ({"seeds": [0], "psi": 1.5}, "expected 0 to 1"),
-        ({"seeds": [0], "format": "bmp"}, "expected one of png, webp, jpeg, npz, zip, tar"),
-        ({"seeds": [0], "format": "tar", "shard_size": 0}, "shard_size is 0; expected 1 or more"),
-        ({"seeds": [0], "shard_size": 5}, "does not apply to png"),
-        ({"seeds": [0], "sliders": {"L9N0D0": 1.0}}, "layer is 9; expected 0 to 2"),
+        ({"seeds": [1, 2, 1]}, "seeds", 1),
+        ({"seeds": parse_seeds("0-5,3")}, "seeds", 3),
+        ({"seeds": [2**32]}, "seed", 2**32),
+        ({"seeds": range(-1, 3)}, "seed", -1),
+        ({"options": GenerationOptions(psi=1.5)}, "psi", 1.5),
+        ({"format": "bmp"}, "format", "bmp"),
+        ({"format": "tar", "shard_size": 0}, "shard_size", 0),
+        ({"shard_size": 5}, "shard_size", 5),
+        ({"options": GenerationOptions(sliders={"L9N0D0": 1.0})}, "layer", 9),
     ],
 )
 def test_wrong_requests_touch_nothing(
-    generator: Generator, tmp_path: Path, arguments: dict[str, Any], message: str
+    generator: Generator,
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    field: str,
+    value: object,
+    raises_error: RaisesError,
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
-        generate_batch(generator, BatchRequest(**arguments), tmp_path / "out")
+    with raises_error(ConfigError, field=field, value=value):
+        generate_batch(generator, BatchRequest(**{"seeds": [0], **arguments}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_sizes_below_one_are_refused(generator: Generator, tmp_path: Path) -> None:
-    request = BatchRequest(seeds=[0])
-    with pytest.raises(ConfigError, match="batch_size is 0; expected 1 or more"):
-        generate_batch(generator, request, tmp_path, batch_size=0)
-    with pytest.raises(ConfigError, match="workers is 0; expected 1 or more"):
-        generate_batch(generator, request, tmp_path, workers=0)
+def test_sizes_below_one_are_refused(
+    generator: Generator, tmp_path: Path, raises_error: RaisesError
+) -> None:
+    with raises_error(ConfigError, field="batch_size", value=0, expected="1 or more"):
+        GenerationOptions(batch_size=0)
+    with raises_error(ConfigError, field="workers", value=0, expected="1 or more"):
+        generate_batch(generator, BatchRequest(seeds=[0]), tmp_path, workers=0)
 
 
 def test_no_seeds_make_no_images(generator: Generator, tmp_path: Path) -> None:
@@ -422,46 +451,67 @@ def test_a_full_disk_is_one_clear_error(
     monkeypatch.setattr(_FullDisk, "fileno", lambda _: 0)
     with pytest.raises(OutputError, match="the disk is full") as caught:
         generate_batch(
-            generator, BatchRequest(seeds=range(200), format=files), tmp_path, batch_size=4
+            generator, BatchRequest(seeds=range(200), options=FOUR, format=files), tmp_path
         )
     assert str(tmp_path) in str(caught.value)
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
     monkeypatch.undo()
 
 
+class _Instant:
+    """A generator that computes in no time, and counts its images."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self.computed = 0
+        self.progress = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+    def batches(
+        self, chunks: Iterable[list[int]], settings: Settings
+    ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        for chunk in chunks:
+            self.computed += len(chunk)
+            self.progress.set()
+            yield chunk, np.zeros((len(chunk), 16, 16, 3), np.uint8)
+
+    def wait_until_it_stands_still(self) -> None:
+        while self.progress.wait(timeout=0.5):
+            self.progress.clear()
+
+
+@pytest.mark.parametrize("files", ["png", "tar"])
 def test_computation_waits_for_slow_writing(
-    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Any
 ) -> None:
-    computed, written, most = 0, 0, 0
+    instant, written, in_flight = _Instant(generator), 0, []
 
-    class _Counting:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(generator, name)
-
-        def generate_chunks(
-            self, chunks: Iterable[Sequence[int]], **options: Any
-        ) -> Iterator[NDArray[np.uint8]]:
-            nonlocal computed, most
-            for images in generator.generate_chunks(chunks, **options):
-                computed += len(images)
-                most = max(most, computed - written)
-                yield images
-
-    def count(images: int) -> None:
+    def write_one() -> None:
+        # The first images take until nothing more is computed, the others no time.
         nonlocal written
-        written += images
-        time.sleep(0.001 * images)
+        if written < 3:
+            instant.wait_until_it_stands_still()
+            in_flight.append(instant.computed - written)
+        written += 1
 
+    @contextlib.contextmanager
+    def open_slow_shard(*_: object) -> Iterator[Callable[[int, bytes], None]]:
+        yield lambda _seed, _payload: write_one()
+
+    monkeypatch.setattr(batch_module, "open_shard", open_slow_shard)
     generate_batch(
-        cast(Generator, _Counting()),
-        BatchRequest(seeds=range(300)),
+        cast(Generator, instant),
+        BatchRequest(seeds=range(300), options=FOUR, format=files),
         tmp_path,
-        batch_size=4,
-        on_written=count,
+        on_written=lambda _images: write_one() if files == "png" else None,
     )
     assert written == 300
-    # Two batches wait in the queue, one is being handed over, one computed, one image written.
-    assert most <= 4 * 4 + 2
+    # Two batches wait in the queue, one is being handed over, one is computed; one image is
+    # being written. The first batch computes one image more, to check the options.
+    assert max(in_flight) <= 4 * 4 + 2
+    assert min(in_flight) >= 2 * 4  # and the queue is used
 
 
 def test_seeds_are_read_lazily(generator: Generator, tmp_path: Path) -> None:
@@ -476,9 +526,9 @@ def test_seeds_are_read_lazily(generator: Generator, tmp_path: Path) -> None:
 def test_an_error_of_the_backend_comes_through(generator: Generator, tmp_path: Path) -> None:
     failing = cast(Generator, _Failing(generator, 3, MemoryError("no room")))
     for files in itertools.chain(("png", "npz", "zip", "tar")):
-        request = BatchRequest(seeds=range(50), format=cast(Any, files))
+        request = BatchRequest(seeds=range(50), options=FOUR, format=cast(Any, files))
         with pytest.raises(MemoryError):
-            generate_batch(failing, request, tmp_path / files, batch_size=4)
+            generate_batch(failing, request, tmp_path / files)
 
 
 def test_an_error_of_the_callback_comes_through(

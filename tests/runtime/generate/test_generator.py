@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import itertools
 import json
 import os
@@ -20,8 +22,9 @@ from segan.runtime.backends.choose import candidates
 from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.bundle import shipped
 from segan.runtime.bundle.layout import Slider
-from segan.runtime.errors import BackendError, BundleError, ConfigError
+from segan.runtime.errors import NO_VALUE, BackendError, BundleError, ConfigError
 from segan.runtime.generate.generator import Generator, load
+from segan.runtime.latents.options import GenerationOptions
 
 if TYPE_CHECKING:
     from tests.conftest import RaisesError
@@ -315,11 +318,11 @@ def test_what_is_no_walk_through_classes(
 ) -> None:
     with raises_error(ConfigError, field="classes", expected="1 or more, or None"):
         shifts.interpolate([4, 6], 3, classes=[])
-    with pytest.raises(ConfigError, match="class_index and classes exclude each other"):
+    with raises_error(ConfigError, field="classes", problem="exclude each other"):
         shifts.interpolate([4, 6], 3, classes=[0, 1], class_index=1)
-    with pytest.raises(ConfigError, match=r"class is 'sta'; .*Did you mean 'star'\?"):
+    with raises_error(ConfigError, field="class_index", value="sta", remedy="'star'"):
         shifts.interpolate([4, 6], 3, classes=[0, "sta"])
-    with pytest.raises(ConfigError, match="has no classes"):
+    with raises_error(ConfigError, field="class_index", value=0):
         toy.interpolate([4, 6], 3, classes=[0, 1])
     with raises_error(ConfigError, field="seeds", value=[], expected="2 or more"):
         shifts.interpolate([], 3, classes=[0, 1])
@@ -389,46 +392,60 @@ def test_a_closed_generator(toy: Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "data"),
     [
-        ({"psi": 1.8}, r"psi is 1\.8; expected 0 to 1"),
-        ({"cutoff": 32}, r"cutoff is 32; expected a resolution \(4, 8, 16\)"),
-        ({"coords": "mean"}, "coords is 'mean'; expected sampled or zero"),
-        ({"noise": "off"}, "noise is 'off'; expected const, random or none"),
-        ({"class_index": 0}, "has no classes"),
-        ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
-        ({"batch_size": 2.5}, r"batch_size is 2\.5"),
-        ({"sliders": {"L9N0D0": 1}}, "layer is 9; expected 0 to 2"),
-        ({"sliders": {"L0N3D0": 1}}, "index is 3; layer 0 has 0"),
-        ({"sliders": {"L2N0D4": 1}}, "dim is 4; expected 0 to 3"),
-        ({"sliders": {"smile": 1}}, "attribute is 'smile', but this bundle names no slider"),
-        ({"sliders": {5: 1}}, "slider is 5; expected layer, index and dim"),
-        ({"sliders": [1]}, r"sliders is \[1\]; expected values by slider"),
-        ({"sliders": {"L0N0D0": float("nan")}}, "L0N0D0 is nan; expected a finite number"),
-        ({"sliders": {"L0N0D0": float("inf")}}, "L0N0D0 is inf"),
-        ({"sliders": {"L0N0D0": 1e39}}, r"L0N0D0 is 1e\+39"),
-        ({"sliders": {"L0N0D0": "1"}}, "L0N0D0 is '1'; expected a number"),
-        ({"sliders": {"L0N0D0": 1, Slider(0, 0, 0): 2}}, "L0N0D0 is given twice"),
-        ({"seeds": [0, -1]}, "seed is -1; expected 0 to 4294967295"),
-        ({"seeds": 2**32}, "seed is 4294967296"),
-        ({"seeds": [0.5]}, r"seed is 0\.5"),
-        ({"seeds": "0-3"}, "parse_seeds"),
+        ({"psi": 1.8}, {"field": "psi", "value": 1.8, "expected": "0 to 1"}),
+        ({"cutoff": 32}, {"field": "cutoff", "value": 32}),
+        ({"coords": "mean"}, {"field": "coords", "value": "mean", "expected": "sampled or zero"}),
+        ({"noise": "off"}, {"field": "noise", "value": "off", "expected": "const, random or none"}),
+        ({"class_index": 0}, {"field": "class_index", "value": 0}),
+        ({"batch_size": 0}, {"field": "batch_size", "value": 0, "expected": "1 or more"}),
+        ({"batch_size": 2.5}, {"field": "batch_size", "value": 2.5}),
+        ({"sliders": {"L9N0D0": 1}}, {"field": "layer", "value": 9}),
+        ({"sliders": {"L0N3D0": 1}}, {"field": "index", "value": 3}),
+        ({"sliders": {"L2N0D4": 1}}, {"field": "dim", "value": 4}),
+        ({"sliders": {"smile": 1}}, {"problem": "'smile'"}),
+        ({"sliders": {5: 1}}, {"field": "slider", "value": 5}),
+        ({"sliders": [1]}, {"field": "sliders", "value": [1]}),
+        ({"sliders": {"L0N0D0": float("nan")}}, {"field": "sliders", "problem": "L0N0D0"}),
+        ({"sliders": {"L0N0D0": float("inf")}}, {"field": "sliders", "problem": "L0N0D0"}),
+        ({"sliders": {"L0N0D0": 1e39}}, {"field": "sliders", "problem": "L0N0D0"}),
+        ({"sliders": {"L0N0D0": "1"}}, {"field": "sliders", "problem": "L0N0D0"}),
+        ({"sliders": {"L0N0D0": 1, Slider(0, 0, 0): 2}}, {"value": "L0N0D0"}),
+        ({"seeds": [0, -1]}, {"field": "seed", "value": -1, "expected": "0 to 4294967295"}),
+        ({"seeds": 2**32}, {"field": "seed", "value": 2**32}),
+        ({"seeds": [0.5]}, {"field": "seed", "value": 0.5}),
+        ({"seeds": "0-3"}, {"field": "seeds", "value": "0-3", "remedy": "parse_seeds"}),
     ],
 )
-def test_arguments_out_of_range(toy: Generator, arguments: dict[str, Any], message: str) -> None:
+def test_arguments_out_of_range(
+    toy: Generator, arguments: dict[str, Any], data: dict[str, Any], raises_error: RaisesError
+) -> None:
     seeds = arguments.pop("seeds", [0])
-    with pytest.raises(ConfigError, match=message):
+    with raises_error(ConfigError, **data):
         toy.generate(seeds, **arguments)
-    with pytest.raises(ConfigError, match=message):
+    with raises_error(ConfigError, **data):
         list(toy.generate_batches(seeds, **arguments))
+
+
+def test_an_unknown_option_is_a_type_error(toy: Generator) -> None:
+    with pytest.raises(TypeError, match="psy"):
+        toy.generate([0], psy=0.7)  # type: ignore[call-arg]
+
+
+def test_help_lists_the_options() -> None:
+    for function in (Generator.generate, Generator.sweep, Generator.interpolate):
+        shown = inspect.signature(function).parameters
+        assert {entry.name for entry in dataclasses.fields(GenerationOptions)} <= shown.keys()
+        assert shown["psi"].default == 1.0
 
 
 def test_wrong_options_are_named_before_anything_is_computed(
     toy: Generator, raises_error: RaisesError
 ) -> None:
-    with pytest.raises(ConfigError, match="psi is 2"):
+    with raises_error(ConfigError, field="psi", value=2):
         toy.generate_batches([0], psi=2)
-    with pytest.raises(ConfigError, match="frames is 0; expected 1 or more"):
+    with raises_error(ConfigError, field="frames", value=0, expected="1 or more"):
         toy.interpolate([0, 1], 0)
     with raises_error(ConfigError, field="seeds", value=[0], expected="2 or more"):
         toy.interpolate([0], 3)
@@ -437,67 +454,86 @@ def test_wrong_options_are_named_before_anything_is_computed(
 
 
 @pytest.mark.parametrize(
-    ("layer", "dim", "index", "message"),
+    ("layer", "dim", "index", "field", "value", "expected"),
     [
-        (3, 0, 0, "layer is 3; expected 0 to 2"),
-        (-1, 0, 0, "layer is -1; expected 0 to 2"),
-        (1, 7, 0, "dim is 7; expected 0 to 5 at layer 1, index 0"),
-        (1, -1, 0, "dim is -1; expected 0 to 5"),
-        (1, 3, 1, "dim is 3; expected 0 to 2 at layer 1, index 1"),
-        (1, 0, 2, "index is 2; layer 1 has 0 to 1"),
-        (1.0, 0, 0, r"layer is 1\.0; expected an integer"),
+        (3, 0, 0, "layer", 3, "0 to 2"),
+        (-1, 0, 0, "layer", -1, "0 to 2"),
+        (1, 7, 0, "dim", 7, "0 to 5 at layer 1, index 0"),
+        (1, -1, 0, "dim", -1, "0 to 5"),
+        (1, 3, 1, "dim", 3, "0 to 2 at layer 1, index 1"),
+        (1, 0, 2, "index", 2, "0 to 1"),
+        (1.0, 0, 0, "layer", 1.0, "an integer"),
     ],
 )
 def test_sliders_out_of_range(
-    shifts: Generator, layer: Any, dim: int, index: int, message: str
+    shifts: Generator,
+    layer: Any,
+    dim: int,
+    index: int,
+    field: str,
+    value: object,
+    expected: str,
+    raises_error: RaisesError,
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
-        shifts.slider(layer, dim, index)
-    with pytest.raises(ConfigError, match=message):
-        shifts.sweep(0, layer, dim, index=index, class_index=0)
+    for attempt in (
+        lambda: shifts.slider(layer, dim, index),
+        lambda: shifts.sweep(0, layer, dim, index=index, class_index=0),
+    ):
+        with raises_error(ConfigError, field=field, value=value) as caught:
+            attempt()
+        assert caught.value.expected.startswith(expected)
 
 
-def test_wrong_sweeps(toy: Generator, plain: Generator) -> None:
+def test_wrong_sweeps(toy: Generator, plain: Generator, raises_error: RaisesError) -> None:
     with pytest.raises(ConfigError, match="no sliders, since mode 0"):
         plain.sweep(0, 0, 0)
-    with pytest.raises(ConfigError, match="steps is 1; expected 2 or more"):
+    with raises_error(ConfigError, field="layer", value=NO_VALUE):
+        toy.sweep(0)
+    with raises_error(ConfigError, field="attr", value="smile"):
+        toy.sweep(0, 1, 2, attr="smile")
+    with raises_error(ConfigError, field="steps", value=1, expected="2 or more"):
         toy.sweep(0, 0, 0, steps=1)
-    with pytest.raises(ConfigError, match="a value of slider L0N0D0 is nan"):
+    with raises_error(ConfigError, problem="a value of slider L0N0D0 is nan"):
         toy.sweep(0, 0, 0, values=[0, float("nan")])
-    with pytest.raises(ConfigError, match="values is 5; expected numbers"):
+    with raises_error(ConfigError, field="values", value=5):
         toy.sweep(0, 0, 0, values=5)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="L0N0D0 is swept and also given"):
+    with raises_error(ConfigError, field="sliders", value=Slider(0, 0, 0), problem="is swept"):
         toy.sweep(0, 0, 0, sliders={"L0N0D0": 1})
-    with pytest.raises(ConfigError, match="seed is -1"):
+    with raises_error(ConfigError, field="seed", value=-1):
         toy.sweep(-1, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"),
+    ("layers", "field", "value"),
     [
-        ("", "not understood"),
-        ("a", "not understood"),
-        ("2-1", "runs backwards; write 1-2"),
-        ("0-3", "layer is 3; expected 0 to 2"),
-        ([], "layers is empty"),
-        ([-1], "layer is -1"),
-        ([0.5], r"layer is 0\.5; expected an integer"),
-        (9, "layer is 9"),
+        ("", "layers", ""),
+        ("a", "layers", "a"),
+        ("2-1", "layers", "2-1"),
+        ("0-3", "layer", 3),
+        ([], "layers", []),
+        ([-1], "layer", -1),
+        ([0.5], "layer", 0.5),
+        (9, "layer", 9),
     ],
 )
-def test_layers_out_of_range(toy: Generator, layers: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_layers_out_of_range(
+    toy: Generator, layers: Any, field: str, value: object, raises_error: RaisesError
+) -> None:
+    with raises_error(ConfigError, field=field, value=value):
         toy.mix([0], [1], layers=layers)
 
 
 @pytest.mark.parametrize("label", [None, 3, -1, 1.0, True])
-def test_classes_out_of_range_list_the_classes(shifts: Generator, label: Any) -> None:
-    with pytest.raises(ConfigError, match=r"expected 0 to 2 \(0 circle, 1 square, 2 star\)"):
+def test_classes_out_of_range_list_the_classes(
+    shifts: Generator, label: Any, raises_error: RaisesError
+) -> None:
+    with raises_error(ConfigError, field="class_index", value=label) as caught:
         shifts.generate(0, class_index=label)
+    assert caught.value.expected == "0 to 2 (0 circle, 1 square, 2 star)"
 
 
-def test_random_noise_where_there_is_none(plain: Generator) -> None:
-    with pytest.raises(ConfigError, match="has no noise; expected const or none"):
+def test_random_noise_where_there_is_none(plain: Generator, raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, field="noise", value="random", expected="const or none"):
         plain.generate(0, noise="random")
 
 
@@ -547,21 +583,23 @@ def test_sliders_by_name_are_those_by_place(named: Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "data"),
     [
-        ({}, "no slider is given"),
-        ({"layer": 1}, "no slider is given"),
-        ({"attr": "smile", "layer": 1, "dim": 2}, "exclude each other"),
-        ({"attr": "smile", "index": 1}, "exclude each other"),
-        ({"attr": "grin"}, "attribute is 'grin'; expected one of smile"),
-        ({"attr": "smile", "steps": 1}, "steps is 1"),
-        ({"attr": "smile", "sliders": {"L1N0D2": 1}}, "L1N0D2 is swept"),
-        ({"layer": 1, "dim": 2, "sliders": {"smile": 1}}, "L1N0D2 is swept"),
-        ({"attr": "smile", "sliders": {"smile": "1"}}, "attribute smile is '1'; expected a number"),
+        ({}, {"field": "layer"}),
+        ({"layer": 1}, {"field": "layer"}),
+        ({"attr": "smile", "layer": 1, "dim": 2}, {"field": "attr", "value": "smile"}),
+        ({"attr": "smile", "index": 1}, {"field": "attr", "value": "smile"}),
+        ({"attr": "grin"}, {"value": "grin", "expected": "one of smile"}),
+        ({"attr": "smile", "steps": 1}, {"field": "steps", "value": 1}),
+        ({"attr": "smile", "sliders": {"L1N0D2": 1}}, {"problem": "L1N0D2 is swept"}),
+        ({"layer": 1, "dim": 2, "sliders": {"smile": 1}}, {"problem": "L1N0D2 is swept"}),
+        ({"attr": "smile", "sliders": {"smile": "1"}}, {"problem": "smile is '1'"}),
     ],
 )
-def test_wrong_names_in_a_sweep(named: Generator, arguments: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_wrong_names_in_a_sweep(
+    named: Generator, arguments: Any, data: Any, raises_error: RaisesError
+) -> None:
+    with raises_error(ConfigError, **data):
         named.sweep(0, **arguments)
 
 
@@ -574,11 +612,11 @@ def test_an_unknown_backend_lists_those_that_exist(toy_bundle: Path) -> None:
     ("fields", "message"),
     [
         ({"z_dim": 9}, r"mapping graph has the input z float32 \[N, 8\]; .*z float32 \[N, 9\]"),
-        ({"c_dim": 2}, r"mapping graph has the inputs z; the manifest calls for c, z"),
+        ({"c_dim": 2}, r"mapping graph has the inputs z; expected c, z"),
         ({"w_dim": 16}, r"mapping graph has the output w"),
         ({"subspaces": []}, r"offsets graph has the inputs coords, psi, w"),
         ({"coords_dim": 7}, r"offsets graph has the input coords float32 \[N, 3, 6\]"),
-        ({"mode": 1}, r"offsets graph has the outputs ws; .* shifts, ws"),
+        ({"mode": 1}, r"offsets graph has the outputs ws; expected shifts, ws"),
         ({"noise": None}, r"synthesis graph has the inputs noise, ws"),
         ({"img_channels": 1}, r"synthesis graph has the output image"),
         ({"resolution": 32}, r"synthesis graph has the output image"),

@@ -18,6 +18,7 @@ from segan.runtime.generate.generator import Generator, load
 from segan.runtime.latents.files import Latents
 
 if TYPE_CHECKING:
+    from tests.conftest import RaisesError
     from tests.runtime.conftest import Oracle
 
 Same = Callable[[NDArray[np.uint8], NDArray[np.float64]], None]
@@ -105,20 +106,20 @@ def test_a_layer_without_subspaces_is_mixed(toy_bundle_plain: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "data"),
     [
-        ({"psi_layers": {"0-1": 1.5}}, "psi of layer 0 is 1.5; expected 0 to 1"),
-        ({"psi_layers": {0: "1"}}, "psi of layer 0 is '1'"),
-        ({"psi_layers": {0: float("nan")}}, "psi of layer 0 is nan"),
-        ({"psi_layers": 0.5}, "psi_layers is 0.5; expected values by layers"),
-        ({"psi_layers": {"0-1": 1, 1: 0.5}}, "psi_layers: layer 1 is given twice"),
-        ({"psi_layers": {9: 0.5}}, "layer is 9; expected 0 to 2"),
-        ({"mix": {"x": 1}}, "'x' is not understood"),
-        ({"mix": {0: -1}}, "seed is -1"),
-        ({"mix": {0: 1, "0-2": 2}}, "mix: layer 0 is given twice"),
-        ({"mix": [1]}, r"mix is \[1\]; expected values by layers"),
+        ({"psi_layers": {"0-1": 1.5}}, {"field": "psi_layers", "value": 1.5}),
+        ({"psi_layers": {0: "1"}}, {"field": "psi_layers", "value": "1"}),
+        ({"psi_layers": {0: float("nan")}}, {"field": "psi_layers", "value": float("nan")}),
+        ({"psi_layers": 0.5}, {"field": "psi_layers", "value": 0.5}),
+        ({"psi_layers": {"0-1": 1, 1: 0.5}}, {"field": "psi_layers", "problem": "layer 1 twice"}),
+        ({"psi_layers": {9: 0.5}}, {"field": "layer", "value": 9}),
+        ({"mix": {"x": 1}}, {"field": "layers", "value": "x"}),
+        ({"mix": {0: -1}}, {"field": "seed", "value": -1}),
+        ({"mix": {0: 1, "0-2": 2}}, {"field": "mix", "problem": "layer 0 twice"}),
+        ({"mix": [1]}, {"field": "mix", "value": [1]}),
     ],
 )
-def test_what_cannot_be(toy: Generator, options: Any, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_what_cannot_be(toy: Generator, options: Any, data: Any, raises_error: RaisesError) -> None:
+    with raises_error(ConfigError, **data):
         toy.generate([0], **options)

@@ -185,12 +185,12 @@ class MeasuredModel:
     @property
     def noise(self) -> Noise:
         """The noise mode."""
-        return self.settings.noise
+        return self.settings.options.noise
 
     @property
     def batch_size(self) -> int:
         """Images of a batch."""
-        return self.settings.batch_size
+        return self.settings.options.batch_size
 
     @property
     def resolution(self) -> int:

@@ -25,6 +25,7 @@ from segan.runtime.batch.plan import BatchRequest
 from segan.runtime.errors import BackendError, ConfigError
 from segan.runtime.generate.generator import Generator
 from segan.runtime.latents.inputs import GraphInputs
+from segan.runtime.latents.options import GenerationOptions
 from segan.runtime.machine.gpus import why_no_gpu
 
 DATA = Path(__file__).parents[3] / "data"
@@ -95,9 +96,8 @@ def test_a_batch_of_files_is_that_of_the_cpu_backend(
 ) -> None:
     for backend in ("cuda", "cpu"):
         with load(toy_bundle, backend, threads=1) as generator:
-            generate_batch(
-                generator, BatchRequest(seeds=range(11)), tmp_path / backend, batch_size=4
-            )
+            request = BatchRequest(seeds=range(11), options=GenerationOptions(batch_size=4))
+            generate_batch(generator, request, tmp_path / backend)
     names = sorted(path.name for path in (tmp_path / "cpu").glob("*.png"))
     assert len(names) == 11
     for name in names:
