@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     default=None,
     show_default="all",
     metavar="LIST",
-    help="Of tensorrt, cuda, openvino and cpu, separated by commas.",
+    help="Backends, separated by commas: tensorrt, cuda, openvino, cpu.",
 )
 @click.option(
     "--precisions",
     default=None,
     show_default="all",
     metavar="LIST",
-    help="Of fp32, fp16, bf16 and int8, separated by commas.",
+    help="Precisions, separated by commas: fp32, fp16, bf16, int8.",
 )
 @click.option(
     "--batches",
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     type=float,
     default=2.0,
     show_default=True,
-    help="Of a row's round; single batches are timed for half of that on top.",
+    help="Length of a row's round; timing single batches takes half of that in addition.",
 )
 @click.option(
     "--rounds",
     type=int,
     default=5,
     show_default=True,
-    help="Of each row; the rows take turns.",
+    help="Rounds of each row; the rows alternate.",
 )
 @click.option(
     "--threads",
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 @click.option(
     "--throughput",
     is_flag=True,
-    help="Let as many threads call at once as there are CPU threads, each for itself.",
+    help="Call from as many threads at once as there are CPU threads.",
 )
 @click.option(
     "--metric",
@@ -127,19 +127,19 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure BUNDLE, or the newest bundle under this folder, on everything that works here.
+    """Measure BUNDLE, or the newest bundle under this folder, on every backend that works here.
 
-    One row for each backend, precision and batch size: images a second from latents to bytes
-    (median of the rounds; slowest and fastest), the time of a single batch, the share of the
-    ceiling that a large convolution reaches in the same way, the images' distance from fp32 on the
-    backend cpu, memory and loading time. What cannot run is listed with the reason. The exit status
-    is 1 when nothing ran.
+    The table has one row for each backend, precision and batch size: images a second from latents
+    to bytes (median, slowest and fastest round), the time of a single batch, the share of the
+    ceiling, which is the rate of a large convolution on the same backend, the images' distance
+    from fp32 on the backend cpu, memory and loading time. What cannot run is listed with the
+    reason. The exit status is 1 when nothing ran.
     """
     from segan.runtime.benchmark.plan import BenchmarkConfig
 
     config = BenchmarkConfig(
-        backends=_names(backends, "--backends"),
-        precisions=_names(precisions, "--precisions"),
+        backends=_names(backends, "backends"),
+        precisions=_names(precisions, "precisions"),
         batches=_read_batches(batches),
         seconds=seconds,
         rounds=rounds,
@@ -147,7 +147,7 @@ def command(
         throughput=throughput,
     )
     if plot is not None:
-        # Before minutes of measuring, not after.
+        # Before minutes of measuring.
         from segan.runtime.benchmark.plot import check_plot
 
         check_plot(plot)
@@ -156,21 +156,26 @@ def command(
     path = bundle or newest_bundle()
     scores = None
     if metrics:
-        # Wrong names and missing files show before minutes of measuring, too.
+        # Wrong names and missing files are reported before minutes of measuring.
         from segan.train.measure.models.open import Compute, torch_device
         from segan.train.measure.quality.engine_scores import add_scores, open_scores
 
         compute = Compute(threads=threads, device=torch_device("auto"))
         scores = open_scores(path, metrics, data, detectors, compute)
     elif data is not None or detectors:
-        raise ConfigError("--data and --detector are for --metric, which is not given.")
+        raise ConfigError(
+            "--data and --detector are for --metric, which is not given",
+            field="metrics",
+            value=metrics,
+            remedy="Add --metric, or leave them out.",
+        )
     result = _measure(path, config)
     from segan.runtime.benchmark.record import benchmark_record
 
     record = benchmark_record(result, config)
     if scores is not None:
         add_scores(record["rows"], scores, _announce_scores)
-    # The figures first: they took minutes, and a full disk shall not lose them.
+    # The figures first, so that a full disk does not lose them.
     if as_json:
         click.echo(json.dumps(record))
     else:
@@ -187,8 +192,8 @@ def command(
         click.echo(f"{plot}: written.", err=True)
     if not result.rows:
         raise BackendError(
-            "nothing could be measured: no backend that was asked for runs this bundle here. "
-            "See: segan doctor"
+            "nothing could be measured: no requested backend runs this bundle here",
+            remedy="See: segan doctor",
         )
 
 
@@ -197,38 +202,44 @@ def _announce_scores(backend: str, precision: str) -> None:
 
 
 def _check_target(path: Path | None) -> None:
-    """Raises OutputError, before minutes of measuring, for a file that cannot be written."""
+    """Raise OutputError, before minutes of measuring, for a file that cannot be written."""
     if path is None:
         return
     from segan.runtime.errors import OutputError
 
     if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder. Name a file.")
+        raise OutputError(
+            f"cannot write {path}: it is a folder", field="path", value=path, remedy="Name a file."
+        )
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: {parent} is no folder that you may write to.")
+        raise OutputError(
+            f"cannot write {path}: {parent} is not a folder that you can write to",
+            field="path",
+            value=path,
+        )
 
 
-def _names(text: str | None, option: str) -> tuple[str, ...] | None:
-    """Reads ``cpu,openvino``. Raises: ConfigError."""
+def _names(text: str | None, field: str) -> tuple[str, ...] | None:
+    """Read ``cpu,openvino``. Raises: ConfigError."""
     if text is None:
         return None
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise ConfigError(f"{option} is {text!r}; expected names separated by commas.")
+        raise ConfigError(field=field, value=text, expected="names separated by commas")
     return names
 
 
 def _read_batches(text: str) -> tuple[int, ...]:
-    """Reads ``1,16``. Raises: ConfigError."""
+    """Read ``1,16``. Raises: ConfigError."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
-        raise ConfigError(f"--batches is {text!r}; expected sizes of 1 or more, such as 1,16.")
+        raise ConfigError(field="batches", value=text, expected="sizes of 1 or more, such as 1,16")
     return tuple(dict.fromkeys(map(int, words)))
 
 
 def _measure(path: Path, config: BenchmarkConfig) -> BenchmarkResult:
-    """The measurement with its progress."""
+    """Measure with a progress bar."""
     from segan.runtime.benchmark.rounds import run_benchmark
 
     with contextlib.ExitStack() as stack:
@@ -240,7 +251,7 @@ def _measure(path: Path, config: BenchmarkConfig) -> BenchmarkResult:
         return run_benchmark(path, config, on_start=on_start, on_step=lambda: bar[0].update(1))
 
 
-#: Headings of the table; the first two columns stand to the left.
+#: Headings of the table; the first two columns are aligned to the left.
 _HEADINGS = (
     "backend", "prec.", "batch", "images/s", "spread", "p50 ms", "p99 ms", "ceiling", "max error",
     "PSNR", "load s", "MiB", "file MiB",
@@ -275,7 +286,7 @@ def _show(record: dict[str, Any]) -> None:
 
 
 def _show_not_run(entries: list[dict[str, Any]], asked: list[int]) -> None:
-    """What did not run, once for each reason."""
+    """Print what did not run, once for each reason."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for entry in entries:
         name = entry["precision"]
@@ -290,7 +301,7 @@ def _show_not_run(entries: list[dict[str, Any]], asked: list[int]) -> None:
 
 
 def _show_ceilings(machine: dict[str, Any]) -> None:
-    """One line for the convolutions that were measured, and one for each that was not."""
+    """Print one line for all measured convolutions, and one for each that did not run."""
     parts = [
         f"{entry['backend']} {entry['precision']} {entry['gflop_per_s']:.4g} GFLOP/s"
         for entry in machine["ceilings"]
@@ -333,7 +344,7 @@ def _cells(row: dict[str, Any], on_gpu: bool) -> list[str]:
 
 
 def _score(score: dict[str, Any]) -> str:
-    """``16.09 +0.012``: the value, and how far it is from that of cpu in fp32."""
+    """Format ``16.09 +0.012``: the value, and its difference from cpu in fp32."""
     if "problem" in score:
         return "-"
     return f"{score['value']:.4g} {score['difference']:+.2g}"
@@ -344,7 +355,7 @@ def _rate(value: float) -> str:
 
 
 def _show_table(lines: list[list[str]]) -> None:
-    """Names to the left, numbers to the right, each column as wide as it needs."""
+    """Print names aligned to the left and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         padded = [

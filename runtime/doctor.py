@@ -1,7 +1,8 @@
-"""What this machine has: cores, instruction sets, memory, working backends, image encoders."""
+"""What works on this machine: the cache, the backends and the image encoders."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,12 @@ from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files.cache import cache_folder, cache_root
 from segan.runtime.pictures.video import mp4_encoder
 
-#: A whole ONNX model, y = -x with x [N, 1] float32 (opset 18): enough to see a backend compute.
-_NEGATION = bytes.fromhex(
-    "08083a3c0a0b0a017812017922034e65671201675a140a0178120f0a0d080112090a0312014e0a0208016214"
-    "0a0179120f0a0d080112090a0312014e0a02080142040a001012"
-)
+#: y = -x with x [N, 1] float32 (opset 18): a small graph to test a backend with.
+_NEGATION = (Path(__file__).parent / "backends" / "negation.onnx").read_bytes()
 
 
 def describe_cache() -> dict[str, str | None]:
-    """``folder`` that compiled models lie in, and ``problem``, why it cannot be used, or None."""
+    """Return ``folder``, of compiled models, and ``problem``, why it is unusable, or None."""
     problem = None
     if cache_root().exists():
         try:
@@ -33,9 +31,9 @@ def describe_cache() -> dict[str, str | None]:
 
 
 def describe_backends() -> dict[str, dict[str, Any]]:
-    """Each backend with ``works``, ``problem`` and the ``precisions`` that it computes in here.
+    """Return for each backend ``works``, ``problem`` and the ``precisions`` that it supports here.
 
-    ``problem`` says why it does not work and what to do, or is None.
+    ``problem`` is why it does not work and what to do, or None.
     """
     return {
         name: {
@@ -55,7 +53,7 @@ def _precisions(backend: str) -> list[str]:
 
 
 def try_backends() -> dict[str, str | None]:
-    """Each backend with None when it computed a small model rightly, else what went wrong."""
+    """Let each backend compute a small model; return the problem of each, or None."""
     return {backend: _try(backend) for backend in BACKENDS}
 
 
@@ -70,11 +68,11 @@ def _try(backend: str) -> str | None:
             result = session.run({"x": values})["y"]
     except BackendError as error:
         return str(error)
-    return None if np.array_equal(result, -values) else "computes wrong results."
+    return None if np.array_equal(result, -values) else "it computes wrong results."
 
 
 def describe_encoders() -> dict[str, str | None]:
-    """Each output format with what writes it, or None when nothing does."""
+    """Return for each output format what writes it, or None."""
     return {
         "png": "Pillow" if features.check("zlib") else None,
         "jpeg": "Pillow" if features.check("jpg") else None,

@@ -65,7 +65,7 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
         f"segan/{path.relative_to(ROOT).as_posix()}"
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.suffix in (".py", ".segan", ".html", ".css", ".js")
+        if path.suffix in (".py", ".segan", ".onnx", ".html", ".css", ".js")
         or path.name == "py.typed"
         or path.parent.parent.name == "attribute_networks"
     }

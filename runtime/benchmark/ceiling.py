@@ -1,17 +1,15 @@
-"""What a machine can do at most: multiply-adds of large convolutions, and bytes copied, a second.
+"""The ceilings of a machine: the rate of large convolutions, and of copies in memory.
 
-A convolution is measured where a bundle's graphs are: as an ONNX model on the same backend, in the
-same precision. Its activations are made and summed up within the graph, so that what goes in and
-out is small, and several convolutions follow each other, so that a backend may keep its own layout
-and type between them. The models are written by hand, since onnx is not a dependency of the
-runtime.
+A convolution is measured as a bundle's graphs are: as an ONNX model on the same backend, in the
+same precision. Its activations are created and summed within the graph, so that inputs and outputs
+are small, and several convolutions follow each other, so that a backend may keep its own layout and
+type between them. The models are encoded here, since onnx is not a dependency of the runtime.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,25 +22,26 @@ from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision, Session, SessionConfig
 from segan.runtime.bundle.onnx_wire import write_field as field
 from segan.runtime.errors import BackendError
+from segan.runtime.machine.gpus import cuda_driver
 
 # TensorProto.DataType of onnx.proto3.
 _FLOAT, _INT8, _FLOAT16, _BFLOAT16 = 1, 3, 10, 16
 
-#: Of the quantised activations and weights of the int8 model, whose values lie within ± 4 and ± 1.
+#: Steps of the int8 model's activations and weights, whose values are within ± 4 and ± 1.
 _STEP, _WEIGHT_STEP = 4 / 127, 1 / 127
 
-#: Bytes that are copied at once, more than caches hold.
+#: Bytes of a copy, more than caches hold.
 _COPY_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Of the convolutions: 3 × 3, as many channels out as in.
+    """The shape of a series of 3 × 3 convolutions with as many output as input channels.
 
     Attributes:
-        channels: in and out.
+        channels: input and output channels.
         resolution: height and width in pixels.
-        depth: how many follow each other.
+        depth: number of convolutions in the series.
         batch: images at once.
     """
 
@@ -53,7 +52,7 @@ class Shape:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of one run, two a multiply-add."""
+        """Floating-point operations of one run, two for each multiply-add."""
         pixels = self.batch * self.resolution**2
         return 2 * 9 * self.channels**2 * pixels * self.depth
 
@@ -61,7 +60,7 @@ class Shape:
         return f"{self.channels} channels, {self.resolution}², batch {self.batch}"
 
 
-#: Tried on a processor, and on a GPU: each fills it, and the fastest counts.
+#: Shapes for a processor and for a GPU: each of them keeps it busy, and the fastest counts.
 CPU_SHAPES = (
     Shape(channels=128, resolution=64, depth=2, batch=4),
     Shape(channels=256, resolution=32, depth=2, batch=4),
@@ -75,11 +74,11 @@ GPU_SHAPES = (
 
 
 def convolution_model(shape: Shape, graph: Precision) -> bytes:
-    """An ONNX model of ``shape.depth`` convolutions with random weights.
+    """Return an ONNX model of ``shape.depth`` convolutions with random weights.
 
     Args:
         shape: of the convolutions; the batch is dynamic.
-        graph: what the convolutions stand in: fp32, fp16, bf16, or int8 between QuantizeLinear and
+        graph: precision of the convolutions: fp32, fp16, bf16, or int8 between QuantizeLinear and
             DequantizeLinear.
 
     Returns:
@@ -88,7 +87,7 @@ def convolution_model(shape: Shape, graph: Precision) -> bytes:
     """
     c, r = shape.channels, shape.resolution
     random = np.random.RandomState(0)
-    # Keeps the variance of what passes through.
+    # This scale keeps the variance of the activations.
     weight = random.standard_normal((c, c, 3, 3)).astype(np.float32) / math.sqrt(9 * c)
     plane = random.standard_normal((1, c, r, r)).astype(np.float32)
     tensors = [_tensor("plane", plane, _FLOAT)]
@@ -99,7 +98,7 @@ def convolution_model(shape: Shape, graph: Precision) -> bytes:
         scaled = np.clip(np.rint(weight / np.abs(weight).max() * 127), -127, 127)
         tensors += [
             _tensor("weight8", scaled, _INT8),
-            # Its true scale would do the same work.
+            # The exact scale would cost the same.
             _tensor("weight_step", np.float32(_WEIGHT_STEP / (3 * math.sqrt(c))), _FLOAT),
             _tensor("step", np.float32(_STEP), _FLOAT),
             _tensor("zero", np.int8(0), _INT8),
@@ -127,13 +126,13 @@ def convolution_model(shape: Shape, graph: Precision) -> bytes:
     body = b"".join(field(1, node) for node in nodes) + field(2, "convolutions")
     body += b"".join(field(5, tensor) for tensor in tensors)
     body += field(11, _value("x", c)) + field(12, _value("y", c))
-    # Conv takes bfloat16 from opset 22 on.
+    # Conv supports bfloat16 from opset 22 on.
     opset = 22 if graph == "bf16" else 18
     return field(1, 10) + field(7, body) + field(8, field(1, "") + field(2, opset))
 
 
 def _quantized(last: str, number: int) -> list[bytes]:
-    """To int8 and back, which a backend joins with the convolutions around."""
+    """Return the nodes to int8 and back, which a backend fuses with the convolutions."""
     return [
         _node("QuantizeLinear", [last, "step", "zero"], f"q{number}"),
         _node("DequantizeLinear", [f"q{number}", "step", "zero"], f"d{number}"),
@@ -143,14 +142,14 @@ def _quantized(last: str, number: int) -> list[bytes]:
 def _node(
     kind: str, inputs: list[str], output: str, attribute: bytes = b"", form: int = 0
 ) -> bytes:
-    """NodeProto; the attribute's type is ``form``: 2 an int, 7 ints."""
+    """Return a NodeProto; the attribute's type is ``form``: 2 for an int, 7 for ints."""
     named = field(5, attribute + field(20, form)) if attribute else b""
     names = b"".join(field(1, name) for name in inputs)
     return names + field(2, output) + field(3, output) + field(4, kind) + named
 
 
 def _tensor(name: str, values: NDArray[np.generic] | np.generic, kind: int) -> bytes:
-    """TensorProto with its values as raw little-endian bytes."""
+    """Return a TensorProto with its values as raw little-endian bytes."""
     array = np.asarray(values)
     if kind == _BFLOAT16:
         # The upper half of a float32.
@@ -163,7 +162,7 @@ def _tensor(name: str, values: NDArray[np.generic] | np.generic, kind: int) -> b
 
 
 def _value(name: str, channels: int) -> bytes:
-    """ValueInfoProto: float32 [N, channels, 1, 1]."""
+    """Return a ValueInfoProto: float32 [N, channels, 1, 1]."""
     dims = field(1, field(2, "N")) + b"".join(field(1, field(1, n)) for n in (channels, 1, 1))
     return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, dims)))
 
@@ -172,7 +171,7 @@ class ConvolutionCeiling:
     """The fastest of several large convolutions on one backend, in one precision.
 
     Attributes:
-        shape: of the convolution that was fastest.
+        shape: of the fastest convolution.
     """
 
     def __init__(
@@ -182,13 +181,13 @@ class ConvolutionCeiling:
         config: SessionConfig,
         shapes: tuple[Shape, ...] | None = None,
     ) -> None:
-        """Loads and tries each shape.
+        """Load and try each shape.
 
         Args:
             backend: its name.
             graph: the precision of the graph that the backend reads.
-            config: how to compute; its precision is that of the computation.
-            shapes: None takes ``CPU_SHAPES`` or ``GPU_SHAPES``.
+            config: how to compute.
+            shapes: to try; None for ``CPU_SHAPES`` or ``GPU_SHAPES``.
 
         Raises:
             BackendError: the backend is missing, or cannot compute any of them.
@@ -213,11 +212,11 @@ class ConvolutionCeiling:
             else:
                 session.close()
         if best is None:
-            raise problem or BackendError("there is no shape to try.")
+            raise problem or BackendError("there is no shape to try")
         _, self.shape, self._session = best
 
     def measure(self, seconds: float) -> float:
-        """FLOP/s of runs over ``seconds``, two operations a multiply-add. Raises: BackendError."""
+        """Run for ``seconds`` and return the FLOP/s, two for each multiply-add."""
         start, runs = time.perf_counter(), 0
         while not runs or time.perf_counter() - start < seconds:
             _run(self._session, self.shape)
@@ -225,12 +224,12 @@ class ConvolutionCeiling:
         return runs * self.shape.flops / (time.perf_counter() - start)
 
     def close(self) -> None:
-        """Gives the session's memory back."""
+        """Close the session."""
         self._session.close()
 
 
 def _run(session: Session, shape: Shape) -> float:
-    """Seconds of one run."""
+    """Return the seconds of one run."""
     x = np.zeros((shape.batch, shape.channels, 1, 1), np.float32)
     start = time.perf_counter()
     session.run({"x": x})
@@ -238,25 +237,21 @@ def _run(session: Session, shape: Shape) -> float:
 
 
 def measure_host_copy(repeats: int = 5) -> float:
-    """Bytes a second that one thread copies in memory: the fastest of ``repeats`` large copies."""
+    """Return the bytes a second of one thread's copies in memory, the fastest of ``repeats``."""
     source = np.ones(_COPY_BYTES, np.uint8)
     target = np.empty_like(source)
     return _fastest(lambda: np.copyto(target, source), repeats)
 
 
 def measure_device_copy(repeats: int = 20) -> float:
-    """Bytes a second that the first GPU copies within its memory, the fastest of ``repeats``.
-
-    Args:
-        repeats: how often to copy.
+    """Return the bytes a second of copies within the first GPU, the fastest of ``repeats``.
 
     Raises:
-        BackendError: there is no NVIDIA driver, or it refused.
+        BackendError: there is no NVIDIA driver, or it failed.
     """
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        raise BackendError("no NVIDIA driver is installed here.") from None
+    driver = cuda_driver()
+    if driver is None:
+        raise BackendError("no NVIDIA driver is installed here")
     context, device = ctypes.c_void_p(), ctypes.c_int()
     source, target = ctypes.c_uint64(), ctypes.c_uint64()
     size = ctypes.c_size_t(4 * _COPY_BYTES)
@@ -264,7 +259,7 @@ def measure_device_copy(repeats: int = 20) -> float:
     def call(name: str, *arguments: object) -> None:
         status = getattr(driver, name)(*arguments)
         if status != 0:
-            raise BackendError(f"the NVIDIA driver failed in {name} (error {status}).")
+            raise BackendError(f"the NVIDIA driver failed in {name} (error {status})")
 
     call("cuInit", 0)
     call("cuDeviceGet", ctypes.byref(device), 0)
@@ -291,7 +286,7 @@ def measure_device_copy(repeats: int = 20) -> float:
 
 
 def _fastest(copy: Callable[[], None], repeats: int) -> float:
-    """Copied bytes a second, of the fastest of several copies of ``_COPY_BYTES``."""
+    """Return the bytes a second of the fastest of several copies of ``_COPY_BYTES``."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

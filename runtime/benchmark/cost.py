@@ -1,9 +1,9 @@
-"""What a bundle's synthesis costs: multiply-adds of its convolutions, read from its graph.
+"""The cost of a bundle's synthesis: multiply-adds of its convolutions, read from its graph.
 
-Counted is what the network calls for, in the cheapest form: a doubling convolution as a transposed
-one. Forms that compute more for the same image (``subpixel`` 16/9 of it, ``folded`` 4 times) do not
-cost more here, so that images a second against a ceiling compare across forms. Left out are dense
-layers, resampling filters and element-wise work, about 1 % of the multiply-adds.
+The cost is that of the network in its cheapest form: an upsampling convolution counts as a
+transposed one. Forms that compute more for the same image (``subpixel`` 16/9 as much, ``folded`` 4
+times) have the same cost here, so that shares of a ceiling can be compared across forms. Dense
+layers, resampling filters and element-wise work, about 1 % of the multiply-adds, are not counted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NODE_INPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT = 1, 3
 _TENSOR_DIMS, _TENSOR_NAME = 1, 8
 
-#: Where a convolution of a block stands: at a site, or on the path around it (residual).
+#: The place of a convolution in a block: a site, or the residual path around the sites.
 _PLACE = re.compile(r"(b(\d+)\.(?:conv\d|to_rgb|around))\.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Convolution:
-    """A convolution without groups: its weight's name and shape, and whether it is transposed."""
+    """A convolution without groups: name and shape of its weight, and whether it is transposed."""
 
     weight: str
     shape: tuple[int, ...]
@@ -37,15 +37,15 @@ class _Convolution:
 
 
 def count_macs(model: bytes, manifest: Manifest) -> int | None:
-    """Multiply-adds of one image.
+    """Return the multiply-adds of one image.
 
     Args:
         model: the bundle's fp32 synthesis graph.
         manifest: of the bundle.
 
     Returns:
-        None when not every site's convolution is found in the graph, as in graphs that something
-        else than ``segan export`` wrote.
+        None when a site's convolution is not found in the graph, as in graphs that were not written
+        by ``segan export``.
     """
     try:
         convolutions = list(_convolutions(model))
@@ -62,7 +62,7 @@ def count_macs(model: bytes, manifest: Manifest) -> int | None:
 
 
 def _macs(convolution: _Convolution, place: str, resolution: int, lowering: dict[str, str]) -> int:
-    """Multiply-adds of one convolution, in the cheapest form."""
+    """Return the multiply-adds of one convolution, in the cheapest form."""
     around = place.endswith(".around")
     if convolution.transposed or around or place in lowering:
         pixels = (resolution // 2) ** 2
@@ -71,13 +71,13 @@ def _macs(convolution: _Convolution, place: str, resolution: int, lowering: dict
     if convolution.transposed:
         return math.prod(convolution.shape) * pixels
     out, into, height, _ = convolution.shape
-    # Kernels that grew by a filter or by phases give four pixels at once.
+    # A kernel that contains the phases of upsampling computes four pixels at once.
     phases = 1 if height == 1 else 4
     return out // phases * into * (1 if around else 9) * pixels
 
 
 def _convolutions(model: bytes) -> Iterator[_Convolution]:
-    """The convolutions with constant weights and without groups."""
+    """Yield the convolutions with constant weights and without groups."""
     shapes: dict[str, tuple[int, ...]] = {}
     nodes: list[memoryview] = []
     for number, value in read_fields(memoryview(model)):
@@ -102,11 +102,11 @@ def _convolutions(model: bytes) -> Iterator[_Convolution]:
 
 
 def _read_tensor(data: memoryview) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of an initializer; its values are skipped."""
+    """Return the name and the shape of an initializer."""
     name, shape = "", list[int]()
     for number, value in read_fields(data):
         if number == _TENSOR_DIMS:
-            # Written one by one or packed.
+            # Repeated or packed.
             shape += [value] if isinstance(value, int) else read_varints(value)
         elif number == _TENSOR_NAME:
             name = _text(value)
@@ -114,7 +114,7 @@ def _read_tensor(data: memoryview) -> tuple[str, tuple[int, ...]]:
 
 
 def _read_node(data: memoryview) -> tuple[str, list[str], int]:
-    """Operator, inputs and the attribute ``group`` of a node."""
+    """Return the operator, the inputs and the attribute ``group`` of a node."""
     kind, inputs, groups = "", list[str](), 1
     for number, value in read_fields(data):
         if number == _NODE_INPUT:

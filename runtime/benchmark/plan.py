@@ -1,4 +1,4 @@
-"""What ``segan benchmark`` measures: the request, what of it can run here, and the results."""
+"""What ``segan benchmark`` measures: the request, what can run here, and the results."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class BenchmarkConfig:
         backends: names; None for all.
         precisions: names; None for all.
         batches: images at once.
-        seconds: of a row's round; the times of single batches take half of that on top.
+        seconds: of a row's round; timing single batches takes half of that in addition.
         rounds: of each row.
         threads: CPU threads; None for the physical cores.
-        throughput: as many threads as that call at once, on backends that serve several.
+        throughput: as many threads call at once.
 
     Raises:
         ConfigError: a name that does not exist, or a number out of its range.
@@ -52,35 +52,49 @@ class BenchmarkConfig:
     throughput: bool = False
 
     def __post_init__(self) -> None:
-        _check_names("backend", self.backends, check_backend, tuple(BACKENDS))
-        _check_names("precision", self.precisions, check_precision, get_args(Precision))
+        _check_names("backends", self.backends, check_backend, tuple(BACKENDS))
+        _check_names("precisions", self.precisions, check_precision, get_args(Precision))
         if not self.batches:
-            raise ConfigError("batches is empty; expected one size or more, such as 1,16.")
+            raise ConfigError(field="batches", value=(), expected="one size or more, such as 1,16")
         for batch in self.batches:
             if not 1 <= batch <= MAX_BATCH:
-                raise ConfigError(f"a batch is {batch}; expected 1 to {MAX_BATCH}.")
+                raise ConfigError(
+                    f"`batches` has the size {batch}",
+                    field="batches",
+                    value=batch,
+                    expected=f"1 to {MAX_BATCH}",
+                )
         if not 0 < self.seconds <= 3600:
-            raise ConfigError(f"seconds is {self.seconds:g}; expected above 0, 3600 at most.")
+            raise ConfigError(
+                field="seconds", value=self.seconds, expected="more than 0 and at most 3600"
+            )
         if not 1 <= self.rounds <= 1000:
-            raise ConfigError(f"rounds is {self.rounds}; expected 1 to 1000.")
+            raise ConfigError(field="rounds", value=self.rounds, expected="1 to 1000")
         if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; expected 1 or more.")
+            raise ConfigError(field="threads", value=self.threads, expected="1 or more")
 
 
 def _check_names(
-    what: str,
+    field: str,
     names: tuple[str, ...] | None,
     check: Callable[[str], str],
     known: tuple[str, ...],
 ) -> None:
-    """Raises ConfigError for an unknown name, for ``auto``, and for none at all."""
+    """Raise ConfigError for an unknown name, for ``auto``, and for an empty tuple."""
     if names is None:
         return
+    expected = f"one or more of {', '.join(known)}"
     if not names:
-        raise ConfigError(f"no {what} is named; name one or more, or leave it out for all.")
+        raise ConfigError(
+            f"`{field}` is empty",
+            field=field,
+            value=names,
+            expected=expected,
+            remedy=f"Leave `{field}` out for all.",
+        )
     for name in names:
         if check(name) == "auto":
-            raise ConfigError(f"{what} is 'auto'; expected one or more of {', '.join(known)}.")
+            raise ConfigError(field=field, value=name, expected=expected)
 
 
 @dataclass(kw_only=True)
@@ -88,22 +102,22 @@ class RowResult:
     """What was measured of one backend, precision and batch size.
 
     Attributes:
-        choice: what computed.
+        choice: backend and precision.
         batch: images at once.
         callers: threads that called at once.
-        load_s: seconds to open the bundle and load its graphs, the backend's library included.
+        load_s: seconds to open the bundle, import the backend's library and load the graphs.
         first_batch_s: seconds of the first batch.
         rates: images a second of each round.
-        latencies_s: seconds of each batch by itself, from latents to bytes.
-        peak_bytes: most main memory of the process; None where nobody tells.
-        device_bytes: memory of GPUs that loading and the first batches took; None without one.
+        latencies_s: seconds of each single batch, from latents to bytes.
+        peak_bytes: peak main memory of the process; None where it is not reported.
+        device_bytes: GPU memory that loading and the first batches took; None without a GPU.
         file_bytes: size of the synthesis graph.
         max_error: largest difference of a pixel from the reference, images in [-1, 1]; None when
             there is no reference, or for images that are not finite.
         psnr_db: peak signal-to-noise ratio, peak to peak 2.
         max_error_uint8: largest difference of the timed images' bytes.
-        ceiling: FLOP/s of large convolutions; None where they cannot be had.
-        macs: multiply-adds of an image; None where the graph does not tell.
+        ceiling: FLOP/s of large convolutions; None where they do not run.
+        macs: multiply-adds of an image; None where the graph does not show them.
     """
 
     choice: Choice
@@ -129,7 +143,7 @@ class RowResult:
 
     @property
     def bound(self) -> float | None:
-        """Images a second that the ceiling would allow."""
+        """Images a second at the ceiling."""
         if self.ceiling is None or self.macs is None:
             return None
         return self.ceiling / (2 * self.macs)
@@ -140,19 +154,19 @@ class RowResult:
         return None if self.bound is None else self.images_per_s / self.bound
 
     def percentile_ms(self, percent: float) -> float:
-        """Milliseconds that this share of the batches took at most."""
+        """Return a percentile of the batches' milliseconds."""
         return float(np.percentile(self.latencies_s, percent)) * 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotRun:
-    """A backend and a precision that gave no row, or a batch size of it.
+    """A backend and a precision without a row, for all or some batch sizes.
 
     Attributes:
         backend: its name.
         precision: its name.
-        batches: the batch sizes that there is no row for.
-        problem: why.
+        batches: the batch sizes without a row.
+        problem: the reason.
     """
 
     backend: str
@@ -166,10 +180,10 @@ class CeilingResult:
     """A large convolution on one backend, in one precision.
 
     Attributes:
-        choice: what computed.
-        rates: FLOP/s of each round, two operations a multiply-add.
-        shape: of the convolution.
-        problem: why there is none; None where there is.
+        choice: backend and precision.
+        rates: FLOP/s of each round, two for each multiply-add.
+        shape: of the convolution, as text.
+        problem: why there is no rate, or None.
     """
 
     choice: Choice
@@ -179,27 +193,26 @@ class CeilingResult:
 
     @property
     def flop_per_s(self) -> float | None:
-        """Median of the rounds; None where there is none."""
+        """Median of the rounds; None without rounds."""
         return statistics.median(self.rates) if self.rates else None
 
 
 @dataclass(kw_only=True)
 class BenchmarkResult:
-    """The whole table.
+    """The whole result.
 
     Attributes:
         bundle: path of the bundle.
         name: from its manifest.
         resolution: height and width of an image.
-        macs: multiply-adds of an image; None where the graph does not tell.
+        macs: multiply-adds of an image; None where the graph does not show them.
         rows: what ran, in the order of backends, precisions and batch sizes.
-        not_run: what did not, with the reasons.
+        not_run: what did not run, with the reasons.
         ceilings: of each backend and precision that ran.
-        host_copy: bytes a second that one thread copies in main memory; None without room to try.
-        device_copy: bytes a second that a GPU copies in its own; None without one.
-        reference_problem: why errors are not known; None where they are.
-        load_1min: processes that wanted a core, before anything was measured; None where the
-            system does not tell.
+        host_copy: bytes a second of one thread's copies in main memory; None for lack of memory.
+        device_copy: bytes a second of copies within a GPU; None without a GPU.
+        reference_problem: why errors are unknown, or None.
+        load_1min: load average before the measurement; None where the system does not report it.
     """
 
     bundle: Path
@@ -216,27 +229,27 @@ class BenchmarkResult:
 
 
 def plan(config: BenchmarkConfig, graphs: Sequence[str]) -> tuple[list[Choice], list[NotRun]]:
-    """What can run here, and what cannot.
+    """Return what can run here, and what cannot.
 
     Args:
-        config: what is asked for.
+        config: the request.
         graphs: precisions of the bundle's synthesis graphs.
 
     Raises:
-        ConfigError: a named precision that no backend asked for has with this bundle.
+        ConfigError: no requested backend computes one of the requested precisions.
     """
     choices: list[Choice] = []
     not_run: list[NotRun] = []
     backends = tuple(dict.fromkeys(config.backends or BACKENDS))
-    misfits: dict[tuple[str, str], str] = {}
+    misfits: dict[tuple[str, str], ConfigError] = {}
     for backend in backends:
         for precision in dict.fromkeys(config.precisions or _known(backend)):
             try:
                 choices += candidates(backend, precision, graphs)
                 continue
             except ConfigError as error:
-                misfits[backend, precision] = str(error)
-                # What keeps the backend from working at all comes before what the bundle lacks.
+                misfits[backend, precision] = error
+                # The reason why a backend does not work at all comes first.
                 problem = str(why_not(backend) or _lacking(backend, precision, graphs))
             except BackendError as error:
                 problem = str(error)
@@ -250,19 +263,19 @@ def plan(config: BenchmarkConfig, graphs: Sequence[str]) -> tuple[list[Choice], 
             )
     for precision in config.precisions or ():
         if all((backend, precision) in misfits for backend in backends):
-            # A backend that lacks only the graph says how to write it.
+            # The error of a backend that lacks only the graph says how to write it.
             able = [backend for backend in backends if precision in _known(backend)]
-            raise ConfigError(misfits[(able or backends)[0], precision])
+            raise misfits[(able or backends)[0], precision]
     return choices, not_run
 
 
 def _known(backend: str) -> tuple[Precision, ...]:
-    """The precisions that a backend computes in, whatever the bundle."""
+    """Return the precisions that a backend computes in, whatever the bundle."""
     return precisions_of(backend, get_args(Precision))
 
 
 def _lacking(backend: str, precision: str, graphs: Sequence[str]) -> str:
-    """Why this backend has no such row with this bundle, in few words."""
+    """Return why this backend has no such row with this bundle."""
     if precision not in _known(backend):
         return "the backend does not compute in it"
     return (

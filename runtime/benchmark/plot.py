@@ -1,4 +1,4 @@
-"""Draws what ``segan benchmark`` measured: images a second by batch size, beside the ceilings."""
+"""The plot of a benchmark: images a second by batch size, with the ceilings."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _COLOURS = (
 )
 _INK = "#30343a"
 
-#: Rates that are further apart than this are drawn on a logarithmic scale.
+#: Largest ratio of rates that is drawn on a linear scale.
 _LINEAR = 30
 
 
 def check_plot(path: Path) -> None:
-    """Makes sure that the plot can be drawn.
+    """Check that the plot can be drawn.
 
     Raises:
-        ConfigError: the file's name ends in something else than png, pdf or svg.
+        ConfigError: the file's name does not end in png, pdf or svg.
         OutputError: matplotlib is missing.
     """
     if path.suffix.lower() not in _FORMATS:
@@ -48,7 +48,7 @@ def check_plot(path: Path) -> None:
 
 
 def write_plot(path: Path, record: dict[str, Any]) -> None:
-    """Draws a group of bars for each batch size, each with its spread and its share of the ceiling.
+    """Draw a group of bars for each batch size, each with its spread and its share of the ceiling.
 
     Args:
         path: a png, pdf or svg.
@@ -107,7 +107,7 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
 def _draw(
     axes: Any, places: list[float], rows: list[dict[str, Any]], width: float, label: str
 ) -> None:
-    """One series: bars, the rounds' spread, the ceiling as a line, its share as a number."""
+    """Draw one series: bars, the rounds' spread, the ceiling as a line, its share as a number."""
     backend, precision = label.split()
     shades = _COLOURS[[*BACKENDS].index(backend) % len(_COLOURS)]
     colour = shades[get_args(Precision).index(precision)]
@@ -133,12 +133,12 @@ def _draw(
             ha="center",
             fontsize=8,
             linespacing=1.1,
-            # The ceiling's line passes behind the number.
+            # The number covers the ceiling's line.
             bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
         )
 
 
 def _range(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """The lowest rate, and the highest thing that is drawn."""
+    """Return the lowest rate, and the highest value that is drawn."""
     lowest = min(row["slowest"] for row in rows)
     return lowest, max(max(row["fastest"], row["bound_images_per_s"] or 0) for row in rows)

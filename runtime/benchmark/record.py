@@ -18,7 +18,7 @@ _PACKAGES = ("segan", "numpy", *(name for entry in BACKENDS.values() for name in
 
 
 def benchmark_record(result: BenchmarkResult, config: BenchmarkConfig) -> dict[str, Any]:
-    """Everything that was measured, for JSON; what is not known is None.
+    """Return everything that was measured, for JSON; unknown values are None.
 
     Returns:
         ``machine``, ``bundle``, ``settings``, ``reference``, ``rows``, one for each backend,

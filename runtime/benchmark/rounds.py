@@ -1,8 +1,8 @@
-"""Measures a bundle on every backend, in every precision and batch size, beside its ceilings.
+"""Measuring a bundle on every backend, in every precision and batch size, with its ceilings.
 
-Each row has a process of its own; so has the large convolution that is the ceiling of a backend and
-a precision. Their rounds take turns, so that a busy moment of the machine meets all of them. Rows
-that do not fit in memory side by side run one set after the other.
+Each row has a process of its own, and so has each ceiling, the large convolution of a backend and a
+precision. Their rounds alternate, so that a busy moment of the machine affects all of them. Rows
+that do not fit in memory together run one set after the other.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from segan.runtime.machine.hardware import describe_memory
 from segan.runtime.machine.memory import used_device_memory
 from segan.runtime.machine.worker import Worker
 
-#: Share of the main memory that is left to others.
+#: Share of the main memory that is left to other processes.
 _MEMORY_KEPT = 0.1
 
-#: Share of a row's round that a ceiling's takes.
+#: Length of a ceiling's round, as a share of a row's.
 _CEILING_SHARE = 0.5
 
 
 def start_worker() -> Worker:
-    """A process that measures one row or ceiling."""
+    """Start a process that measures one row or ceiling."""
     return Worker("segan.runtime.benchmark.worker", task="measured it", failure=BackendError)
 
 
@@ -53,21 +53,20 @@ def run_benchmark(
     on_start: Callable[[int], None] = lambda steps: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> BenchmarkResult:
-    """Measures everything that is asked for and works here.
+    """Measure everything that is requested and works here.
 
     Args:
         path: a bundle.
-        config: what is asked for.
-        on_start: told about how many steps will follow.
-        on_step: called after each.
+        config: the request.
+        on_start: called with an estimate of the number of steps.
+        on_step: called after each step.
 
     Returns:
-        The figures. What failed on the way is in ``not_run``, with the reason; ``rows`` may be
-        empty.
+        The result. What failed is in ``not_run``, with the reason; ``rows`` may be empty.
 
     Raises:
         BundleError: the bundle is missing or damaged.
-        ConfigError: a precision was named that no backend asked for has with this bundle.
+        ConfigError: no requested backend computes one of the requested precisions.
     """
     bundle = open_bundle(path)
     graphs = bundle.manifest.graphs.synthesis
@@ -111,7 +110,7 @@ class _Contestant:
 
 
 class _Run:
-    """One measurement: fills a result in."""
+    """One measurement, which fills in a result."""
 
     def __init__(
         self,
@@ -122,16 +121,16 @@ class _Run:
     ) -> None:
         self._result, self._config = result, config
         self._reference, self._on_step = reference, on_step
-        # By batch size: bytes that a row took, from which the next ones' need is guessed.
+        # Peak bytes of a row by batch size, to estimate what further rows need.
         self._peaks: dict[int, int] = {}
 
     def measure(self, choices: Sequence[Choice], sizes: dict[str, int]) -> None:
-        """Ceilings, the reference, then the rows."""
+        """Measure the ceilings, the reference, then the rows."""
         with contextlib.ExitStack() as stack:
             self._measure_copies(choices)
             ceilings = {id(choice): self._start_ceiling(choice, stack) for choice in choices}
             self._write_reference()
-            # The large batches last: what they need is guessed from the small ones.
+            # The large batches last: their memory is estimated from the small ones.
             pending = [
                 (choice, batch) for batch in sorted(set(self._config.batches)) for choice in choices
             ]
@@ -205,9 +204,9 @@ class _Run:
         alone: list[tuple[Choice, int]],
         stack: contextlib.ExitStack,
     ) -> list[_Contestant]:
-        """Starts as many as fit in memory; takes them from ``pending``.
+        """Start as many rows of ``pending`` as fit in memory, and remove them from it.
 
-        What a GPU refuses beside others is put under ``alone``: it may fit by itself.
+        Rows that fail on a GPU beside other rows are added to ``alone``, to be tried alone.
         """
         running: list[_Contestant] = []
         while pending:
@@ -254,7 +253,7 @@ class _Run:
         return running
 
     def _fits(self, batch: int) -> bool:
-        """Whether another row of this batch size may be started beside those that run."""
+        """Return whether another row of this batch size fits in memory now."""
         memory = describe_memory()
         if memory["available"] is None or memory["total"] is None:
             return True
@@ -266,7 +265,7 @@ class _Run:
         rows: list[_Contestant],
         ceilings: dict[int, tuple[CeilingResult, Worker]],
     ) -> None:
-        """Every round: each ceiling of these rows and each row, in an order that turns."""
+        """Run all rounds: each ceiling of these rows, and each row, in a rotating order."""
         for number in range(self._config.rounds):
             for ceiling, worker in ceilings.values():
                 used = any(row.choice is ceiling.choice for row in rows)
@@ -322,7 +321,7 @@ class _Run:
             self._on_step()
 
     def _give_up(self, choice: Choice, batch: int, problem: str) -> None:
-        """Notes what cannot run; batch sizes with the same reason together."""
+        """Record what cannot run; batch sizes with the same reason together."""
         for number, known in enumerate(self._result.not_run):
             same = (known.backend, known.precision, known.problem)
             if same == (choice.backend, choice.precision, problem):

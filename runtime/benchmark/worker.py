@@ -29,10 +29,10 @@ from segan.runtime.machine.cores import usable_cores
 from segan.runtime.machine.memory import peak_memory
 from segan.runtime.machine.worker import Step, serve
 
-#: The images that errors are measured on; whole numbers from 0.
+#: Seeds of the images that errors are measured on.
 COMPARED_SEEDS = tuple(range(8))
 
-#: Mean square errors below this are told as this, since 0 has no PSNR: 200 dB.
+#: Lower bound of the mean square error, which is a PSNR of 200 dB; an error of 0 has none.
 _SMALLEST_MSE = 4e-20
 
 
@@ -41,14 +41,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         kind: a bundle's ``row``, a ``ceiling``, or the ``reference`` images.
-        backend: what computes.
+        backend: its name.
         precision: of the computation.
         graph: precision of the graph that is read.
         bundle: its path.
         batch: images at once.
         threads: CPU threads; None for the cores.
-        throughput: several threads call at once.
-        reference: file with the images to compare with; the reference writes it.
+        throughput: whether several threads call at once.
+        reference: file of the images to compare with, which the reference task writes.
     """
 
     kind: Literal["row", "ceiling", "reference"]
@@ -63,7 +63,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def config(self) -> SessionConfig:
-        """How the backend computes."""
+        """The settings of the backend."""
         return SessionConfig(
             precision=self.precision, threads=self.threads, throughput=self.throughput
         )
@@ -112,7 +112,7 @@ class FinishedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def graph_inputs(manifest: Manifest, seeds: Sequence[int]) -> GraphInputs:
-    """What the images of seeds are computed from: psi 1, sampled coordinates, constant noise."""
+    """Return the inputs of seeds: psi 1, sampled coordinates, constant noise."""
     labels = coords = None
     if manifest.c_dim:
         labels = np.eye(manifest.c_dim, dtype=np.float32)[[n % manifest.c_dim for n in seeds]]
@@ -122,7 +122,7 @@ def graph_inputs(manifest: Manifest, seeds: Sequence[int]) -> GraphInputs:
 
 
 def float_images(graphs: BundleGraphs, batch: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The compared images before they become bytes, in batches of ``batch`` at most.
+    """Compute the compared images as floats, in batches of at most ``batch``.
 
     Returns:
         [N, C, H, W] float32, nominally in [-1, 1].
@@ -140,7 +140,7 @@ class Row:
     """A bundle on one backend, in one precision, with one batch size."""
 
     def __init__(self, task: Task) -> None:
-        """Loads the graphs and runs them twice; raises SeganError."""
+        """Load the graphs and run them twice. Raises: SeganError."""
         start = time.perf_counter()
         self._graphs = open_graphs(
             open_bundle(task.bundle), task.backend, task.precision, task.config
@@ -155,7 +155,7 @@ class Row:
         self._graphs.images(self._inputs)
 
     def loaded(self) -> LoadedRow:
-        """How long loading and the first batch took, and the memory that they needed."""
+        """Return the times of loading and of the first batch, and their memory."""
         return LoadedRow(
             load_s=self._load_s,
             first_batch_s=self._first_s,
@@ -164,7 +164,7 @@ class Row:
         )
 
     def round(self, seconds: float) -> RowRound:
-        """The rate of a stream of batches, then the times of single batches."""
+        """Measure the rate of a stream of batches, then the times of single batches."""
         if self._callers > 1:
             return self._round_of_callers(seconds)
         start = time.perf_counter()
@@ -175,7 +175,7 @@ class Row:
         return RowRound(images_per_s=rate, latencies_s=self._time_batches(seconds / 2))
 
     def _until(self, end: float) -> Iterator[GraphInputs]:
-        """The same batch until the time is over, at least once."""
+        """Yield the same batch until the time is over, at least once."""
         yield self._inputs
         while time.perf_counter() < end:
             yield self._inputs
@@ -189,7 +189,7 @@ class Row:
         return times
 
     def _round_of_callers(self, seconds: float) -> RowRound:
-        """The rate of several threads that call side by side, and the times of their batches."""
+        """Measure the rate of several threads that call at once, and their batches' times."""
         times: list[float] = []
         problems: list[SeganError] = []
 
@@ -211,8 +211,8 @@ class Row:
         return RowRound(images_per_s=len(times) * self._task.batch / elapsed, latencies_s=times)
 
     def finish(self) -> FinishedRow:
-        """Peak memory, and how far the images are from the reference's."""
-        # Before the comparison, which holds more than a row needs.
+        """Return the peak memory, and the distance of the images from the reference."""
+        # Before the comparison, which needs more memory than a row.
         peak = peak_memory()
         if not self._task.reference:
             return FinishedRow(peak_bytes=peak)
@@ -232,7 +232,7 @@ class Row:
 
 
 def write_reference(task: Task) -> None:
-    """Writes the images to compare with; raises SeganError."""
+    """Write the images to compare with. Raises: SeganError."""
     graphs = open_graphs(open_bundle(task.bundle), task.backend, task.precision, task.config)
     images = float_images(graphs, len(COMPARED_SEEDS))
     with Path(task.reference).open("xb") as file:

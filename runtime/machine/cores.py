@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Physical cores that the process may run on, 1 or more.
+    """Return the number of physical cores that the process may run on, 1 or more.
 
-    Counts what affinity allows (taskset, containers) and a cgroup's CPU quota, where the system
-    tells them; of hyper-threads that share a core one is counted, since two of them on one
-    convolution are slower than one.
+    It respects CPU affinity (taskset, containers) and a cgroup's CPU quota, where the system
+    reports them. Hyper-threads that share a core count once, since two of them are slower on one
+    convolution than one.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     if affinity is None:
@@ -22,7 +22,7 @@ def usable_cores() -> int:
 
 
 def _siblings(cpu: int) -> str:
-    """What names the physical core of ``cpu``: the list of the hyper-threads on it."""
+    """Return what identifies the physical core of ``cpu``: the list of its hyper-threads."""
     name = f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
     try:
         return Path(name).read_text().strip() or str(cpu)
@@ -31,9 +31,9 @@ def _siblings(cpu: int) -> str:
 
 
 def _quota() -> int:
-    """The cgroup's CPU quota in whole cores, rounded up; very large without one."""
+    """Return the cgroup's CPU quota in whole cores, rounded up; very large without a quota."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return -(-int(quota) // int(period))
     except (OSError, ValueError, ZeroDivisionError):
-        return 1 << 30  # No cgroup, an older one, or "max".
+        return 1 << 30  # No cgroup, cgroup version 1, or "max".

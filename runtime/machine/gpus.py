@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, asked of their driver without any package."""
+"""NVIDIA GPUs, by their driver alone, without any package."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class CudaDevice:
     """One GPU.
 
     Attributes:
-        index: that CUDA counts it by.
+        index: CUDA's number of the device.
         name: of the product.
         capability: compute capability, for example (9, 0).
-        memory: of the device, in bytes.
-        driver: the newest CUDA version that the driver runs, for example (13, 0).
+        memory: in bytes.
+        driver: the newest CUDA version that the driver supports, for example (13, 0).
     """
 
     index: int
@@ -30,8 +30,8 @@ class CudaDevice:
 
 
 def cuda_devices() -> list[CudaDevice]:
-    """The GPUs that this process may use; none without a driver."""
-    cuda = _driver()
+    """Return the GPUs that this process may use; an empty list without a driver."""
+    cuda = cuda_driver()
     if cuda is None or cuda.cuInit(0) != 0:
         return []
     count, version = ctypes.c_int(), ctypes.c_int()
@@ -41,7 +41,8 @@ def cuda_devices() -> list[CudaDevice]:
     return [_describe(cuda, index, version.value) for index in range(count.value)]
 
 
-def _driver() -> ctypes.CDLL | None:
+def cuda_driver() -> ctypes.CDLL | None:
+    """Return the library of the NVIDIA driver; None where it is not installed."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         return ctypes.CDLL(name)
@@ -69,7 +70,7 @@ def _describe(cuda: ctypes.CDLL, index: int, version: int) -> CudaDevice:
 
 
 def why_no_gpu() -> str | None:
-    """Why no GPU can be used, in words; None where there is one."""
-    if _driver() is None:
+    """Return why no GPU can be used, as a clause; None where there is a GPU."""
+    if cuda_driver() is None:
         return "no NVIDIA driver is installed here"
     return None if cuda_devices() else "the NVIDIA driver finds no GPU that this process may use"

@@ -1,4 +1,4 @@
-"""What this machine has: cores, instruction sets, memory and GPUs."""
+"""The hardware of this machine: processor, memory and GPUs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _INSTRUCTION_SETS = (
 
 
 def describe_cpu() -> dict[str, Any]:
-    """The processor: ``name``, ``cores`` (usable, physical), ``threads`` and ``instruction_sets``.
+    """Return ``name``, ``cores`` (usable, physical), ``threads`` and ``instruction_sets``.
 
-    ``instruction_sets`` is None where the system does not tell.
+    ``instruction_sets`` is None where the system does not report them.
     """
     info = _cpuinfo()
     flags = info.get("flags", info.get("features"))
@@ -37,7 +37,7 @@ def describe_cpu() -> dict[str, Any]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; empty on other systems."""
+    """Return the first processor of /proc/cpuinfo; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -47,7 +47,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def describe_memory() -> dict[str, int | None]:
-    """``total`` and ``available`` bytes; None where the system does not tell."""
+    """Return ``total`` and ``available`` bytes; None where the system does not report them."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -68,10 +68,10 @@ def _sysconf_memory() -> int | None:
 
 
 def describe_gpus() -> dict[str, Any]:
-    """NVIDIA GPUs: ``devices``, a list of dicts, and ``problem``, why there is none, or None.
+    """Return ``devices``, a list of dicts, and ``problem``, why there is no NVIDIA GPU, or None.
 
-    A device has ``name``, ``memory`` in bytes, ``capability`` as 9.0, and ``cuda``, the newest CUDA
-    version that its driver runs.
+    A device has ``name``, ``memory`` in bytes, ``capability`` such as 9.0, and ``cuda``, the newest
+    CUDA version that its driver supports.
     """
     return {
         "devices": [

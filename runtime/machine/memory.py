@@ -1,4 +1,4 @@
-"""How much memory this process has held, and how much of a GPU's is in use."""
+"""The peak memory of this process, and the memory in use on GPUs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def peak_memory() -> int | None:
-    """The most bytes of main memory that this process has held; None where nobody tells."""
+    """Return the peak main memory of this process in bytes; None where it is not reported."""
     try:
-        # Not getrusage, which starts from the memory of the process that forked this one.
+        # Not getrusage, whose peak includes the process that forked this one.
         status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return _peak_of_darwin()
@@ -39,7 +39,7 @@ class _Memory(ctypes.Structure):
 
 
 def used_device_memory() -> int | None:
-    """Bytes in use on all NVIDIA GPUs, by any process; None without the management library."""
+    """Return the bytes in use on all NVIDIA GPUs, by any process; None without NVML."""
     name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
     try:
         nvml = ctypes.CDLL(name)

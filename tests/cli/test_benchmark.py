@@ -140,7 +140,7 @@ def test_nothing_that_runs_is_a_failure(
     assert done.returncode == 1
     record = json.loads(done.stdout)
     assert record["rows"] == []
-    assert record["not_run"][0]["problem"] == "no cpu here"
+    assert record["not_run"][0]["problem"] == "no cpu here."
     assert "nothing could be measured" in done.stderr
     done = segan_here("benchmark", toy_bundle, "--backends", "cpu")
     assert done.returncode == 1
@@ -151,18 +151,18 @@ def test_nothing_that_runs_is_a_failure(
     ("arguments", "message"),
     [
         (["--backends", "cpu,openvin"], "Did you mean 'openvino'?"),
-        (["--backends", ","], "expected names separated by commas"),
+        (["--backends", ","], "--backends is ','; expected names separated by commas"),
         (["--precisions", "fp61"], "expected one of"),
         (["--precisions", "fp16"], "segan export --fp16"),
         (["--backends", "cpu", "--precisions", "bf16"], "does not compute in"),
-        (["--batches", "0"], "a batch is 0; expected 1 to"),
+        (["--batches", "0"], "--batches has the size 0; expected 1 to"),
         (["--batches", "1,many"], "expected sizes of 1 or more, such as 1,16"),
         (["--batches", ""], "expected sizes of 1 or more, such as 1,16"),
         (["--batches", "99999999999999"], "expected sizes of 1 or more"),
-        (["--batches", "5000"], "a batch is 5000; expected 1 to 4096"),
-        (["--seconds", "-1"], "seconds is -1"),
-        (["--rounds", "0"], "rounds is 0"),
-        (["--threads", "0"], "threads is 0"),
+        (["--batches", "5000"], "--batches has the size 5000; expected 1 to 4096"),
+        (["--seconds", "-1"], "--seconds is -1"),
+        (["--rounds", "0"], "--rounds is 0"),
+        (["--threads", "0"], "--threads is 0"),
         (
             ["--plot", "speed.bmp"],
             "--plot is speed.bmp; expected a name that ends in .png, .pdf, .svg",

@@ -57,7 +57,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     """driver(stand-in) takes the place of the installed one; None: there is none."""
 
     def pretend(found: Any) -> None:
-        monkeypatch.setattr(devices, "_driver", lambda: found)
+        monkeypatch.setattr(devices, "cuda_driver", lambda: found)
 
     return pretend
 

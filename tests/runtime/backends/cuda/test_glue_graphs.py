@@ -1,4 +1,4 @@
-"""The embedded graphs are what onnx builds, and compute what the host would."""
+"""The graphs of the files are what onnx builds, and compute what the host would."""
 
 from __future__ import annotations
 
