@@ -51,9 +51,9 @@ def test_a_name_covers_no_dot_and_no_earlier_name() -> None:
     assert place_labels([(100, 100), (130, 83)], [name, ""]) == [True, False]
     # A dot to the left does not matter. Of two names that meet the first is shown.
     assert place_labels([(100, 100), (88, 100)], [name, ""]) == [True, False]
-    assert place_labels([(100, 100), (78, 113)], [name, "long name"]) == [True, False]
-    # The same place, without the first name: nothing is in the way.
-    assert place_labels([(100, 100), (78, 120)], ["", "long name"]) == [False, True]
+    assert place_labels([(100, 100), (100, 113)], [name, name]) == [True, False]
+    assert place_labels([(100, 100), (100, 115)], [name, name]) == [True, True]
+    assert place_labels([(100, 100), (100, 113)], ["", name]) == [False, True]
 
 
 def test_a_name_stays_within_the_drawing() -> None:
@@ -76,6 +76,7 @@ def test_dots_lie_at_their_figures_with_the_rank_in_the_middle(drawn: DrawnGener
         x, y = float(circle.attrib["cx"]), float(circle.attrib["cy"])
         assert rank.text == str(entry.rank)
         assert (rank.attrib["class"], float(rank.attrib["x"])) == ("rank", x)
+        assert rank.attrib["text-anchor"] == "middle"
         assert float(rank.attrib["y"]) == pytest.approx(y + 3.5)  # a digit is 7 high
         places[entry.rank] = x, y
     alive = [entry for entry in atlas.sliders if not entry.figures.dead]

@@ -38,6 +38,8 @@ def test_a_wide_range_is_logarithmic_where_that_is_allowed() -> None:
     assert axis.ticks == pytest.approx((1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0))
     assert axis.place(0.1) == pytest.approx(2 / 5)  # two of five decades
     assert not axis_of([0.0, *values], may_log=True).log  # 0 has no place there
+    wide = axis_of([1e-9, 1e9], may_log=True).ticks
+    assert wide == pytest.approx((1e-9, 1e-6, 1e-3, 1, 1e3, 1e6, 1e9))  # not one a decade
 
 
 def test_zero_is_shown_when_asked_for() -> None:

@@ -58,11 +58,11 @@ def test_nothing_to_draw_is_no_chart() -> None:
 
 def test_intervals_become_whiskers() -> None:
     series = Series("a", [(1, 5.0), (2, 6.0)], intervals=[(4.0, 7.0), (5.5, 6.5)])
-    whiskers = [
-        line
-        for line in svg_of(draw_chart(Chart(title="t", series=[series]))).iter("line")
-        if "whisker" in line.attrib["class"]
-    ]
+    svg = svg_of(draw_chart(Chart(title="t", series=[series])))
+    whiskers = [line for line in svg.iter("line") if "whisker" in line.attrib["class"]]
+    for line, dot in zip(whiskers, svg.iter("circle"), strict=True):
+        assert line.attrib["x1"] == line.attrib["x2"] == dot.attrib["cx"]
+        assert float(line.attrib["y1"]) < float(dot.attrib["cy"]) < float(line.attrib["y2"])
     heights = [float(line.attrib["y2"]) - float(line.attrib["y1"]) for line in whiskers]
     assert heights[0] == pytest.approx(3 * heights[1], abs=0.3)
 

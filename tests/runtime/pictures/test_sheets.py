@@ -104,6 +104,47 @@ def test_labelled_sheet_places_rows_and_columns() -> None:
     assert (sheet[top:, :left] < 128).any()
 
 
+def _ink(part: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is darker than the paper."""
+    ys, xs = np.nonzero((part < 200).any(axis=2))
+    return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
+
+
+@pytest.mark.parametrize("side", [96, 160])
+def test_labels_are_centred_on_their_columns_and_rows(side: int) -> None:
+    images = _flat([(201, 202, 203)] * 6, side).reshape(2, 3, side, side, 3)
+    # The same at the left as at the right, so that ink and text have one middle.
+    labels = ["HH", "0", "HHH"]
+    sheet = np.asarray(labelled_sheet(images, rows=["HH", "H"], cols=labels))
+    ys, xs = np.nonzero((sheet == (201, 202, 203)).all(axis=2))
+    top, left = int(ys.min()), int(xs.min())
+    pitch = side + 4
+    for col in range(3):
+        start = left + col * pitch
+        # The gap beside a column belongs to it, so that a label that moved out is seen.
+        begin, _, end, low = _ink(sheet[:top, start - 4 : start + side + 4])
+        assert (begin + end) / 2 - 4 == pytest.approx(side / 2, abs=1.5)
+        assert 0 < top - low < side / 4  # above the column, and not on it
+        assert 0 <= begin - 4 < end - 4 <= side
+    for row in range(2):
+        start = top + row * pitch
+        _, first, end, last = _ink(sheet[start : start + side, :left])
+        assert (first + last) / 2 == pytest.approx(side / 2, abs=1.5)
+        assert left - end == pytest.approx(10, abs=2)  # all end beside the images
+    assert (sheet[:top, :left] >= 200).all()
+
+
+def test_a_label_does_not_reach_the_next_column() -> None:
+    images = _flat([(201, 202, 203)] * 2, 96).reshape(1, 2, 96, 96, 3)
+    long = labelled_sheet(images, rows=[""], cols=["H" * 40, ""])
+    sheet = np.asarray(long)
+    ys, xs = np.nonzero((sheet == (201, 202, 203)).all(axis=2))
+    begin, _, end, _ = _ink(sheet[: int(ys.min())])
+    left = int(xs.min())
+    assert left <= begin < end <= left + 96
+    assert end - begin > 96 * 0.7  # cut no further than it has to be
+
+
 def test_labels_must_fit(raises_error: RaisesError) -> None:
     images = np.zeros((2, 3, 8, 8, 3), np.uint8)
     with raises_error(ConfigError, field="rows", problem="1 row labels"):
