@@ -118,7 +118,9 @@ def test_names_are_text_and_nothing_else(open_drawn: OpenDrawn, toy_bundle: Path
     atlas = changed(atlas, manifest=manifest, labels=(EVIL,) * 2)
     commands = PageCommands(bundle=EVIL, label=EVIL, copy=EVIL, made_by=EVIL)
     text, page = page_of(atlas, commands)
-    assert "<img src=x" not in text
+    assert EVIL not in text
+    assert name not in text
+    assert not re.search(r"<img src[^=]|<img src=[^\"]", text)
     assert "<script>" not in text.replace("<script>", "", 1)
     assert "onerror" not in {key for _, a in page.found for key in a}
     assert EVIL in "".join(page.texts)
