@@ -228,13 +228,11 @@ def _summarize(atlas: Atlas, page: Path, given: int, path: Path, commands: PageC
     """Print the best sliders and what to do next."""
     if given:
         click.echo(f"{path}: {given} sliders named.")
-    dead = sum(entry.figures.dead for entry in atlas.sliders)
-    twins = sum(not entry.leads for entry in atlas.sliders)
-    left = f", {atlas.left_out} weaker ones left out (--max)" if atlas.left_out else ""
+    left = f", {atlas.left_out} weaker sliders left out (--max)" if atlas.left_out else ""
     hidden = f", {atlas.hidden} hidden (--hidden)" if atlas.hidden else ""
     click.echo(
-        f"{page}: {len(atlas.sliders)} sliders, {dead} dead, {twins} "
-        f"near-duplicate{'' if twins == 1 else 's'}{left}{hidden}."
+        f"{page}: {len(atlas.sliders)} sliders, {atlas.dead} dead, {atlas.duplicates} "
+        f"near-duplicate{'' if atlas.duplicates == 1 else 's'}{left}{hidden}."
     )
     for entry in atlas.sliders[:_MOST_LISTED]:
         figures, name = entry.figures, entry.name or ""

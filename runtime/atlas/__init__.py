@@ -1,4 +1,4 @@
-"""The atlas of a bundle: what every slider does, in figures, pictures and a page."""
+"""The atlas of a bundle: what each slider does, in figures, pictures and a page."""
 
 from segan.runtime.atlas.cards import PageCommands
 from segan.runtime.atlas.measure import measure_atlas

@@ -117,14 +117,12 @@ def render_page(atlas: Atlas, commands: PageCommands, sheets: Sequence[str], sid
 
 
 def _lead(atlas: Atlas) -> str:
-    alive = [entry for entry in atlas.sliders if not entry.figures.dead]
     named = sum(entry.name is not None for entry in atlas.sliders)
-    duplicates = sum(not entry.leads for entry in alive)
     parts = [f"{_count(len(atlas.sliders), 'slider')}, {named} of them named"]
-    if duplicates:
-        parts.append(_count(duplicates, "near-duplicate"))
-    if len(alive) < len(atlas.sliders):
-        parts.append(f"{len(atlas.sliders) - len(alive)} dead")
+    if atlas.duplicates:
+        parts.append(_count(atlas.duplicates, "near-duplicate"))
+    if atlas.dead:
+        parts.append(f"{atlas.dead} dead")
     return f"What each slider does to an image: {', '.join(parts)}."
 
 

@@ -1,9 +1,8 @@
-"""Sliders that do the same: how alike two are, and groups of near-duplicates.
+"""The similarity of sliders, and groups of near-duplicates.
 
-Two sliders are as alike as the cosine between their difference images, those of all seeds laid end
-to end. Where a slider does something else to each seed, the mean over seeds would cancel to noise;
-this way two sliders are alike only if they do the same to the same seeds. -1 is the same the other
-way round.
+The similarity of two sliders is the cosine between their difference images, concatenated over all
+seeds: it is high only if both do the same to the same seeds, where the mean over seeds of a slider
+with inconsistent effects would cancel to noise. -1 means the same change in the other direction.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Sliders at least this alike, in either direction, are near-duplicates: 64 % of what one does
-#: is what the other does.
+#: Sliders at least this similar, in either direction, are near-duplicates: they share 64 % of the
+#: energy of their changes.
 DUPLICATE_FROM = 0.8
 
 Similarities = NDArray[np.float64]
 
 
 class Nearest(NamedTuple):
-    """The slider most like another.
+    """The slider that is most similar to another.
 
     Attributes:
         position: of that slider.
-        similarity: -1 to 1; negative where it does the same the other way round.
+        similarity: -1 to 1; negative for the same change in the other direction.
     """
 
     position: int
@@ -34,17 +33,17 @@ class Nearest(NamedTuple):
 
 
 def similarities(changes: Sequence[NDArray[np.float32]]) -> Similarities:
-    """Cosines [N, N] between sliders.
+    """Return the cosines [N, N] between sliders.
 
     Args:
-        changes: of each slider, arrays of one shape and norm 1, or zeros where nothing changes.
+        changes: of each slider, arrays of one shape and norm 1, or zeros for no change.
     """
     flat = np.stack([change.reshape(-1) for change in changes]).astype(np.float64)
     return np.asarray(np.clip(flat @ flat.T, -1, 1))
 
 
 def nearest(alike: Similarities, alive: Sequence[bool]) -> list[Nearest | None]:
-    """For each slider the one most like it, dead ones aside; None where there is none."""
+    """Return the most similar slider of each; None for dead sliders and those without another."""
     strength = np.abs(alike)
     np.fill_diagonal(strength, -1)
     strength[:, ~np.asarray(alive, bool)] = -1
@@ -59,18 +58,18 @@ def nearest(alike: Similarities, alive: Sequence[bool]) -> list[Nearest | None]:
 def group(
     alike: Similarities, order: Sequence[int], threshold: float = DUPLICATE_FROM
 ) -> list[list[int]]:
-    """Groups of near-duplicates, each led by its best slider.
+    """Return groups of near-duplicates, each led by its best slider.
 
-    In the order given, a slider joins the first group whose leader it is like, or else leads a
-    new one. So every member is like its leader; no chain of small steps joins unlike ones.
+    In the given order, a slider joins the first group whose leader is similar, or leads a new
+    group. So every member is similar to its leader.
 
     Args:
         alike: [N, N] similarities.
         order: the sliders to group, best first; others are left out.
-        threshold: of the similarity's size.
+        threshold: least absolute similarity within a group.
 
     Returns:
-        Groups, also of one, each with its leader first.
+        Groups of one or more sliders, the leader first.
     """
     groups: list[list[int]] = []
     for slider in order:

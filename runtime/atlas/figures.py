@@ -1,8 +1,8 @@
 """What a slider does to images, in figures.
 
-All are computed on the images of S seeds at T strengths, x[s, t], as float in [-1, 1]. The *span*
-is the pair of strengths between which the images change most, nearly always the two ends. D[s] is
-the difference image of seed s over the span, from the lower strength to the higher one.
+All figures are computed on the images of S seeds at T strengths, x[s, t], as float in [-1, 1]. The
+span is the pair of strengths between which the images change most, nearly always the two ends. D[s]
+is the difference image of seed s over the span, from the lower strength to the higher one.
 
 - effect: root mean square of D over seeds, pixels and channels.
 - locality: 1 - the share of the picture that the change fills, where a seed's share is
@@ -14,7 +14,7 @@ the difference image of seed s over the span, from the lower strength to the hig
 - straightness: effect / length of the path, the sum of root mean squares from strength to strength
   over the span. 1 = the image moves along a straight line, at any speed.
 - monotonicity: mean over seeds of |p[T-1] - p[0]| / Σ |p[t+1] - p[t]|, where p[t] is the
-  projection of x[s, t] on D[s]. 1 = it never turns back.
+  projection of x[s, t] on D[s]. 1 = the image never reverses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
-#: Effects below this leave the image as it is: 1.3 steps of 255, the bound that training logs use.
+#: A slider with a smaller effect is dead: 0.01 is 1.3 of 256 grey levels.
 DEAD_BELOW = 0.01
 #: Side, in pixels, that difference images are reduced to before sliders are compared.
 COMPARED_SIDE = 32
@@ -37,7 +37,7 @@ _ENDS_UNLESS = 1.02
 
 
 class Figures(NamedTuple):
-    """See the module.
+    """The figures of one slider, as the module defines them.
 
     Attributes:
         effect: 0 to 2, of images in [-1, 1].
@@ -57,20 +57,20 @@ class Figures(NamedTuple):
 
     @property
     def dead(self) -> bool:
-        """Whether the slider leaves the image as it is."""
+        """Whether the slider does not change the image."""
         return self.effect < DEAD_BELOW
 
     @property
     def score(self) -> float:
-        """What sliders are ranked by: effect · locality."""
+        """The figure that sliders are ranked by: effect · locality."""
         return self.effect * self.locality
 
 
 class Measured(NamedTuple):
-    """One slider's figures, and what is drawn and compared.
+    """One slider's figures and difference images.
 
     Attributes:
-        figures: see the module.
+        figures: as the module defines them.
         heat: [H, W] float32, root mean square of D at each pixel over seeds and channels.
         change: [S, h, w, C] float32, D reduced to at most 32 pixels a side, of norm 1 over all;
             zeros without a change.
@@ -82,7 +82,7 @@ class Measured(NamedTuple):
 
 
 def measure(images: Images) -> Measured:
-    """Measures one slider.
+    """Measure one slider.
 
     Args:
         images: uint8 [S, T, H, W, C], S seeds at T >= 2 strengths from low to high.
@@ -115,7 +115,7 @@ def measure(images: Images) -> Measured:
 
 
 def reduce_side(pixels: Floats, side: int) -> Floats:
-    """Means of whole blocks of pixels, so that no side is longer than ``side`` where that divides.
+    """Average whole blocks of pixels, so that no side is longer than ``side``.
 
     Args:
         pixels: [N, H, W, C], H = W a power of two.

@@ -1,4 +1,4 @@
-"""Renders every slider of a bundle over fixed seeds, and measures, ranks and groups them."""
+"""Measuring an atlas: renders every slider over fixed seeds, ranks the sliders, groups them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Images = NDArray[np.uint8]
 
 #: Images are reduced to this side before they are measured and drawn.
 MEASURED_SIDE = 256
-#: Seeds of the quick look that chooses among too many sliders.
+#: Seeds of the quick measurement that chooses among too many sliders.
 _QUICK_SEEDS = 2
 
 
 class _Place(NamedTuple):
-    """A slider before it is measured."""
+    """A slider that is to be measured, with the range that it is swept over."""
 
     slider: Slider
     attribute: Attribute | None
@@ -46,17 +46,17 @@ def measure_atlas(
     on_total: Callable[[int], None] = lambda total: None,
     on_images: Callable[[int], None] = lambda images: None,
 ) -> Atlas:
-    """Measures a bundle's sliders. Each one's value replaces the seeds' own, as in a sweep.
+    """Measure a bundle's sliders. A slider's value replaces the seeds' own, as in a sweep.
 
     Args:
         generator: of the bundle.
         config: seeds, strengths and limits; None takes the defaults.
-        on_total: is told, first, how many images will be made.
-        on_images: is told how many more were made.
+        on_total: called first with the total number of images.
+        on_images: called with the number of images made since the last call.
 
     Raises:
         ConfigError: the bundle has no sliders, all are hidden, or a setting is out of its range.
-        BundleError: its attributes are damaged.
+        BundleError: the bundle's attributes are damaged.
         BackendError: the backend failed.
     """
     config = config or AtlasConfig()
@@ -88,7 +88,7 @@ def measure_atlas(
 
 
 def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], int]:
-    """All sliders in the order of the tables, and how many hidden ones were left out."""
+    """All sliders in table order, and the number of hidden sliders left out."""
     named: dict[Slider, Attribute] = {}
     for attribute in read_attributes(generator.bundle):
         named.setdefault(attribute.slider, attribute)
@@ -104,8 +104,10 @@ def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], in
             found.append(_Place(slider, entry, low, high))
     if not found:
         raise ConfigError(
-            f"all {hidden} sliders of this bundle are hidden; expected one that is shown. "
-            "Pass --hidden, or show one: segan name SLIDER --show"
+            f"all {hidden} sliders of this bundle are hidden",
+            field="hidden",
+            value=config.hidden,
+            remedy="Pass `hidden`, or show one: segan name SLIDER --show",
         )
     return found, hidden
 
@@ -160,7 +162,7 @@ def _class_text(manifest: Manifest, label: int | str) -> str:
 
 
 def _most_effective(places: list[_Place], samples: _Samples, kept: int) -> list[_Place]:
-    """Those that change the first seeds most from end to end, in the tables' order."""
+    """The sliders that change the first seeds most from end to end, in table order."""
     strength = []
     for place in places:
         ends = np.array([place.low, place.high])
@@ -173,7 +175,7 @@ def _most_effective(places: list[_Place], samples: _Samples, kept: int) -> list[
 def _ranked(
     found: Sequence[tuple[_Place, tuple[float, ...], Measured, Images]],
 ) -> tuple[AtlasSlider, ...]:
-    """Ranks and groups the sliders."""
+    """Rank and group the measured sliders."""
     sliders = [place.slider for place, *_ in found]
     figures = [measured.figures for _, _, measured, _ in found]
     alive = [not each.dead for each in figures]

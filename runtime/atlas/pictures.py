@@ -1,4 +1,4 @@
-"""An atlas's pictures: strips over strengths, heat maps, samples, and a sheet for each subspace."""
+"""An atlas's pictures: strips over strengths, heat maps, samples, and a sheet per subspace."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from segan.runtime.pictures.sheets import enlarge, labelled_sheet, value_label
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-#: Colours of heat from none to the most: dark violet, magenta, orange, pale yellow. Their
-#: lightness rises evenly, so the map is read in grey, too.
+#: Colours of heat from least to most: dark violet, magenta, orange, pale yellow. Their lightness
+#: rises evenly, so the map works in grey, too.
 _HEAT = np.array(
     [(24, 15, 61), (84, 20, 109), (158, 47, 127), (222, 73, 104), (254, 159, 109), (252, 253, 191)],
     np.float32,
 )
 #: Smallest and largest side of a picture in a strip, in pixels, and that of many strips.
 _SMALLEST, _LARGEST, _OF_MANY = 96, 160, 96
-#: From so many sliders on, strips are small, to keep the folder within some megabytes.
+#: From this number of sliders on, strips are small, to keep the folder within some megabytes.
 _MANY = 48
 _SAMPLE_COLS = 8
 
 
 def cell_side(atlas: Atlas) -> int:
-    """Side of one picture in the strips, in pixels."""
+    """Return the side of one picture in the strips, in pixels."""
     resolution = int(atlas.samples.shape[1])
     whole = resolution * -(-_SMALLEST // resolution)
     return min(whole, _LARGEST if len(atlas.sliders) < _MANY else _OF_MANY)
 
 
 def heat_picture(entry: AtlasSlider, side: int) -> Image.Image:
-    """Where a slider changes images, over the mean of the images that it was measured on.
+    """Return a map of where a slider changes images, over the mean of its images.
 
-    The most changed pixel is pale yellow whatever the slider's effect; a dead slider has no heat.
+    The most changed pixel is pale yellow for any effect; a dead slider has no heat.
     """
     heat = entry.measured.heat
     strength = heat / heat.max() if not entry.figures.dead else np.zeros_like(heat)
@@ -55,7 +55,7 @@ def heat_picture(entry: AtlasSlider, side: int) -> Image.Image:
 
 
 def strip_picture(images: Images, side: int) -> Image.Image:
-    """Seeds as rows and strengths as columns, with nothing between them.
+    """Return a picture with seeds as rows and strengths as columns, without gaps.
 
     Args:
         images: uint8 [S, T, H, W, C].
@@ -70,7 +70,7 @@ def strip_picture(images: Images, side: int) -> Image.Image:
 
 
 def samples_picture(atlas: Atlas, side: int) -> Image.Image:
-    """The seeds with nothing moved, at most two rows of eight."""
+    """Return the seeds with no slider set, at most two rows of eight."""
     images = atlas.samples[: 2 * _SAMPLE_COLS]
     cols = min(_SAMPLE_COLS, len(images))
     rows = len(images) // cols
@@ -78,10 +78,9 @@ def samples_picture(atlas: Atlas, side: int) -> Image.Image:
 
 
 def subspace_sheet(atlas: Atlas, subspace: Subspace, side: int) -> Image.Image | None:
-    """A labelled sheet of a subspace's sliders on the first seed, best first, each with its heat.
+    """Return a labelled sheet of a subspace's sliders on the first seed, with their heat maps.
 
-    Returns:
-        None when none of its sliders was measured.
+    The best slider is first. None if no slider of the subspace was measured.
     """
     entries = [
         entry
@@ -108,21 +107,21 @@ def subspace_sheet(atlas: Atlas, subspace: Subspace, side: int) -> Image.Image |
 
 
 def webp(picture: Image.Image, quality: int = 88) -> bytes:
-    """The bytes of a WebP file."""
+    """Encode a picture as a WebP file."""
     data = io.BytesIO()
     picture.save(data, "WEBP", quality=quality, method=4)
     return data.getvalue()
 
 
 def png(picture: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Encode a picture as a PNG file."""
     data = io.BytesIO()
     picture.save(data, "PNG")
     return data.getvalue()
 
 
 def _columns(entries: Sequence[AtlasSlider], steps: int) -> list[str]:
-    """The strengths, or how far along they are where sliders have ranges of their own."""
+    """Labels of the strengths; only "low" and "high" if the sliders' ranges differ."""
     values = {entry.values for entry in entries}
     if len(values) == 1:
         return [value_label(value) for value in entries[0].values]

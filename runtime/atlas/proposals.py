@@ -1,4 +1,4 @@
-"""Names that somebody proposes for sliders, and how the proposals become names."""
+"""Proposed names for sliders, and accepting them as names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Proposal(NamedTuple):
     """A name for a slider.
 
     Attributes:
-        name: what it may be called.
+        name: the proposed name.
         confidence: 0 to 1.
-        sign: 1, or -1 where the coordinate falls as what the name says grows.
-        reason: a short sentence with the figures behind it.
+        sign: 1, or -1 if the coordinate decreases as the named attribute increases.
+        reason: a short sentence with the underlying figures.
     """
 
     name: str
@@ -28,20 +28,26 @@ class Proposal(NamedTuple):
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the proposal as a JSON object."""
         return {**self._asdict(), "confidence": round(self.confidence, 4)}
 
 
 def check_proposals(manifest: Manifest, proposals: Mapping[Slider, Proposal]) -> None:
-    """Raises ConfigError for a slider that does not exist, or a proposal that cannot be."""
+    """Raise ConfigError if a slider does not exist or a proposal is invalid."""
     for slider, proposal in proposals.items():
         find_slider(manifest, slider.layer, slider.dim, slider.index)
         check_name(proposal.name, slider)
-        if proposal.sign not in (1, -1) or not 0 <= proposal.confidence <= 1:
-            raise ConfigError(
-                f"the proposal for {slider} has sign {proposal.sign} and confidence "
-                f"{proposal.confidence}; expected 1 or -1, and 0 to 1."
-            )
+        for field, value, valid, expected in (
+            ("sign", proposal.sign, proposal.sign in (1, -1), "1 or -1"),
+            ("confidence", proposal.confidence, 0 <= proposal.confidence <= 1, "0 to 1"),
+        ):
+            if not valid:
+                raise ConfigError(
+                    f"the proposal for {slider} has {field} {value}",
+                    field=field,
+                    value=value,
+                    expected=expected,
+                )
 
 
 def accept(
@@ -49,13 +55,13 @@ def accept(
     attributes: Iterable[Attribute],
     proposals: Mapping[Slider, Proposal],
 ) -> tuple[tuple[Attribute, ...], list[Slider]]:
-    """The attributes with the proposed names added.
+    """Return the attributes with the proposed names added.
 
-    What a user named stays as it is: a slider that has a name keeps it, and a name that is taken
-    is not given again. Of two proposals of one name the more confident is accepted.
+    A slider that has a name keeps it, and no name is given twice. Of two proposals of the same name
+    the one with the higher confidence is accepted.
 
     Returns:
-        (all attributes, the sliders that got a name).
+        (all attributes, the sliders that were named).
     """
     kept = list(attributes)
     named = {attribute.slider for attribute in kept}

@@ -1,4 +1,4 @@
-"""What an atlas holds: its settings, and every slider with its figures, pictures and place."""
+"""The data of an atlas: its settings, and each slider with its figures, images and rank."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasConfig:
-    """What an atlas is made of.
+    """The settings of an atlas.
 
     Attributes:
-        seeds: what every slider is measured on, 2 or more, each once.
-        shown: how many of them are drawn.
+        seeds: seeds that every slider is measured on, 2 or more, each once.
+        shown: how many of the seeds are drawn.
         steps: strengths over a slider's range, 3 or more.
-        max_sliders: where a bundle has more, the most effective ones are taken.
+        max_sliders: most sliders to measure; the most effective ones are taken.
         psi: truncation strength, 0 to 1.
-        class_index: of a conditional bundle; None takes the classes in turn.
-        hidden: whether sliders hidden by name are taken, too.
+        class_index: class of a conditional bundle, by name or number; None takes them in turn.
+        hidden: whether hidden sliders are included.
         batch_size: images computed at once.
 
     Raises:
-        ConfigError: a number out of its range, or a seed given twice.
+        ConfigError: a setting is out of its range, or a seed is given twice.
     """
 
     seeds: Sequence[int] = range(16)
@@ -56,13 +56,17 @@ class AtlasConfig:
         count, different = len(self.seeds), len(set(self.seeds))
         if count < 2:
             raise ConfigError(
-                f"there {'is 1 seed' if count else 'are no seeds'}; expected 2 or more, to see "
-                "what a slider does to all."
+                "1 seed is given" if count else "no seeds are given",
+                field="seeds",
+                value=count,
+                expected="2 or more, to compare a slider's effect on different images",
             )
         if different < count:
             raise ConfigError(
-                f"of {count} seeds only {different} {'is' if different == 1 else 'are'} different; "
-                "expected each once."
+                f"only {different} of {count} seeds {'is' if different == 1 else 'are'} different",
+                field="seeds",
+                value=count,
+                expected="each seed once",
             )
         check_count("shown", self.shown)
         check_count("steps", self.steps, least=3)
@@ -70,9 +74,9 @@ class AtlasConfig:
         check_count("batch_size", self.batch_size)
 
     def check(self, manifest: Manifest) -> None:
-        """Raises ConfigError for what does not fit a bundle: no sliders, psi, class or seeds."""
+        """Raise ConfigError if the settings do not fit a bundle, or it has no sliders."""
         if not manifest.subspaces:
-            find_slider(manifest, 0, 0)  # Says that there are none, and what to do.
+            find_slider(manifest, 0, 0)  # raises: there are none
         check_seeds(self.seeds)
         psi_row(manifest.sites, self.psi, None)
         class_number(self.class_index, manifest.class_names, manifest.c_dim)
@@ -82,17 +86,17 @@ class AtlasSlider(NamedTuple):
     """One slider of an atlas.
 
     Attributes:
-        slider: which one.
-        name: its first name; None without.
+        slider: the slider.
+        name: its first name; None for none.
         hidden: whether its name is hidden.
-        values: its strengths from low to high, those of its name where it has one.
+        values: its strengths from low to high, over the range of its name if it has one.
         measured: figures, heat map, difference images.
         images: uint8 [shown, steps, H, W, C].
-        rank: from 1, by ``Figures.score``; dead ones last.
-        nearest: the slider most like it, and how alike they are; None where there is none.
-        mates: near-duplicates of it, the best first, each with its similarity.
-        leads: whether it is the best of its near-duplicates, or has none.
-        proposal: a name that was proposed.
+        rank: from 1, by ``Figures.score``; dead sliders are last.
+        nearest: the most similar slider and its similarity; None for none.
+        mates: near-duplicates and their similarities, the best first.
+        leads: whether the slider is the best of its near-duplicates, or has none.
+        proposal: a proposed name; None for none.
     """
 
     slider: Slider
@@ -109,11 +113,11 @@ class AtlasSlider(NamedTuple):
 
     @property
     def figures(self) -> Figures:
-        """What it does, in figures."""
+        """What the slider does, in figures."""
         return self.measured.figures
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the pictures."""
+        """Return everything except the images."""
         figures = self.figures
         near = self.nearest
         return {
@@ -141,14 +145,14 @@ class Atlas:
     """All sliders of a bundle, best first.
 
     Attributes:
-        manifest: the bundle's.
-        config: what it was measured with.
-        sliders: those that were measured, by rank.
-        total: how many the bundle has, hidden ones among them.
-        hidden: how many were left out since they are hidden.
-        samples: uint8 [N, H, W, C], images of the seeds with nothing moved.
+        manifest: of the bundle.
+        config: the settings of the measurement.
+        sliders: the measured sliders, by rank.
+        total: number of sliders of the bundle, hidden ones included.
+        hidden: number of hidden sliders that were left out.
+        samples: uint8 [N, H, W, C], images of the seeds with no slider set.
         labels: class of each seed, as text; empty for an unconditional bundle.
-        remark: why names were proposed, or not; empty when nobody asked.
+        remark: how names were proposed, or why none were; empty if none were requested.
     """
 
     manifest: Manifest
@@ -162,11 +166,21 @@ class Atlas:
 
     @property
     def left_out(self) -> int:
-        """How many sliders were too weak to be among those measured."""
+        """Number of sliders with too little effect to be measured."""
         return self.total - self.hidden - len(self.sliders)
 
+    @property
+    def dead(self) -> int:
+        """Number of measured sliders that do not change the image."""
+        return sum(entry.figures.dead for entry in self.sliders)
+
+    @property
+    def duplicates(self) -> int:
+        """Number of measured sliders that are near-duplicates of a better one."""
+        return sum(not entry.leads for entry in self.sliders)
+
     def to_json(self) -> dict[str, Any]:
-        """Everything but the pictures."""
+        """Return everything except the images."""
         config = self.config
         return {
             "format": FORMAT,
@@ -178,22 +192,22 @@ class Atlas:
             "total": self.total,
             "hidden": self.hidden,
             "left_out": self.left_out,
-            "dead": sum(entry.figures.dead for entry in self.sliders),
+            "dead": self.dead,
             "proposals": self.remark,
             "sliders": [entry.to_json() for entry in self.sliders],
         }
 
 
 def with_proposals(atlas: Atlas, proposals: Mapping[Slider, Proposal], remark: str = "") -> Atlas:
-    """The atlas with proposed names.
+    """Return the atlas with proposed names.
 
     Args:
         atlas: what was measured.
         proposals: names by slider.
-        remark: how they came about, or why there are none.
+        remark: how they were found, or why there are none.
 
     Raises:
-        ConfigError: a slider that does not exist, or a proposal that cannot be.
+        ConfigError: a slider does not exist, or a proposal is invalid.
     """
     check_proposals(atlas.manifest, proposals)
     sliders = tuple(entry._replace(proposal=proposals.get(entry.slider)) for entry in atlas.sliders)

@@ -1,4 +1,4 @@
-"""Writes an atlas as a folder, whole or not at all."""
+"""Writing an atlas as a folder, completely or not at all."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ ATLAS = FolderKind("an atlas", RECORD, FORMAT)
 
 
 def check_atlas_folder(out: Path) -> None:
-    """Raises OutputError if an atlas at ``out`` would destroy anything but an older atlas."""
+    """Raise OutputError if an atlas at ``out`` would destroy anything but an older atlas."""
     check_folder(out, ATLAS)
 
 
 def write_atlas(
     atlas: Atlas, out: str | os.PathLike[str], commands: PageCommands | None = None
 ) -> Path:
-    """Writes ``index.html``, its pictures, a sheet for each subspace, and ``atlas.json``.
+    """Write ``index.html``, its pictures, a sheet per subspace, and ``atlas.json``.
 
-    The folder is drafted beside and then renamed; an atlas that stands there is replaced, unless
-    it holds files that no atlas wrote.
+    A draft beside the folder is renamed at the end. An older atlas is replaced, unless its folder
+    holds other files.
 
     Args:
         atlas: what was measured.
         out: the folder.
-        commands: what the page lets its reader copy; None: for the bundle that ships with segan.
+        commands: for the page's reader to copy; None writes those for the bundle that ships with
+            segan.
 
     Returns:
         The page's path.
 
     Raises:
-        OutputError: something else stands there, or it cannot be written.
+        OutputError: ``out`` is something else, or cannot be written.
     """
     out = Path(out)
     with folder_draft(out, ATLAS) as draft:

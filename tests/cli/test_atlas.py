@@ -69,7 +69,7 @@ def test_hidden_sliders(segan_here: Segan, toy_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--seeds", 3), "there is 1 seed; expected 2 or more"),
+        (("--seeds", 3), "1 seed is given; expected 2 or more"),
         (("--steps", 2), "steps is 2; expected 3 or more"),
         (("--max", 0), "--max is 0"),
         (("--psi", 2), "--psi is 2.0; expected 0 to 1"),

@@ -1,4 +1,4 @@
-"""Everything that a report shows of one run, read from its folder."""
+"""A run as a report needs it, read from the run's folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHEET = re.compile(r"kimg(\d+(?:\.\d+)?)(-sliders)?\.png")
 
 
 class SavedCheckpoint(NamedTuple):
-    """A checkpoint that is still there; swd is None where none was taken."""
+    """A checkpoint that still exists; swd is None if it was not measured."""
 
     path: Path
     kimg: float
@@ -37,7 +37,7 @@ class SavedCheckpoint(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A picture that training drew at a progress."""
+    """A picture that training drew, and when."""
 
     kimg: float
     path: Path
@@ -48,15 +48,15 @@ class RunRecord:
     """One run.
 
     Attributes:
-        path: its folder.
+        path: the run's folder.
         config: its settings.
         data: what it was trained on, in words.
-        entries: of its log, oldest first.
-        checkpoints: those that are still there, oldest first.
+        entries: lines of its log, oldest first.
+        checkpoints: those that still exist, oldest first.
         samples: sample sheets, earliest first.
         sliders: slider sheets, earliest first; none in mode 0.
         metrics: lines of its metrics.jsonl.
-        control: its control scores, or None.
+        control: its control scores; None for none.
     """
 
     path: Path
@@ -76,23 +76,23 @@ class RunRecord:
 
     @property
     def kimg(self) -> float:
-        """How far it got, in thousand images."""
+        """The progress in thousand images."""
         last = self.entries[-1]["nimg"] / 1000 if self.entries else 0.0
         return max([last, *(saved.kimg for saved in self.checkpoints)])
 
     @property
     def complete(self) -> bool:
-        """Whether it showed all images that it was to show."""
+        """Whether the run reached its length."""
         return self.kimg >= self.config.total_kimg
 
     @property
     def best(self) -> SavedCheckpoint | None:
-        """The checkpoint with the lowest swd, of equal ones the oldest; None without scores."""
+        """The checkpoint with the lowest swd, the oldest of equal ones; None without scores."""
         scored = [saved for saved in self.checkpoints if saved.swd is not None]
         return min(scored, key=lambda saved: saved.swd or 0.0, default=None)
 
     def points(self, field: str) -> list[Point]:
-        """(kimg, value) wherever the log has a finite number in ``field``."""
+        """Return (kimg, value) of the log's lines with a finite number in ``field``."""
         found = []
         for entry in self.entries:
             value = finite(entry.get(field))
@@ -101,21 +101,21 @@ class RunRecord:
         return found
 
     def swd(self) -> list[Point]:
-        """(kimg, sliced Wasserstein distance) of the log and of the checkpoints that remain."""
+        """Return (kimg, sliced Wasserstein distance) of the log and of existing checkpoints."""
         kept = {saved.kimg: saved.swd for saved in self.checkpoints if saved.swd is not None}
         return sorted((kept | dict(self.points(SCORE))).items())
 
     def number(self, field: str) -> float | None:
-        """The field's newest finite number, or None."""
+        """Return the field's newest finite number, or None."""
         points = self.points(field)
         return points[-1][1] if points else None
 
     def last(self, field: str) -> Any:
-        """The field's newest value, or None."""
+        """Return the field's newest value, or None."""
         return next((entry[field] for entry in reversed(self.entries) if field in entry), None)
 
     def seconds_by_phase(self) -> dict[str, float]:
-        """Seconds of each phase of a step, and of the rest of the time, over the whole log."""
+        """Return the seconds of each phase, and of all else as ``other``, over the whole log."""
         sums: dict[str, float] = {}
         for entry in self.entries:
             for field, value in entry.items():
@@ -123,8 +123,8 @@ class RunRecord:
                 if field.startswith("seconds/") and number is not None:
                     name = field.removeprefix("seconds/")
                     sums[name] = sums.get(name, 0.0) + number
-        # A tick is its data and its step, whose phases the log has one by one, and little else;
-        # scoring and saving come after it.
+        # A tick consists of its data and its step, whose phases are logged one by one, and little
+        # else. Scoring and saving follow the tick.
         total = sums.pop("tick", 0.0)
         sums.pop("step", None)
         named = sum(value for name, value in sums.items() if name != SCORE)
@@ -132,31 +132,41 @@ class RunRecord:
         return sums | ({"other": other} if sums else {})
 
     def coordinate_names(self) -> list[str]:
-        """The subspaces' names in table order, such as L0N0."""
+        """Return the subspaces' names in table order, such as L0N0."""
         table = self.config.subspace.table(self.config.network)
         return [f"L{entry.layer}N{entry.index}" for entry in table]
 
 
 def finite(value: object) -> float | None:
-    """The value as a float if it is a finite number, else None."""
+    """Return the value as a float if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
 def read_run(run: Path) -> RunRecord:
-    """Reads a run's folder, finished or not.
+    """Read the folder of a run, complete or not.
 
     Raises:
-        CheckpointError: it is no run, or its config.json is damaged.
-        DataError: metrics.jsonl or control.json is broken.
+        CheckpointError: the folder is not a run, or its config.json is damaged.
+        DataError: metrics.jsonl or control.json is damaged.
     """
     if not run.is_dir():
-        kind = "is a file" if run.exists() else "does not exist"
-        raise CheckpointError(f"{run} {kind}; expected the folder of a run, such as runs/00000-….")
+        raise CheckpointError(
+            f"{run} {'is a file' if run.exists() else 'does not exist'}",
+            field="runs",
+            value=run,
+            expected="the folder of a run, such as runs/00000-faces-mode2-tiny",
+        )
     parent = run.resolve().parent.parent
     if not (run / CONFIG).exists() and (parent / CONFIG).exists():
-        raise CheckpointError(f"{run} is inside a run; a report is of all of it: give {parent}.")
+        raise CheckpointError(
+            f"{run} is inside a run",
+            field="runs",
+            value=run,
+            expected="the folder of a run",
+            remedy=f"Pass {parent}.",
+        )
     config = read_config(run)
     samples, sliders = _sheets(run)
     return RunRecord(
@@ -175,7 +185,7 @@ def read_run(run: Path) -> RunRecord:
 def _checkpoints(run: Path) -> tuple[SavedCheckpoint, ...]:
     found = []
     for path in list_checkpoints(run):
-        # A damaged one, or one that a running training removes just now, is not shown.
+        # Damaged checkpoints, and those that training removes meanwhile, are left out.
         with contextlib.suppress(CheckpointError):
             meta = read_meta(path)
             found.append(
@@ -185,7 +195,7 @@ def _checkpoints(run: Path) -> tuple[SavedCheckpoint, ...]:
 
 
 def _sheets(run: Path) -> tuple[tuple[Sheet, ...], tuple[Sheet, ...]]:
-    """Sample sheets and slider sheets, by progress."""
+    """Sample sheets and slider sheets, earliest first."""
     samples: list[Sheet] = []
     sliders: list[Sheet] = []
     folder = run / "samples"
@@ -197,7 +207,7 @@ def _sheets(run: Path) -> tuple[tuple[Sheet, ...], tuple[Sheet, ...]]:
 
 
 def _data(run: Path) -> str:
-    """What data.json says; a run whose file is missing or broken says "unknown"."""
+    """The data in words, from data.json; "unknown" if the file is missing or damaged."""
     try:
         record = json.loads((run / DATA).read_bytes())
         if "path" in record:

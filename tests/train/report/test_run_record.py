@@ -67,14 +67,14 @@ def test_numbers_that_are_none_are_left_out(make_run: MakeRun) -> None:
 
 def test_what_is_no_run_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
-    with pytest.raises(CheckpointError, match=r"does not exist; expected the folder of a run"):
-        read_run(tmp_path / "none")
-    with pytest.raises(CheckpointError, match=r"is a file; expected the folder of a run"):
-        read_run(run / "config.json")
-    with pytest.raises(CheckpointError, match=r"is not a training run \(config\.json is missing"):
+    for path in (tmp_path / "none", run / "config.json", run / "checkpoints" / "nimg00001000"):
+        with pytest.raises(CheckpointError) as caught:
+            read_run(path)
+        assert (caught.value.field, caught.value.value) == ("runs", path)
+        assert caught.value.expected.startswith("the folder of a run")
+    assert caught.value.remedy == f"Pass {run}."  # of what is inside the run
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         read_run(tmp_path / "runs")
-    with pytest.raises(CheckpointError, match=r"is inside a run; .* give .*mode2-tiny\."):
-        read_run(run / "checkpoints" / "nimg00001000")
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"batch_size": "8"}))
     with pytest.raises(CheckpointError, match=r"config\.json: .*batch_size"):
