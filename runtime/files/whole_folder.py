@@ -96,7 +96,8 @@ class WholeFolder:
         except OSError as error:
             raise output_error(self._shown, error) from error
         sync_folder(self._final.parent)
-        _remove(aside)
+        if replaces:
+            remove_whole(aside, self._final)
 
 
 def _temporary(final: Path, ending: str) -> Path:
@@ -111,15 +112,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_whole(folder: Path) -> None:
-    """Removes a folder so that a kill in between leaves none that looks whole.
+def remove_whole(path: Path, final: Path | None = None) -> None:
+    """Remove a folder or file so that a kill in between leaves only what ``recover`` removes.
 
-    A folder that cannot be renamed stays as it is.
+    What cannot be renamed stays as it is.
+
+    Args:
+        path: the folder or file.
+        final: the final folder that it belongs to; None for ``path`` itself.
     """
-    hidden = _temporary(folder, ".tmp")
+    hidden = _temporary(final or path, ".tmp")
     with contextlib.suppress(OSError):
-        os.rename(folder, hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        os.rename(path, hidden)
+        _remove(hidden)
 
 
 def recover(
@@ -130,7 +135,7 @@ def recover(
     may_remove: Callable[[Path], bool] = lambda _: True,
     former_names: Sequence[str] = (),
 ) -> None:
-    """Puts right what killed processes left: drafts, and folders that were being replaced.
+    """Put right what killed processes left: drafts, and folders that were being replaced.
 
     Args:
         parent: the folder that holds the final folders; it may be missing.
@@ -157,7 +162,7 @@ def recover(
         if found["old"] and not os.path.lexists(final):
             os.rename(path, final)
         elif not found["old"] or may_remove(path):
-            _remove(path)
+            remove_whole(path, final)
 
 
 def _is_running(process: int) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,32 @@ def test_an_error_names_the_final_place_of_a_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell whether a process runs")
+def test_a_kill_while_the_older_is_removed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int
+) -> None:
+    """The record goes first, so that the rest of the folder is not known by it any more."""
+    out = tmp_path / "out"
+    write(out, "one")
+    rmtree, removed = shutil.rmtree, []
+
+    def cut(path: Path, **_: object) -> None:
+        if (path / "record.json").exists() and not removed:
+            removed.append(path)
+            (path / "record.json").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write(out, "two")
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    (rest,) = set(tmp_path.iterdir()) - {out}
+    rest.rename(tmp_path / rest.name.replace(str(os.getpid()), str(gone)))
+    check_folder(out, KIND)
+    assert list(tmp_path.iterdir()) == [out]
+    assert (out / "page.html").read_text() == "two"
+
+
 def test_the_holder_of_a_lock_clears_everything(tmp_path: Path) -> None:
     """Also of a process that runs, and names of an older form."""
     former = r"(?P<name>{name})-(?P<process>\d+)(?P<old>-old)?"
@@ -172,3 +200,35 @@ def test_an_interrupt_between_the_renames_leaves_the_older(
         write(out, "two")
     assert (out / "page.html").read_text() == "one"
     assert list(tmp_path.iterdir()) == [out]
+
+
+WRITER = """
+import itertools, json, sys
+from pathlib import Path
+from segan.runtime.files.whole_folder import FolderKind, folder_draft
+
+out, kind = Path(sys.argv[1]), FolderKind("a result", "record.json", "segan.result/1")
+for number in itertools.count():
+    with folder_draft(out, kind) as draft:
+        for name in ("a", "b", "c"):
+            (draft / name).write_text(str(number))
+        record = {"format": kind.format, "number": number, "files": ["a", "b", "c", "record.json"]}
+        (draft / "record.json").write_text(json.dumps(record))
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_killed_at_any_moment_the_folder_is_whole(tmp_path: Path) -> None:
+    out, moments = tmp_path / "out", random.Random(0)
+    for _ in range(8):
+        command = [sys.executable, "-c", WRITER, str(out)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            time.sleep(moments.uniform(0, 0.02))
+            process.kill()
+        check_folder(out, KIND)
+        assert list(tmp_path.iterdir()) == [out]
+        number = str(json.loads((out / "record.json").read_text())["number"])
+        assert [(out / name).read_text() for name in ("a", "b", "c")] == [number] * 3
