@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import click
 
 from segan.cli.options import json_option
 
-#: What each extra is for.
+#: The purpose of each extra.
 _EXTRAS = {
     "train": "to train generators",
     "export": "to train, and export to bundles",
@@ -31,8 +29,8 @@ _EXTRAS = {
 def command(as_json: bool) -> None:
     """Show what this machine can run: processor, GPUs, backends, encoders, packages, bundles.
 
-    Each backend computes a small graph; what is missing is shown with the command that installs
-    it. Nothing is changed.
+    Each backend computes a small graph. Missing packages are shown with the command that installs
+    them. Nothing is changed.
     """
     found = examine()
     if as_json:
@@ -42,19 +40,24 @@ def command(as_json: bool) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything that the command shows, as plain values. Imports neither torch nor onnx."""
+    """Return everything that the command shows. Imports neither torch nor onnx."""
     from segan.runtime.bundle.reader import find_bundle
     from segan.runtime.doctor import describe_backends, describe_cache, describe_encoders
     from segan.runtime.machine.hardware import describe_cpu, describe_gpus, describe_memory
+    from segan.runtime.machine.packages import (
+        describe_extra,
+        describe_packages,
+        installed_version,
+    )
 
     bundle = find_bundle(Path("."))
     return {
-        "segan": _version("segan") or "not installed, from a checkout",
+        "segan": installed_version("segan") or "not installed, from a checkout",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
-        "packages": {name: _version(name) for name in _requirements(None)},
-        "extras": {extra: _describe_extra(extra) for extra in _EXTRAS},
+        "packages": describe_packages(),
+        "extras": {extra: describe_extra(extra) for extra in _EXTRAS},
         "cpu": describe_cpu(),
         "memory": describe_memory(),
         "gpus": describe_gpus(),
@@ -63,48 +66,6 @@ def examine() -> dict[str, Any]:
         "encoders": describe_encoders(),
         "bundle": None if bundle is None else str(bundle),
     }
-
-
-def _describe_extra(extra: str) -> dict[str, Any]:
-    packages = {name: _version(name) for name in _requirements(extra)}
-    missing = [name for name, found in packages.items() if found is None]
-    return {
-        "packages": packages,
-        "missing": missing,
-        "install": f"pip install 'segan[{extra}]'" if missing else None,
-    }
-
-
-def _requirements(extra: str | None) -> list[str]:
-    """Packages that segan, or one of its extras, asks for; extras within extras included."""
-    names: list[str] = []
-    try:
-        requirements = requires("segan") or []
-    except PackageNotFoundError:
-        return []  # from a checkout, which states nothing
-    for requirement in requirements:
-        spec, _, marker = requirement.partition(";")
-        wanted = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", marker)
-        if (wanted[1] if wanted else None) != extra:
-            continue
-        match = re.match(r"\s*([\w.-]+)\s*(?:\[([\w,\s-]+)\])?", spec)
-        assert match is not None
-        if match[1] == "segan":
-            for inner in match[2].split(","):
-                names.extend(_requirements(inner.strip()))
-        else:
-            names.append(match[1])
-    return sorted(set(names))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        pass
-    # onnxruntime-gpu holds the same module, so it stands in for onnxruntime.
-    gpu = _version("onnxruntime-gpu") if package == "onnxruntime" else None
-    return gpu and f"{gpu} (onnxruntime-gpu)"
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -141,12 +102,12 @@ def _show(found: dict[str, Any]) -> None:
         _line(name, encoder or f"none; run: {hint}")
 
     click.echo("\npackages")
-    for name, there in found["packages"].items():
-        _line(name, there or "missing; run: pip install segan")
+    for name, installed in found["packages"].items():
+        _line(name, installed or "missing; run: pip install segan")
     for extra, entry in found["extras"].items():
         click.echo(f"\nextra [{extra}]: {_EXTRAS[extra]}")
-        for name, there in entry["packages"].items():
-            _line(name, there or "missing")
+        for name, installed in entry["packages"].items():
+            _line(name, installed or "missing")
         if entry["install"]:
             click.echo(f"  install with: {entry['install']}")
 

@@ -25,7 +25,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the public names on first use, so that ``import segan.runtime.errors`` is light."""
+    """Import the public names on first use, so that ``import segan.runtime.errors`` is light."""
     if name in _HOME:
         import importlib
 

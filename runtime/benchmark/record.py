@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from segan.runtime.backends.registry import BACKENDS
@@ -12,6 +11,7 @@ from segan.runtime.benchmark.worker import COMPARED_SEEDS
 from segan.runtime.machine.cores import usable_cores
 from segan.runtime.machine.gpus import cuda_devices
 from segan.runtime.machine.hardware import describe_cpu, describe_memory
+from segan.runtime.machine.packages import installed_version
 
 #: Packages whose versions determine how fast a row is.
 _PACKAGES = ("segan", "numpy", *(name for entry in BACKENDS.values() for name in entry.packages))
@@ -103,7 +103,7 @@ def _describe_machine(result: BenchmarkResult, config: BenchmarkConfig) -> dict[
         ],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in _PACKAGES if (found := installed_version(name))},
         "load_1min": _rounded(result.load_1min, 2),
         "ceilings": [_ceiling(ceiling) for ceiling in result.ceilings],
         "copy_gb_per_s": _giga(result.host_copy),
@@ -121,13 +121,6 @@ def _ceiling(ceiling: CeilingResult) -> dict[str, Any]:
         "convolution": ceiling.shape,
         "problem": ceiling.problem,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -5,13 +5,13 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from segan.cli import doctor
 from segan.runtime.files.cache import cache_root
+from segan.runtime.machine import packages
 
 Segan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -40,9 +40,11 @@ def test_json_states_what_is_here(segan: Segan, toy_bundle: Path) -> None:
 
 
 def test_text_names_what_to_install(segan_here: Segan, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = doctor._version
+    installed = packages.installed_version
     monkeypatch.setattr(
-        doctor, "_version", lambda name: None if name == "onnxscript" else installed(name)
+        packages,
+        "installed_version",
+        lambda name: None if name == "onnxscript" else installed(name),
     )
     done = segan_here("doctor")
     assert done.returncode == 0, done.stderr
@@ -100,15 +102,3 @@ def test_a_cache_that_others_may_write_is_said(
     if not hasattr(os, "getuid"):
         pytest.skip("this system has no such permissions")
     assert "can be written by other users" in segan_here("doctor").stdout
-
-
-def test_onnxruntime_gpu_stands_in_for_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_gpu(package: str) -> str:
-        if package == "onnxruntime-gpu":
-            return "1.31.1"
-        raise PackageNotFoundError(package)
-
-    monkeypatch.setattr(doctor, "version", only_gpu)
-    assert doctor._version("onnxruntime") == "1.31.1 (onnxruntime-gpu)"
-    assert doctor._version("onnxruntime-gpu") == "1.31.1"
-    assert doctor._version("openvino") is None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+
+from segan.runtime.machine.packages import installed_version
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python, segan, torch and the given packages, those that are installed."""
     found = {"python": platform.python_version()}
     for name in ("segan", "torch", *packages):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        installed = installed_version(name)
+        if installed is not None:
+            found[name] = installed
     return found

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from segan.runtime.backends.onnxruntime import OrtSession, first_line, runtime_e
 from segan.runtime.backends.session import SessionConfig
 from segan.runtime.errors import BackendError
 from segan.runtime.machine.gpus import why_no_gpu
+from segan.runtime.machine.packages import installed_version
 
 #: Installs the right packages, whatever is installed.
 INSTALL = (
@@ -86,7 +86,7 @@ def _missing(problem: str, remedy: str) -> BackendError:
 
 def _package_problem() -> BackendError | None:
     """Return what is wrong with the installed onnxruntime; both packages own the same module."""
-    plain, gpu = _installed("onnxruntime"), _installed("onnxruntime-gpu")
+    plain, gpu = installed_version("onnxruntime"), installed_version("onnxruntime-gpu")
     if plain and gpu:
         return _missing(
             f"onnxruntime-gpu alone: it ({gpu}) and onnxruntime ({plain}) are both installed and "
@@ -106,13 +106,6 @@ def _package_problem() -> BackendError | None:
             INSTALL,
         )
     return None
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 @cache

@@ -326,7 +326,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def pretend(installed: dict[str, str], **attributes: Any) -> None:
         monkeypatch.setattr(cuda, "why_no_gpu", lambda: None)
-        monkeypatch.setattr(cuda, "_installed", installed.get)
+        monkeypatch.setattr(cuda, "installed_version", installed.get)
         module = ModuleType("onnxruntime")
         vars(module).update(attributes)
         monkeypatch.setitem(sys.modules, "onnxruntime", module)
