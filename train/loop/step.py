@@ -1,11 +1,11 @@
 """One training step: discriminator, generator, and the lazily applied regularisers.
 
-The fakes of a step serve both networks: first D learns on them detached, then G through the
-updated D. R1 and the path length penalty have steps of their own every few steps, scaled by their
-interval (lazy regularisation, Karras et al. 2020b, Appendix B).
+Both networks learn on the same fakes: first D on detached fakes, then G through the updated D. R1
+and the path length penalty take separate optimiser steps every few steps, scaled by their interval
+(lazy regularisation, Karras et al. 2020b, Appendix B).
 
-Several processes, and several micro-batches in each, share a step: all draw the latents of the
-whole batch from the same stream, each takes its share, and gradients add up to those of the whole.
+Processes, and the micro-batches of each, share a step: all draw the latents of the whole batch from
+the same stream and take their share, and the gradients add up to those of the whole batch.
 """
 
 from __future__ import annotations
@@ -20,23 +20,21 @@ from torch import nn
 
 from segan.train.loop.augment.pipe import AugmentParameters, AugmentPipe
 from segan.train.loop.augment.probability import AdaptiveProbability
+from segan.train.loop.latents import Latents, draw_latents, mix_styles, share_coords
 from segan.train.loop.losses import (
     discriminator_logistic,
     generator_logistic,
     information_loss,
+    jacobian_overlap,
+    moved_one_by_one,
     path_length_penalty,
     path_lengths,
+    pick_coordinates,
     r1_penalty,
 )
 from segan.train.loop.phase_clock import PhaseClock
 from segan.train.loop.processes.shares import divide, regular_batch
 from segan.train.loop.processes.world import ALONE, World
-from segan.train.loop.regularisers import (
-    jacobian_overlap,
-    moved_one_by_one,
-    pick_coordinates,
-    share_coords,
-)
 from segan.train.loop.streams import STEP, WEIGHTS, torch_random
 from segan.train.networks.family import build
 from segan.train.networks.stylegan2.discriminator import Judgement
@@ -47,22 +45,6 @@ from segan.train.runs.config import TrainConfig, compares_coordinates
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class Latents(NamedTuple):
-    """What a batch of fakes is made from."""
-
-    z: torch.Tensor  # [N, z_dim]
-    z_other: torch.Tensor  # [N, z_dim], for style mixing
-    crossover: torch.Tensor  # [N], first site that follows z_other
-    coords: torch.Tensor | None  # [N, num_subspaces, K]
-    noise: torch.Tensor | None  # [N, num_noise]
-    labels: torch.Tensor | None  # [N, c_dim]
-
-    def take(self, index: torch.Tensor) -> Latents:
-        """The latents of some of the N images."""
-        parts = [None if part is None else part[index] for part in self]
-        return Latents(*parts)  # type: ignore[arg-type]  # the first three never are None
-
-
 class Reals(NamedTuple):
     """Real images and their labels."""
 
@@ -71,7 +53,7 @@ class Reals(NamedTuple):
 
 
 class Augmentations(NamedTuple):
-    """What happens to the images that D sees in a step; each None without augmentation."""
+    """Augmentations of the images that D sees in a step; None without augmentation."""
 
     fake_d: AugmentParameters | None = None
     real_d: AugmentParameters | None = None
@@ -79,7 +61,7 @@ class Augmentations(NamedTuple):
     fake_g: AugmentParameters | None = None
 
     def take(self, index: torch.Tensor) -> Augmentations:
-        """Those of some of the N images."""
+        """Return the augmentations of some of the N images."""
         return Augmentations(*(None if part is None else part.take(index) for part in self))
 
 
@@ -92,7 +74,7 @@ class Micro(NamedTuple):
 
 
 def _adam(module: nn.Module, config: TrainConfig, interval: int) -> torch.optim.Adam:
-    """Adam, adjusted for the extra step that a lazy regulariser takes every ``interval`` steps."""
+    """Adam, corrected for the extra step of a lazy regulariser every ``interval`` steps."""
     ratio = interval / (interval + 1) if interval else 1.0
     return torch.optim.Adam(
         module.parameters(),
@@ -104,9 +86,9 @@ def _adam(module: nn.Module, config: TrainConfig, interval: int) -> torch.optim.
 
 
 def _placed(module: Module, device: torch.device) -> Module:
-    """The module on its device, channels last: the layout that convolutions compute in fastest.
+    """Move the module to its device, channels last: the fastest layout for convolutions.
 
-    That holds for CPUs, where it halves the time, and for tensor cores.
+    On CPUs it halves the time; tensor cores use it too.
     """
     for parameter in module.to(device).parameters():
         if parameter.ndim == 4:
@@ -173,7 +155,7 @@ class TrainingState:
         self._divide()
 
     def _divide(self) -> None:
-        """Finds this process's samples of a batch, and their micro-batches."""
+        """Set this process's samples of a batch, and their micro-batches."""
         division = divide(self.config, self.world.rank, self.world.size)
         #: Positions in the batch of the images that this process computes, int64.
         self.share = torch.cat(division.batch)
@@ -190,13 +172,13 @@ class TrainingState:
         fake_labels: torch.Tensor | None,
         random: torch.Generator,
     ) -> dict[str, torch.Tensor]:
-        """Trains on one batch.
+        """Train on one batch.
 
         Args:
             real: [n, C, R, R] float32 in [-1, 1]: the batch's images at the positions ``share``.
             real_labels: their labels, one-hot [n, c_dim], or None.
             fake_labels: one-hot [N, c_dim] for the fakes of the whole batch, or None.
-            random: the step's stream; see ``step_random``. The same in every process.
+            random: the step's stream from ``step_random``, the same in every process.
 
         Returns:
             Losses and scores of the whole batch, detached scalars by name.
@@ -213,7 +195,7 @@ class TrainingState:
             for part, shown, label in zip(self._micros, images, labels, strict=True)
         ]
         self.generator.requires_grad_(True)
-        # One micro-batch keeps its fakes for both networks; of several they are made twice.
+        # A single micro-batch keeps its fakes for both networks; several compute them twice.
         kept = self._discriminator_phase(micros, stats)
         if self.step % config.r1_interval == 0 and config.r1_gamma > 0:
             self._r1_phase(micros, stats)
@@ -233,29 +215,14 @@ class TrainingState:
         return stats
 
     def step_random(self) -> torch.Generator:
-        """The random stream of the coming step."""
+        """Return the random stream of the next step."""
         return torch_random(self.config.seed, STEP, self.step, self.device)
 
     def _draw(self, n: int, labels: torch.Tensor | None, random: torch.Generator) -> Latents:
-        generator, network = self.generator, self.config.network
-
-        def normal(width: int) -> torch.Tensor:
-            return torch.randn(n, width, generator=random, device=self.device)
-
-        num_sites = len(network.sites)
-        crossover = torch.randint(1, num_sites, (n,), generator=random, device=self.device)
-        mixed = torch.rand(n, generator=random, device=self.device) < self.config.style_mixing
-        return Latents(
-            z=normal(network.z_dim),
-            z_other=normal(network.z_dim),
-            crossover=torch.where(mixed, crossover, num_sites),
-            coords=generator.sample_coords(n, random),
-            noise=normal(generator.synthesis.num_noise) if self.config.noise else None,
-            labels=None if labels is None else labels[:n],
-        )
+        return draw_latents(self.generator, self.config, n, labels, random)
 
     def _share(self, latents: Latents, random: torch.Generator) -> Latents:
-        """The latents, with the coordinates of some groups that D compares made equal."""
+        """The latents, in which some of the groups that D compares share their coordinates."""
         p, group = self.config.subspace.shared_coords, self.config.network.mbstd_group
         if latents.coords is None or p == 0:
             return latents
@@ -267,18 +234,9 @@ class TrainingState:
         n, p = self.config.batch_size, self.augment.p
         return Augmentations(*(self._pipe.draw(n, p, random) for _ in range(4)))
 
-    def _mix(self, latents: Latents) -> tuple[torch.Tensor, torch.Tensor]:
-        """w [N, w_dim] of z, and the sites' w [N, num_sites, w_dim] after style mixing."""
-        generator = self.generator
-        w = generator.mapping(latents.z, latents.labels)
-        other = generator.mapping(latents.z_other, latents.labels)
-        site = torch.arange(len(self.config.network.sites), device=self.device)
-        follows_other = (site >= latents.crossover[:, None])[:, :, None]  # [N, num_sites, 1]
-        return w, torch.where(follows_other, other[:, None], w[:, None])
-
     def _fakes(self, latents: Latents) -> tuple[torch.Tensor, torch.Tensor]:
         """Fakes [N, C, R, R], and the mean of w [w_dim] without gradient."""
-        w, w_sites = self._mix(latents)
+        w, w_sites = mix_styles(self.generator, latents)
         ws, shifts = self.generator.offsets(w_sites, latents.coords)
         return self._synthesize(ws, shifts, latents.noise), w.detach().mean(dim=0)
 
@@ -297,7 +255,7 @@ class TrainingState:
     def _discriminator_phase(
         self, micros: list[Micro], stats: dict[str, torch.Tensor]
     ) -> torch.Tensor | None:
-        """Trains D; returns the fakes with their graph when there is one micro-batch."""
+        """Train D; return the fakes with their graph when there is one micro-batch."""
         keep = len(micros) == 1
         w_mean = torch.zeros_like(self.generator.w_avg)
         with self.clock.phase("discriminator"), self._update(self.optimizer_d):
@@ -368,13 +326,13 @@ class TrainingState:
         random: torch.Generator,
         stats: dict[str, torch.Tensor],
     ) -> None:
-        """Adds the gradients of the penalty on what coordinates have in common."""
+        """Add the gradients of the penalty on the overlap of coordinates' effects."""
         subspace, generator = self.config.subspace, self.generator
         latents = self._draw(self._num_regular, labels, random)
         total = generator.coords_shape[0] * generator.coords_shape[1]
         m = min(subspace.jacobian_coords, total)
         chosen = pick_coordinates(self._num_regular, m, total, random)
-        # Every image is made m + 1 times, and no more than a micro-batch at once.
+        # Every image is computed m + 1 times, at most a micro-batch at once.
         most = max(self.config.compute.micro_batch // (m + 1), 1)
         whole = self.config.compute.micro_batch == 0
         for share in self._regular_micros:
@@ -385,12 +343,12 @@ class TrainingState:
                 self._record(stats, "loss/jacobian", overlap)
 
     def _overlap(self, latents: Latents, positions: torch.Tensor) -> torch.Tensor:
-        """What the coordinates at positions [n, m] do to n images in common, their mean."""
+        """Mean overlap of the effects of the coordinates at positions [n, m] on n images."""
         assert latents.coords is not None
         moved = moved_one_by_one(latents.coords, positions)
         coords = torch.cat([latents.coords[:, None], moved], 1)
         each = coords.shape[1]
-        w_sites = self._mix(latents)[1].repeat_interleave(each, 0)
+        w_sites = mix_styles(self.generator, latents)[1].repeat_interleave(each, 0)
         ws, shifts = self.generator.offsets(w_sites, coords.flatten(0, 1))
         noise = None if latents.noise is None else latents.noise.repeat_interleave(each, 0)
         images = self._synthesize(ws, shifts, noise).unflatten(0, (-1, each))
@@ -410,7 +368,7 @@ class TrainingState:
             mean_length = torch.zeros_like(self.pl_mean)
             for part in self._regular_micros:
                 micro = latents.take(part)
-                ws, shifts = generator.offsets(self._mix(micro)[1], micro.coords)
+                ws, shifts = generator.offsets(mix_styles(generator, micro)[1], micro.coords)
                 image = generator.synthesis(ws, shifts, micro.noise)
                 lengths = path_lengths(image, ws, y[part])
                 penalty = path_length_penalty(lengths, self.pl_mean)
@@ -423,7 +381,7 @@ class TrainingState:
 
     @contextlib.contextmanager
     def _update(self, optimizer: torch.optim.Adam) -> Iterator[None]:
-        """Gradients that are made inside add up over the processes; then the optimiser steps."""
+        """Sum the gradients of the block over the processes; then step the optimiser."""
         optimizer.zero_grad(set_to_none=True)
         yield
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -435,13 +393,13 @@ class TrainingState:
         optimizer.step()
 
     def _record(self, stats: dict[str, torch.Tensor], name: str, value: torch.Tensor) -> None:
-        """Adds a micro-batch's mean to the batch's."""
+        """Add a micro-batch's share to the batch's mean."""
         part = value.detach() * self._scale
         stats[name] = stats[name] + part if name in stats else part
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        """G's weights drift into the moving average; its buffers are copied."""
+        """Move the average towards G's weights, and copy G's buffers."""
         config = self.config
         half_life = config.ema_kimg * 1000
         if config.ema_rampup:

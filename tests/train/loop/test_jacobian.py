@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segan.train.data.dataset import ImageDataset
-from segan.train.loop.regularisers import STEP, jacobian_overlap, moved_one_by_one, pick_coordinates
+from segan.train.loop.losses import STEP, jacobian_overlap, moved_one_by_one, pick_coordinates
 from segan.train.loop.step import TrainingState
 from segan.train.networks.config import ComputeConfig, SubspaceConfig
 from segan.train.runs.config import TrainConfig

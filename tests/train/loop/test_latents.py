@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segan.train.data.dataset import ImageDataset
-from segan.train.loop.regularisers import share_coords
+from segan.train.loop.latents import share_coords
 from segan.train.loop.step import TrainingState
 from segan.train.loop.streams import STEP, torch_random
 from segan.train.networks.config import SubspaceConfig
