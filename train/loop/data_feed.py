@@ -1,9 +1,9 @@
-"""Batches of real images in the run's order, made ready while the step before is computed.
+"""Batches of real images in the run's order, prepared while the previous step is computed.
 
-On a GPU, and for images that lie on the disk, a thread gathers the coming batches; on a GPU it also
-copies them, from pinned memory and on a stream of its own, so that a step finds its images there.
-On the CPU with images in memory a batch is gathered when it is asked for: that takes microseconds,
-and a thread would only compete for the cores.
+On a GPU, and for images on the disk, a thread gathers the next batches. On a GPU it also copies
+them from pinned memory, on a separate stream, so that a step need not wait. On the CPU with images
+in memory a batch is gathered on demand: that takes microseconds, and a thread would compete for
+cores.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 from segan.train.data.dataset import ImageDataset
 from segan.train.loop.streams import DataOrder
 
-#: Batches that are made ready in advance.
+#: Batches that are prepared in advance.
 DEPTH = 2
 
 
 class Batch(NamedTuple):
-    """Real images, on the device that trains.
+    """Real images on the training device.
 
     Attributes:
         images: [N, C, R, R] uint8.
@@ -35,24 +35,20 @@ class Batch(NamedTuple):
 
 
 class _Ready(NamedTuple):
-    """A batch, and when its copy to the GPU is done."""
+    """A batch, and the event of its copy to the GPU."""
 
     batch: Batch
     copied: torch.cuda.Event | None
 
 
 class DataFeed:
-    """The batches of a run from a given progress on, one after another.
+    """The batches of a run, one after another.
 
     Args:
-        dataset: the images.
-        order: the order in which they are shown.
-        batch_size: images of a step.
-        start: real images shown so far.
-        device: where the batches are needed.
-        part: which images of each batch to give, and in which order: a slice or positions
-            [n] int64, for a process that trains on a share of it.
-        prefetch: whether a thread makes them ready; None: on a GPU, and for images on the disk.
+        dataset: the images. order: the order of the images. batch_size: images per step. start:
+        real images shown so far. device: of the batches. part: this process's share of each batch:
+        a slice, or positions [n] int64. prefetch: whether a thread prepares the batches; None = on
+        a GPU, and for images on the disk.
     """
 
     def __init__(
@@ -79,7 +75,7 @@ class DataFeed:
         self._closed = threading.Event()
 
     def next(self) -> Batch:
-        """The next batch."""
+        """Return the next batch."""
         if not self._prefetch:
             return self._gather()
         if self._thread is None:
@@ -97,11 +93,11 @@ class DataFeed:
         return found.batch
 
     def close(self) -> None:
-        """Ends the thread; the feed gives no further batches."""
+        """End the thread; the feed cannot be used any more."""
         self._closed.set()
         if self._thread is not None:
             while self._thread.is_alive():
-                try:  # the thread may be waiting for room
+                try:  # the thread may be waiting for space in the queue
                     self._ready.get(timeout=0.01)
                 except queue.Empty:
                     continue
@@ -112,12 +108,12 @@ class DataFeed:
         return indices
 
     def _gather(self) -> Batch:
-        """The next batch in the computer's memory."""
+        """Gather the next batch without the thread."""
         indices = self._indices()
         labels = None
         if self._dataset.labels is not None:
             labels = torch.from_numpy(self._dataset.labels[indices])
-        # Indexing copies, out of a memory map too.
+        # Indexing copies, also from a memory map.
         images = torch.from_numpy(np.asarray(self._dataset.images[indices]))
         return Batch(images.to(self._device), None if labels is None else labels.to(self._device))
 
@@ -130,12 +126,12 @@ class DataFeed:
                 else:
                     indices = self._indices()
                     self._ready.put(copier.copy(self._dataset, indices))
-        except BaseException as error:  # the step that waits for the batch raises it
+        except BaseException as error:  # raised by ``next``
             self._ready.put(error)
 
 
 class _GpuCopier:
-    """Copies batches to a GPU from a ring of pinned buffers, on a stream of its own."""
+    """Copies batches to a GPU from a ring of pinned buffers, on a separate stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -144,9 +140,9 @@ class _GpuCopier:
         self._turn = 0
 
     def copy(self, dataset: ImageDataset, indices: np.ndarray) -> _Ready:
-        """Starts copying the images and labels at ``indices``."""
+        """Start copying the images and labels at ``indices``."""
         buffer, copied = self._buffer((len(indices), *dataset.images.shape[1:]))
-        # With 'raise', take would go through a buffer of its own; all indices are valid.
+        # mode 'raise' would need another buffer; all indices are valid.
         np.take(dataset.images, indices, axis=0, out=buffer.numpy(), mode="clip")
         labels = None
         with torch.cuda.stream(self._stream):
@@ -158,7 +154,7 @@ class _GpuCopier:
         return _Ready(Batch(images, labels), copied)
 
     def _buffer(self, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.cuda.Event]:
-        """A buffer whose last copy has ended, and a fresh event for the coming one."""
+        """A buffer whose last copy has ended, and a new event for the next copy."""
         if len(self._buffers) <= DEPTH:
             buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
             self._buffers.append((buffer, torch.cuda.Event()))

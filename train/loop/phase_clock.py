@@ -1,4 +1,4 @@
-"""How long each phase of training takes."""
+"""The time that each phase of training takes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import torch
 
 
 class PhaseClock:
-    """Adds up the seconds of named phases.
+    """Sums of the seconds of named phases.
 
-    On a GPU the phases are marked by events and read when asked for, so that measuring makes no
-    step wait.
+    On a GPU, events mark the phases and are read by ``take``, so that no step waits.
 
     Args:
         device: where the phases run.
@@ -26,7 +25,7 @@ class PhaseClock:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
+        """Time the block."""
         if self._on_gpu:
             first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             first.record()
@@ -39,7 +38,7 @@ class PhaseClock:
         self._add(name, time.perf_counter() - start)
 
     def take(self) -> dict[str, float]:
-        """Seconds by phase since the last call; starts again from 0. Waits for the GPU."""
+        """Return the seconds by phase since the last call. Waits for the GPU."""
         if self._events:
             torch.cuda.synchronize()
             for name, first, last in self._events:

@@ -1,4 +1,4 @@
-"""The training state as flat, named tensors, and back."""
+"""Conversion between the training state and named tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segan.train.runs.tensors import matching_state
 
 
 def training_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
-    """Everything but the moving average: G, D, both optimisers, path length mean, augmentation.
+    """Return G, D, both optimisers, path length mean and augmentation; no moving average.
 
     Names: ``generator.…``, ``discriminator.…``, ``optimizer_g.<parameter>.exp_avg`` and so on.
     """
@@ -29,7 +29,7 @@ def training_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
 def load_training_tensors(
     state: TrainingState, tensors: dict[str, torch.Tensor], where: Path
 ) -> None:
-    """Puts ``training_tensors`` back into a state of the same configuration.
+    """Load ``training_tensors`` into a state of the same configuration.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape.
@@ -63,7 +63,7 @@ def _optimizers(
 
 
 def _laid_out_as(parameter: torch.nn.Parameter, value: torch.Tensor) -> torch.Tensor:
-    """A copy on the parameter's device and in its memory format, as a fused optimiser needs."""
+    """A copy with the parameter's device and memory format, as a fused optimiser needs."""
     return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 

@@ -1,6 +1,6 @@
-"""The random streams of a run: everything drawn in a step follows from (seed, step) alone.
+"""The random streams of a run: all draws of a step depend on (seed, step) alone.
 
-So a run can be stopped and resumed anywhere, bit for bit, without storing a generator's state.
+A run can therefore stop and resume after any step, bit for bit, without a generator's state.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-#: What a stream is for; the numbers are part of what a seed means.
+#: Numbers of the streams by their use. A change of a number changes what a seed means.
 WEIGHTS, STEP, ORDER, MONITOR = 0, 1, 2, 3
 METRIC = 16
 
 
 def torch_random(seed: int, stream: int, number: int, device: torch.device) -> torch.Generator:
-    """A torch generator for one step (or another numbered occasion) of a stream."""
+    """Return a torch generator for one step, or other numbered use, of a stream."""
     state = np.random.SeedSequence((seed, stream, number)).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
 class DataOrder:
-    """The endless order in which real images are shown: one permutation after another.
+    """The infinite order of the real images: one permutation after another.
 
     Args:
         num_images: images in the data set.
@@ -32,7 +32,7 @@ class DataOrder:
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
     def indices(self, start: int, count: int) -> np.ndarray:
-        """Indices of the images at positions start … start + count - 1 of the order, int64."""
+        """Return the indices of the images at positions start … start + count - 1, int64."""
         positions = np.arange(start, start + count)
         found = np.empty(count, np.int64)
         for epoch in range(start // self.num_images, (start + count - 1) // self.num_images + 1):

@@ -1,4 +1,4 @@
-"""The training loop: data in, ticks, sample sheets and checkpoints out; resumes exactly."""
+"""The training loop: steps, ticks of the log, sample sheets and checkpoints."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from segan.train.runs.versions import versions
 
 
 class Progress(NamedTuple):
-    """What the loop reports after each step.
+    """The report of a step.
 
     Attributes:
         images: real images shown in this step.
-        entry: the log's line, when this step ended a tick; in the first process alone.
-        checkpoint: the folder, when this step wrote a checkpoint; in the first process alone.
+        entry: the line of the log that ends with this step, by field (``kimg``, ``loss/generator``,
+            ``score/real_sign``, ``swd`` …); None at other steps, and in all processes but the
+            first.
+        checkpoint: the checkpoint's folder, if this step wrote one; None as for ``entry``.
     """
 
     images: int
@@ -50,25 +52,25 @@ class Trainer:
         config: the configuration; its shapes must fit the data.
         dataset: the images.
         device: where to train.
-        checkpoint: where to go on; None starts anew.
-        initial: another run's checkpoint whose weights a new run starts with, for a configuration
-            from ``starting_from``; None = the seed's.
+        checkpoint: the checkpoint to go on from; None starts from the beginning.
+        initial: another run's checkpoint, with whose weights a new run starts; it needs a
+            configuration from ``starting_from``. None = weights from the seed.
         tensorboard: whether to write TensorBoard files.
         pictures: whether to draw sample sheets and curves with every checkpoint.
-        world: the processes that train together. All of them make a Trainer and run ``steps``; the
-            first one writes.
+        world: the processes that train together. Each makes a Trainer and runs ``steps``; the first
+            one writes the files.
 
     Raises:
         ConfigError: the data does not fit the configuration.
-        CheckpointError: the checkpoint is damaged or of another network, data set or setting.
+        CheckpointError: the checkpoint is damaged, or has another network, data set or setting.
         RankError: the processes start from different weights, or one is gone.
 
     Attributes:
-        checkpoint: as given.
-        transfer: what was taken from ``initial``; None without one.
-        stopped: whether ``request_stop``, in any process, has ended the run.
-        aside: where checkpoints are that were newer than the one where the run goes on; in the
-            first process alone.
+        run_folder: as ``run``. config: as given. dataset: as given. state: networks, moving
+        average, optimisers and counters, such as ``state.cur_nimg``. checkpoint: as given.
+        transfer: what was taken from ``initial``; None without one. stopped: whether
+        ``request_stop``, in any process, has ended ``steps``. aside: new paths of the checkpoints
+        that are newer than ``checkpoint``; in the first process.
     """
 
     transfer: Transfer | None
@@ -140,26 +142,26 @@ class Trainer:
         return state
 
     def _prepare_folder(self) -> list[Path]:
-        """Makes sure, before hours of work, that checkpoints have a place of their own."""
+        """Make the checkpoints' folder, and move newer checkpoints aside."""
         make_folder(self.run_folder / "checkpoints")
         return set_newer_aside(self.run_folder, self.state.cur_nimg)
 
     def request_stop(self) -> None:
-        """Makes ``steps`` save a checkpoint after the current step and end, in all processes."""
+        """End ``steps`` after the current step, with a checkpoint, in all processes."""
         self._stop = True
 
     @property
     def total_nimg(self) -> int:
-        """Real images that the run shows in all."""
+        """Total number of real images that the run shows."""
         return round(self.config.total_kimg * 1000)
 
     def steps(self) -> Iterator[Progress]:
-        """Trains until ``total_kimg`` or ``request_stop``; yields after every step.
+        """Train until ``total_kimg`` or ``request_stop``; yield a report after every step.
 
         Raises:
-            TrainingError: the losses exploded or are no longer finite.
+            TrainingError: a loss exceeds 1e6 or is not finite.
             RankError: the processes' weights differ, or another process is gone.
-            DeviceError: too little memory, or no compiler for a run that wants one.
+            DeviceError: too little memory, or ``compute.compile`` without a compiler.
             OutputError: a checkpoint, sheet or log cannot be written.
         """
         try:
@@ -180,7 +182,7 @@ class Trainer:
         config, state = self.config, self.state
         tick_nimg, snapshot_nimg = config.kimg_per_tick * 1000, config.snapshot_kimg * 1000
         if self.transfer is not None:
-            # From here on the run needs the other one no more, whenever it is resumed.
+            # With this checkpoint the run can be resumed without the other one.
             yield Progress(0, None, self.save())
         elif state.cur_nimg == 0:
             self.world.first(self._draw)
@@ -193,7 +195,7 @@ class Trainer:
                 if state.cur_nimg > saved:
                     self._guard.check()
                     entry = None
-                    if sums:  # the tick that the stop cuts short
+                    if sums:  # of an incomplete tick
                         self._seconds["tick"] = time.monotonic() - tick_start
                         entry = self._tick(sums, state.cur_nimg - tick_first, measure=True)
                     yield Progress(0, entry, self.save())
@@ -219,13 +221,13 @@ class Trainer:
             yield Progress(state.cur_nimg - before, entry, checkpoint)
 
     def save(self) -> Path | None:
-        """Writes a checkpoint, then sheets and curves, in the first process.
+        """Write a checkpoint, then sheets and curves; the first process writes.
 
         Returns:
             The checkpoint's folder; None in the other processes.
 
         Raises:
-            TrainingError: the state holds a NaN or infinite number; nothing was written.
+            TrainingError: the state holds NaN or infinity; nothing was written.
             RankError: the processes' states differ; nothing was written.
             OutputError: something cannot be written.
         """
@@ -254,7 +256,7 @@ class Trainer:
             scores=scores,
             ranks=self.world.size,
         )
-        self._reports.draw(self.state)  # a picture that fails does not cost the checkpoint
+        self._reports.draw(self.state)  # after the checkpoint, in case it fails
         return checkpoint
 
     def _draw(self) -> None:
@@ -262,7 +264,7 @@ class Trainer:
             self._reports.draw(self.state)
 
     def _step(self) -> dict[str, torch.Tensor]:
-        """Feeds a batch to the networks, and takes the time of both."""
+        """Train on the next batch; time its loading and the step."""
         random = self.state.step_random()
         start = time.perf_counter()
         real, real_labels, fake_labels = self._prepare(self._feed.next(), random)
@@ -275,7 +277,7 @@ class Trainer:
     def _prepare(
         self, batch: Batch, random: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """What ``train_step`` takes: real images, their labels, and labels for the fakes.
+        """Real images, their labels, and labels for the fakes.
 
         All draws are for the whole batch, the same in every process.
         """
@@ -302,13 +304,13 @@ class Trainer:
     def _tick(
         self, sums: dict[str, list[torch.Tensor]], images: int, measure: bool
     ) -> dict[str, Any] | None:
-        """Logs the tick, in the first process; starts the clocks of the next one."""
+        """Log the tick, in the first process; restart the clocks."""
         seconds = {**self._seconds, **self.state.clock.take()}
         self._seconds.clear()
 
         def write() -> dict[str, Any]:
             assert self._reports is not None
-            # Who stops the run does not want to wait for the score.
+            # A run that is being stopped does not wait for the score.
             return self._reports.tick(
                 self.state, sums, images, seconds, measure=measure, score=not self._stop
             )

@@ -1,7 +1,7 @@
-"""Starts a run with the weights of another: on other data, at another resolution, in another mode.
+"""Runs that start with another run's weights: on other data, resolution or mode.
 
-Layers that both networks have are taken over, the rest is drawn from the run's seed. So a generator
-grows: trained at 32², it goes on at 64² with one block more in both networks.
+Layers that both runs have are copied, the others are drawn from the run's seed. A generator trained
+at 32² can so go on at 64², with one more block in both networks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from segan.train.runs.checkpoint import GENERATOR, TRAINING, Meta, check_file, r
 from segan.train.runs.config import TrainConfig, config_differences
 from segan.train.runs.tensors import matching_state, read_tensors
 
-#: Settings by which layers of the same name have the same meaning and shape; so have the channels.
+#: Settings that must agree, beside the channels, so that layers of one name have one shape.
 MUST_AGREE = (
     "network.z_dim",
     "network.w_dim",
@@ -36,7 +36,7 @@ _DISCRIMINATOR_PART = re.compile(r"(?:blocks\.)?([a-z_]+\d*)")
 
 
 class Source(NamedTuple):
-    """A checkpoint whose weights are whole, finite and those of its own configuration.
+    """A checkpoint whose weights are complete, finite and fit its configuration.
 
     Attributes:
         path: its folder.
@@ -56,10 +56,10 @@ class Source(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """What ``take_weights`` did.
+    """The result of ``take_weights``.
 
     Attributes:
-        meta: of the checkpoint that the weights are from.
+        meta: record of the checkpoint that the weights are from.
         anew: parts that were drawn from the seed, such as ``generator b64`` or ``subspace L4N0``.
     """
 
@@ -68,10 +68,10 @@ class Transfer(NamedTuple):
 
 
 def open_source(checkpoint: Path) -> Source:
-    """Reads another run's checkpoint.
+    """Read another run's checkpoint.
 
     Raises:
-        CheckpointError: it is damaged, holds a NaN or infinity, or other tensors than its networks.
+        CheckpointError: it is damaged, holds NaN or infinity, or does not fit its networks.
     """
     meta = read_meta(checkpoint)
     average = read_tensors(check_file(checkpoint, meta, GENERATOR))
@@ -101,18 +101,18 @@ def open_source(checkpoint: Path) -> Source:
 def starting_from(
     source: Source, config: TrainConfig, class_names: tuple[str, ...] = ()
 ) -> TrainConfig:
-    """The configuration of a run that starts with these weights: it records whose they are.
+    """Return the configuration of a run that starts with these weights, with their sha256.
 
-    Where nothing in G is new, the moving average keeps its whole half-life from the first step;
-    else it ramps up as in a run from the seed, so that it does not show new layers as drawn.
+    If G has no new layers, the moving average has its whole half-life from the first step. Else its
+    half-life grows as in a run from the seed, so that it does not keep new layers as drawn.
 
     Args:
         source: the checkpoint.
         config: of a run from the seed.
-        class_names: of the classes that a conditional run is trained on.
+        class_names: classes of a conditional run.
 
     Raises:
-        ConfigError: the checkpoint's layers cannot be those of this configuration.
+        ConfigError: the checkpoint's layers do not fit this configuration.
     """
     _check_shapes(source, config)
     old = source.meta.config
@@ -152,20 +152,19 @@ def _check_shapes(source: Source, config: TrainConfig) -> None:
 def take_weights(
     state: TrainingState, source: Source, class_names: tuple[str, ...] = ()
 ) -> Transfer:
-    """Puts the weights of another run's checkpoint into a fresh state.
+    """Copy the weights of another run's checkpoint into a new state.
 
-    Both networks, the moving average, the mean of w and the path lengths' mean are taken; the
-    optimisers and all counters start at 0. Subspaces are taken when mode, kind and K agree, with
-    the outputs of the discriminator's head that predict them; what stands for classes, when they
-    have the same names.
+    Both networks, the moving average, the mean of w and the mean path length are copied; the
+    optimisers and all counters start at 0. Subspaces, and the outputs of the discriminator's head
+    for them, are copied when mode, kind and K agree; class embeddings, when the names agree.
 
     Args:
-        state: of a run that has not begun, of a configuration from ``starting_from``.
+        state: of a new run, with a configuration from ``starting_from``.
         source: the checkpoint.
-        class_names: of the classes that the run is trained on.
+        class_names: classes of the run.
 
     Raises:
-        ConfigError: the state's configuration was not made for this checkpoint.
+        ConfigError: the state's configuration is for another checkpoint.
     """
     if state.config.initial_sha256 != source.meta.sha256:
         raise ConfigError(
@@ -186,7 +185,7 @@ def take_weights(
         state.discriminator, known(source.discriminator), rows, state.generator.coords_shape[1]
     )
     state.pl_mean = source.pl_mean.to(state.device, copy=True)
-    # A whole block that is new is not named by its parts.
+    # Of a block that is new as a whole, the parts are not listed.
     names = [name for name in dict.fromkeys(anew) if name.rpartition(".")[0] not in anew]
     return Transfer(source.meta, tuple(names))
 
@@ -217,7 +216,7 @@ def _same_rows(config: TrainConfig, old: TrainConfig) -> dict[int, int]:
 def _take_generator(
     generator: Generator, found: dict[str, torch.Tensor], rows: dict[int, int]
 ) -> list[str]:
-    """Copies what fits; returns the parts that nothing was found for."""
+    """Copy the tensors that fit; return the parts without any."""
     anew = []
     mapping = generator.mapping.state_dict(prefix="mapping.")
     mapped = all(k in found and found[k].shape == v.shape for k, v in mapping.items())
@@ -233,7 +232,7 @@ def _take_generator(
             row = number[f"{basis[1]}.{basis[2]}"]
             source = name if row in rows else ""
         elif name == "w_avg" and not mapped:
-            continue  # of another mapping: w̄ is tracked anew
+            continue  # w̄ of another mapping network; it is tracked from 0
         if source in found and found[source].shape == value.shape:
             value.copy_(found[source])
         elif row is not None:
@@ -247,7 +246,7 @@ def _take_generator(
 def _take_discriminator(
     discriminator: Discriminator, found: dict[str, torch.Tensor], rows: dict[int, int], dims: int
 ) -> list[str]:
-    """Copies what fits; of the head, the outputs for the subspaces that were taken."""
+    """As ``_take_generator``; of the head, the outputs for the copied subspaces."""
     anew = []
     for name, value in discriminator.state_dict().items():
         of_head = name.startswith("coords.")

@@ -101,7 +101,7 @@ class _Face:
         return self.part[name].astype(np.float32)
 
     def draw(self) -> Array:
-        """Paints all layers: [3, n, size, size] in [0, 1]."""
+        """Paint all layers: [3, n, size, size] in [0, 1]."""
         self._paint_back()
         self._paint_head()
         for side in (-1, 1):

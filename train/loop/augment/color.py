@@ -13,11 +13,11 @@ import torch
 
 from segan.train.loop.augment.geometry import GatedDraws
 
-#: Of the brightness, an offset, in the units of the image.
+#: Standard deviation of the brightness, an offset in the units of the image.
 BRIGHTNESS_STD = 0.2
-#: Of log2 of the contrast, a factor.
+#: Standard deviation of log2 of the contrast, a factor.
 CONTRAST_STD = 0.5
-#: Of log2 of the saturation, a factor.
+#: Standard deviation of log2 of the saturation, a factor.
 SATURATION_STD = 1.0
 
 
@@ -29,12 +29,12 @@ class Color(NamedTuple):
 
 
 def draw_color(draws: GatedDraws, p: torch.Tensor, *, chroma: torch.Tensor) -> Color:
-    """Draws brightness, contrast, luma flip, hue rotation and saturation, which act in this order.
+    """Draw brightness, contrast, luma flip, hue rotation and saturation, which act in this order.
 
     Args:
         draws: the images' stream.
         p: probability of each of the first three.
-        chroma: probability of hue rotation and of saturation, which do nothing to grey.
+        chroma: probability of hue rotation and of saturation, which do not change grey images.
     """
     brightness = draws.normal(p, BRIGHTNESS_STD)
     contrast = draws.normal(p, CONTRAST_STD).exp2()
@@ -42,8 +42,8 @@ def draw_color(draws: GatedDraws, p: torch.Tensor, *, chroma: torch.Tensor) -> C
     hue = draws.uniform(chroma, math.pi)
     saturation = draws.normal(chroma, SATURATION_STD).exp2()
 
-    # All five keep the luma axis apart from the colours across it, so that they come to: a factor
-    # and an offset along it, a factor and a rotation across it.
+    # All five treat the luma axis and the colours across it separately. Together they are a factor
+    # and an offset along the axis, and a factor and a rotation across it.
     sign = 1.0 - 2.0 * flipped
     return _assemble(sign * contrast, sign * brightness * contrast, hue, contrast * saturation)
 
@@ -69,7 +69,7 @@ def _assemble(
 
 
 def recolor(images: torch.Tensor, color: Color) -> torch.Tensor:
-    """Applies the matrices to the colour channels of [N, C, H, W]; alpha stays as it is.
+    """Apply the matrices to the colour channels of [N, C, H, W]; alpha is not changed.
 
     C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA). Grey is treated as RGB of three equal
     channels whose result is averaged, as in the published code.

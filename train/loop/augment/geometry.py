@@ -1,9 +1,10 @@
-"""Geometric augmentation: what is drawn, as one inverse matrix for each image.
+"""Geometric augmentation: random parameters, and one inverse matrix for each image.
 
-A matrix maps a point of the result to the point of the input that is shown there. Points are
-(x, y, 1), x to the right, y down, with the image's centre at 0 and its edges at ±1: a matrix means
-the same at every resolution. Source of the transformations, their order and their distributions:
-Karras et al. 2020a, Appendix B, and its code.
+``GatedDraws`` draws the parameters, also those of colour augmentation. A matrix maps a point of the
+result to the point of the input that is shown there. Points are (x, y, 1), x to the right, y down,
+with the image's centre at 0 and its edges at ±1, so a matrix is independent of the resolution.
+Source of the transformations, their order and their distributions: Karras et al. 2020a, Appendix B,
+and its code.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ from typing import NamedTuple
 
 import torch
 
+#: Largest integer translation, as a share of the width.
+TRANSLATION_END = 0.125
+
+#: Standard deviation of log2 of the isotropic scale, and of log2 √(width / height).
+SCALE_STD = 0.2
+
+#: Standard deviation of the fractional translation, as a share of the width.
+TRANSLATION_STD = 0.125
+
 
 class GatedDraws:
-    """Parameters for n images: drawn, then 0 in the images that are not transformed.
+    """Random parameters of n images; 0 in the images that are not transformed.
 
-    Each method draws the gates and the values whatever the probability is, so that a stream goes
-    on from the same place after any of them.
+    Each method draws the gates and the values for any probability, so that the number of draws from
+    the stream does not depend on it.
 
     Args:
-        n: images.
+        n: number of images.
         random: the stream; the results are on its device.
     """
 
@@ -47,20 +57,10 @@ class GatedDraws:
         return torch.where(gate, values, 0)[:, 0]
 
     def _gate(self, p: torch.Tensor) -> torch.Tensor:
-        return self._rand(1) < p  # rand lies in [0, 1): 0 is never, 1 is always
+        return self._rand(1) < p  # rand is in [0, 1): p = 0 is never, p = 1 is always
 
     def _rand(self, size: int) -> torch.Tensor:
         return torch.rand(self.n, size, generator=self.random, device=self.random.device)
-
-
-#: Largest integer translation, as a share of the width.
-TRANSLATION_END = 0.125
-
-#: log2 of the isotropic scale, and of the ratio of width to height's square root.
-SCALE_STD = 0.2
-
-#: Fractional translation, as a share of the width.
-TRANSLATION_STD = 0.125
 
 
 class Geometry(NamedTuple):
@@ -73,7 +73,7 @@ class Geometry(NamedTuple):
 def draw_geometry(
     draws: GatedDraws, pixel: torch.Tensor, geometric: torch.Tensor, resolution: int
 ) -> Geometry:
-    """Draws the transformations of both groups, in the order in which they act.
+    """Draw the transformations of both groups, in the order in which they act.
 
     Args:
         draws: the images' stream.
@@ -92,7 +92,7 @@ def draw_geometry(
     )
 
     scale = draws.normal(geometric, SCALE_STD)[:, 0].exp2()
-    # So that one or the other rotation takes place with the probability of the group.
+    # At least one of the two rotations then happens with the probability of the group.
     each = 1 - (1 - geometric).clamp(min=0).sqrt()
     before = draws.uniform(each, math.pi)[:, 0]
     aspect = draws.normal(geometric, SCALE_STD)[:, 0].exp2()
@@ -113,7 +113,7 @@ def _product(*matrices: torch.Tensor) -> torch.Tensor:
     """The product of [n, 3, 3] matrices; the first is the inverse of what acts first."""
     result = matrices[0]
     for matrix in matrices[1:]:
-        # Not a matmul: with TF32 one, an angle would be off by pixels at high resolutions.
+        # No matmul: in TF32 the error of an angle is several pixels at high resolutions.
         result = (result[:, :, :, None] * matrix[:, None]).sum(dim=2)
     return result
 
@@ -133,13 +133,13 @@ def _matrix(
 
 
 def _rotation(angle: torch.Tensor) -> torch.Tensor:
-    """From the x axis towards the y axis, [n] radians → [n, 3, 3]."""
+    """The rotation from the x axis towards the y axis, [n] radians → [n, 3, 3]."""
     cos, sin = angle.cos(), angle.sin()
     return _matrix(cos, -sin, sin, cos)
 
 
 def _quarter_turn(turns: torch.Tensor) -> torch.Tensor:
-    """The inverse of that many quarter turns as torch.rot90 makes, exact; [n] of 0 to 3."""
+    """The exact inverse of 0 to 3 quarter turns [n] as by torch.rot90: [n, 3, 3]."""
     odd = turns % 2 == 1
     cos, sin = torch.where(odd, 0, 1 - turns), torch.where(odd, 2 - turns, 0)
     return _matrix(cos, -sin, sin, cos)

@@ -1,9 +1,10 @@
-"""Discriminator augmentation: parameters for each image, and what they do to it.
+"""Discriminator augmentation: drawing parameters for each image, and applying them.
 
-Everything that D sees, real or generated, goes through the same pipeline, in the steps of D and of
-G alike, so G has to match the data, not its augmentation. Drawing is apart from applying: draw for
-the whole batch, give each device its share with ``take``, and no image depends on how the batch was
-shared out. Source: Karras et al. 2020a, Appendix B; the three groups are its best set, "bgc".
+All images that D sees, real or generated, in the steps of D and of G, go through the same pipeline,
+so G learns to match the data and not its augmentation. Drawing and applying are separate:
+parameters are drawn for the whole batch, and ``take`` gives each device its share, so an image does
+not depend on the division of the batch. Source: Karras et al. 2020a, Appendix B; the three groups
+are its best set, "bgc".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from segan.train.runs.config import AugmentConfig
 
 
 class AugmentParameters(NamedTuple):
-    """What happens to each of n images."""
+    """The transformations of n images."""
 
     geometry: torch.Tensor  # [n, 3, 3], from the result's points to the input's
     blit: torch.Tensor  # [n] bool: whether geometry only moves whole pixels, or nothing
@@ -29,11 +30,11 @@ class AugmentParameters(NamedTuple):
     same_color: torch.Tensor  # [n] bool: whether color changes nothing
 
     def take(self, index: slice | torch.Tensor) -> AugmentParameters:
-        """The parameters of some of the images: a slice, or indices or a mask of the n."""
+        """Return the parameters of some of the n images, by a slice, indices or a mask."""
         return AugmentParameters(*(part[index] for part in self))
 
     def to(self, device: torch.device) -> AugmentParameters:
-        """The same on another device."""
+        """Return the parameters on another device."""
         return AugmentParameters(*(part.to(device) for part in self))
 
 
@@ -41,7 +42,7 @@ class AugmentPipe(nn.Module):
     """Augments images for the discriminator; has no weights and no state to save.
 
     Args:
-        config: which groups take part; its mode and probability do not matter here.
+        config: the active groups; its mode and probability are not used here.
         resolution: height and width R of an image, 8 or more.
         img_channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
     """
@@ -56,15 +57,15 @@ class AugmentPipe(nn.Module):
     def forward(
         self, images: torch.Tensor, p: torch.Tensor | float, random: torch.Generator
     ) -> torch.Tensor:
-        """Draws and applies.
+        """Draw parameters and apply them.
 
-        An image that nothing happens to comes back bit for bit, so all do at p = 0; where p is a
+        An image without a transformation is returned bit for bit, and with p = 0 all are; if p is a
         number, that takes no time.
 
         Args:
             images: [N, C, R, R] float32 in about [-1, 1]; the result may leave that range.
             p: probability of each transformation, 0 to 1, a number or a scalar tensor.
-            random: on the images' device. It is read equally far whatever p is.
+            random: the stream, on the images' device. The number of draws does not depend on p.
 
         Raises:
             ConfigError: p out of range (a tensor is not checked), or images of another shape.
@@ -76,7 +77,7 @@ class AugmentPipe(nn.Module):
         return self.apply_to(images, parameters)
 
     def draw(self, n: int, p: torch.Tensor | float, random: torch.Generator) -> AugmentParameters:
-        """Parameters for n images, on the device of ``random``; p as for ``forward``.
+        """Draw parameters for n images, on the device of ``random``; p as for ``forward``.
 
         Raises:
             ConfigError: p out of range (a tensor is not checked).
@@ -103,7 +104,7 @@ class AugmentPipe(nn.Module):
         return AugmentParameters(*geometry, *color)
 
     def apply_to(self, images: torch.Tensor, parameters: AugmentParameters) -> torch.Tensor:
-        """Applies drawn parameters; can be differentiated by the images, twice.
+        """Apply drawn parameters; can be differentiated by the images, twice.
 
         Args:
             images: [N, C, R, R] float32 (or float64), in any memory format, which the result keeps.

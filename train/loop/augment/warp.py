@@ -1,9 +1,9 @@
-"""Moves images as their inverse matrices say: whole pixels exactly, everything else filtered.
+"""Images transformed by their inverse matrices: whole pixels exactly, all else by filters.
 
-Both ways are linear in the image and can be differentiated any number of times, since R1
-differentiates through them twice. Outside of an image lies its reflection about the centres of the
-outermost pixels, without end, so that no transformation brings in a border and no image depends on
-the others of its batch.
+Both are linear in the image and can be differentiated any number of times; R1 differentiates
+through them twice. Outside of an image lies its infinite reflection about the centres of the
+outermost pixels, so that no transformation shows a border, and no image depends on the others of
+its batch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from segan.train.loop.augment.geometry import Geometry
 from segan.train.networks.stylegan2.resample import filter2d, fir_kernel, upsample2d
 
 #: Lowpass of the orthogonal wavelet sym6 (Daubechies 1992, least asymmetric, 6 vanishing moments).
-#: Even shifts of it are orthonormal: supersampling and its transpose undo each other, and white
-#: noise stays white.
+#: Its even shifts are orthonormal: the transpose of supersampling inverts it, and white noise stays
+#: white.
 SYM6 = (
     0.015404109327027373,
     0.0034907120842174702,
@@ -33,13 +33,13 @@ SYM6 = (
     0.0017677118642428036,
     -0.007800708325034148,
 )
-#: sym6 is not quite symmetric: supersampled content lies this far, in fine pixels, from where a
-#: symmetric filter would put it. Left alone, half a turn would move an image by 0.4 pixels.
+#: Delay of sym6, which is not symmetric, relative to a symmetric filter, in fine pixels. Without a
+#: correction, half a turn moves an image by 0.4 pixels.
 _DELAY = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6) - (len(SYM6) - 1) / 2
 #: Fine pixels kept on each side, for bilinear interpolation next to the outermost pixels' centres,
-#: and pixels of reflection that the filter makes them from.
+#: and the pixels of reflection that the filter computes them from.
 _KEPT, _PADDING = 2, 4
-#: Fine pixels past the result's edge that the filter takes in on its way back.
+#: Fine pixels past the result's edge that the downsampling filter reads.
 _REACH = len(SYM6) // 2 - 1
 
 
@@ -49,7 +49,7 @@ def supersampling_kernel() -> torch.Tensor:
 
 
 def transform(images: torch.Tensor, geometry: Geometry, kernel: torch.Tensor) -> torch.Tensor:
-    """Shows [N, C, R, R] images through their matrices; R of 8 or more, kernel as for ``warp``."""
+    """Transform images [N, C, R, R] by their matrices; R is 8 or more, kernel as for ``warp``."""
     return torch.where(
         geometry.blit[:, None, None, None],
         move_pixels(images, geometry.inverse),
@@ -58,11 +58,11 @@ def transform(images: torch.Tensor, geometry: Geometry, kernel: torch.Tensor) ->
 
 
 def move_pixels(images: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
-    """Shows the nearest pixel: exact for mirroring, quarter turns and whole pixels.
+    """Transform by nearest pixels: exact for mirroring, quarter turns and whole pixels.
 
     Args:
         images: [N, C, R, R].
-        inverse: [N, 3, 3]; see ``augment_geometry``.
+        inverse: [N, 3, 3]; see ``geometry``.
     """
     n, channels, size, _ = images.shape
     at = torch.arange(size, device=images.device, dtype=inverse.dtype)
@@ -73,17 +73,18 @@ def move_pixels(images: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
 
 
 def warp(images: torch.Tensor, inverse: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Twofold supersampling, bilinear interpolation, and back; the lowpass of both is sym6.
+    """Transform by twofold supersampling, bilinear interpolation and downsampling with sym6.
 
-    So frequencies up to twice the data's pass without aliasing: enough for zooming out to half.
+    Frequencies up to twice the data's pass without aliasing, which suffices for zooming out to
+    half.
 
     Args:
         images: [N, C, R, R].
-        inverse: [N, 3, 3]; see ``augment_geometry``.
+        inverse: [N, 3, 3]; see ``geometry``.
         kernel: of ``supersampling_kernel``, on the images' device.
 
-    Source: Karras et al. 2020a, Appendix B.2. Other than its code, the delay of the filter is
-    compensated, and reflection is part of the coordinates rather than a margin of pixels.
+    Source: Karras et al. 2020a, Appendix B.2. Unlike its code, this compensates the delay of the
+    filter, and reflects coordinates instead of padding a margin of pixels.
     """
     size = images.shape[-1]
     fine = upsample2d(F.pad(images, [_PADDING] * 4, mode="reflect"), kernel)
@@ -96,14 +97,14 @@ def warp(images: torch.Tensor, inverse: torch.Tensor, kernel: torch.Tensor) -> t
     grid = torch.stack([_reflect(x, size), _reflect(y, size)], dim=-1)  # [N, 2R + 10, 2R + 10, 2]
     grid = (grid * 2 + (1 + _DELAY + _KEPT)) / (size + _KEPT) - 1
     moved = grid_sample(fine, grid.to(images.dtype))
-    # The transpose of supersampling, with the gain that makes the two undo each other.
+    # The transpose of supersampling, with the gain that inverts it.
     return filter2d(moved, kernel.flip(0, 1), padding=0, stride=2)
 
 
 def _input_pixels(
     inverse: torch.Tensor, at: torch.Tensor, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where in the input, in pixels, the points at × at of the result lie; x and y, [N, T, T]."""
+    """Positions in the input, in pixels, of the result's points at × at; x and y, [N, T, T]."""
     point = (at - (size - 1) / 2) * (2 / size)
     across, down = point[None, None, :], point[None, :, None]
     m = inverse[:, :2, :, None, None]
@@ -112,7 +113,7 @@ def _input_pixels(
 
 
 def _reflect(position: torch.Tensor, size: int) -> torch.Tensor:
-    """Folds positions, in pixels, into [0, size - 1] about its ends."""
+    """Fold positions, in pixels, into [0, size - 1] about its ends."""
     last = size - 1
     return last - (position.remainder(2 * last) - last).abs()
 
@@ -129,7 +130,7 @@ def grid_sample(images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 
 
 class _GridSample(torch.autograd.Function):
-    """Torch's own kernel, which is linear in the images: its backward is the transpose."""
+    """Torch's kernel, which is linear in the images; its backward is the transpose."""
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
@@ -144,14 +145,14 @@ class _GridSample(torch.autograd.Function):
 
 
 class _GridSampleTransposed(torch.autograd.Function):
-    """What torch has no derivative of; its transpose is the sampling again."""
+    """The transpose, for which torch has no derivative; its own transpose is the sampling."""
 
     @staticmethod
     def forward(
         ctx: Any, gradient: torch.Tensor, grid: torch.Tensor, shape: torch.Size
     ) -> torch.Tensor:
         ctx.save_for_backward(grid)
-        # Only the shape of the images matters, as the gradient of the grid is not asked for.
+        # Only the shape of the images is used, since no gradient of the grid is requested.
         images = gradient.new_zeros(()).expand(shape)
         bilinear, border = 0, 1
         result: torch.Tensor = torch.ops.aten.grid_sampler_2d_backward(

@@ -1,1 +1,1 @@
-"""What a run writes while it trains: log, sheets, curves, scores."""
+"""Reports of a run while it trains: log, sheets, curves and scores."""

@@ -17,7 +17,7 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def write_curves(entries: list[dict[str, Any]], path: Path) -> None:
-    """Draws the log's entries, over kimg, to a PNG. Raises: OutputError."""
+    """Draw the log's entries, over kimg, to a PNG. Raises: OutputError."""
     # The object interface leaves the user's own matplotlib state and backend alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Alarms on a generator: importance, dead coordinates, and what coords and z each explain."""
+"""Figures of a generator for alarms: importance, effects of coordinates, shares of variance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from segan.train.networks.stylegan2.subspace import StyleSubspace
 class Shares(NamedTuple):
     """Shares of the images' variance: total-effect indices of coords and of z.
 
-    They add up to 1 or more: what only both together explain counts in each (Saltelli et al.
-    2010, total-order sensitivity index).
+    Their sum is 1 or more, since interactions count in both (Saltelli et al. 2010, total-order
+    sensitivity index).
     """
 
     coords: float
@@ -22,7 +22,7 @@ class Shares(NamedTuple):
 
 
 def mean_importance(generator: Generator) -> list[float]:
-    """Mean |L| of each subspace, in table order."""
+    """Return the mean |L| of each subspace, in table order."""
     return [
         float(cast(StyleSubspace, module).importance.detach().abs().mean())
         for module in generator.subspaces
@@ -33,10 +33,10 @@ def mean_importance(generator: Generator) -> list[float]:
 def coordinate_effects(
     generator: Generator, random: torch.Generator, n: int = 16
 ) -> torch.Tensor | None:
-    """How much each coordinate moves the image: [num_subspaces, K], or None in mode 0.
+    """Return the effect of each coordinate: [num_subspaces, K], or None in mode 0.
 
-    The root mean square, over n images and all pixels, of the change when the coordinate goes from
-    -1 to 1 while the image's z and other coordinates stay as drawn.
+    An effect is the root mean square, over n images and all pixels, of the change when the
+    coordinate goes from -1 to 1 while z and the other coordinates do not change.
     """
     rows, dims = generator.coords_shape
     if rows == 0:
@@ -59,19 +59,19 @@ def coordinate_effects(
 
 @torch.no_grad()
 def variance_shares(generator: Generator, random: torch.Generator, n: int = 8) -> Shares | None:
-    """Shares of the variance over an n × n grid of z and coords; None without drawn coords."""
+    """Return shares of variance on an n × n grid of z and coords; None without drawn coords."""
     coords = generator.sample_coords(n, random)
     if coords is None:
         return None
     z, labels = _draw(generator, n, random)
-    # Labels go with z: both belong to "not the coordinates".
+    # Labels vary with z, since both are no coordinates.
     label_rows = None if labels is None else labels.repeat_interleave(n, 0)
     images = generator(z.repeat_interleave(n, 0), label_rows, coords.repeat(n, 1, 1))
     return shares_of_grid(images.unflatten(0, (n, n)))
 
 
 def shares_of_grid(images: torch.Tensor) -> Shares:
-    """Total-effect indices from images [n_z, n_coords, …] of a full grid."""
+    """Return total-effect indices of images [n_z, n_coords, …] on a full grid."""
     n_z, n_coords = images.shape[:2]
     flat = images.reshape(n_z, n_coords, -1).double()
     within_z = flat.var(dim=1, correction=0).mean()  # coords vary, z fixed

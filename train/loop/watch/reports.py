@@ -1,4 +1,4 @@
-"""What a run writes beside its checkpoints: log, TensorBoard, sheets and curves."""
+"""The reports of a run beside its checkpoints: log, TensorBoard, sheets and curves."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from segan.train.runs.folder import RunLog, read_log
 
 
 class Reports:
-    """Measures the generator and writes what was measured.
+    """Measures the generator and writes the reports.
 
     Args:
         run: the run's folder.
-        config: the run's.
+        config: the run's settings.
         dataset: the images, for the score.
         device: where to measure.
-        cur_nimg: progress at which the run goes on.
+        cur_nimg: real images shown so far; later entries of an existing log are dropped.
         tensorboard: whether to write TensorBoard files.
         pictures: whether to draw sample sheets and curves.
 
     Raises:
-        OutputError: the folder cannot be written; so do all methods.
+        OutputError: the folder cannot be written; all methods raise it too.
 
     Attributes:
-        scores: of the last measurement, until they are taken into a checkpoint.
+        scores: of the last measurement, until a checkpoint takes them.
     """
 
     def __init__(
@@ -71,18 +71,18 @@ class Reports:
         measure: bool,
         score: bool,
     ) -> dict[str, Any]:
-        """Averages a tick, adds the alarms and the score, and logs all of it.
+        """Log the averages of a tick, with effects of coordinates and the score.
 
         Args:
-            state: at the tick's end.
-            sums: what every step reported, by name.
+            state: at the end of the tick.
+            sums: statistics of every step, by name.
             images: real images shown in the tick.
-            seconds: spent, by name, ``tick`` among them; what measuring takes is added.
-            measure: whether to take the alarms that cost time.
-            score: whether to take the score with them.
+            seconds: by phase, including ``tick``; the time of the score is added.
+            measure: whether to measure effects of coordinates and shares of variance.
+            score: whether to compute the score as well.
 
         Returns:
-            The log's line.
+            The line of the log.
         """
         entry: dict[str, Any] = {
             "nimg": state.cur_nimg,
@@ -107,7 +107,7 @@ class Reports:
         return entry
 
     def draw(self, state: TrainingState) -> None:
-        """Draws the sheets and the curves."""
+        """Draw the sheets and the curves."""
         if not self._pictures:
             return
         folder = make_folder(self._run / "samples")
@@ -117,7 +117,7 @@ class Reports:
         write_curves(read_log(self._run), self._run / "curves.png")
 
     def close(self) -> None:
-        """Writes what TensorBoard still holds."""
+        """Write and close the TensorBoard files."""
         if self._board is not None:
             self._board.close()
 

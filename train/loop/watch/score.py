@@ -18,12 +18,12 @@ _BATCH_PIXELS = 1 << 20
 
 
 class CheckpointScore:
-    """Measures the moving average against the data, always on the same images and latents.
+    """The distance of the moving average from the data, always on the same images and latents.
 
-    What it draws comes from a stream of its own, so that measuring changes nothing in training.
+    Its draws come from a separate stream, so that measuring does not affect training.
 
     Args:
-        config: the run's; ``metric_images`` of the data are taken, or all when there are fewer.
+        config: the run's settings; ``metric_images`` images are used, or all where there are fewer.
         dataset: the run's images.
         device: where to compute.
     """
@@ -35,7 +35,7 @@ class CheckpointScore:
         self._metric: SlicedWasserstein | None = None
 
     def measure(self, generator: Generator) -> float:
-        """The distance of the generator's images from the data's: 0 or more, less is better."""
+        """Return the distance of the generator's images from the data, 0 or more."""
         if self._metric is None:  # the real side is prepared once
             random = torch_random(self._config.seed, METRIC, 0, torch.device("cpu"))
             chosen = torch.randperm(len(self._dataset), generator=random)[: self._count]
@@ -53,7 +53,7 @@ class CheckpointScore:
         for part in self._batches():
             pixels = torch.from_numpy(np.asarray(self._dataset.images[self._chosen[part]]))
             images = pixels.to(self._device).float() / 127.5 - 1
-            if self._config.mirror:  # G learns both hands, so every other image is mirrored
+            if self._config.mirror:  # G learns mirrored images too, so every second one is mirrored
                 images[::2] = images[::2].flip(3)
             yield images
 

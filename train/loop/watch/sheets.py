@@ -1,4 +1,4 @@
-"""Sample sheets of a run: the same seeds every time, so that learning can be watched."""
+"""Sample sheets of a run, always of the same seeds, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SLIDER_STEPS = 7
 def seed_images(
     generator: Generator, seeds: range, slider: Slider | None = None, value: float = 0.0
 ) -> np.ndarray:
-    """Images of seeds with constant noise, uint8 [N, H, W, C]; the runtime draws the same ones.
+    """Return images of seeds with constant noise, uint8 [N, H, W, C], as the runtime draws them.
 
     Args:
         generator: any generator; a conditional one shows its classes in turn.
         seeds: the seeds.
-        slider: a coordinate to set instead of drawing it.
-        value: what to set it to.
+        slider: a coordinate to set; None = all coordinates are drawn.
+        value: of the slider.
     """
     device, network = generator.w_avg.device, generator.network
     z = torch.from_numpy(sample_z(seeds, network.z_dim)).to(device)
@@ -57,7 +57,7 @@ def seed_images(
 
 
 def write_sample_sheet(generator: Generator, path: Path, *, count: int = 64) -> None:
-    """A grid of seeds 0 … count - 1. Raises: OutputError."""
+    """Write a grid of the images of seeds 0 … count - 1. Raises: OutputError."""
     sheet = grid(seed_images(generator, range(count)), 8)
     with atomic_file(path) as file:
         sheet.save(file, "png")
@@ -66,10 +66,13 @@ def write_sample_sheet(generator: Generator, path: Path, *, count: int = 64) -> 
 def write_slider_sheet(
     generator: Generator, path: Path, *, seed: int = 0, max_rows: int = 48
 ) -> bool:
-    """One strip for each slider of one seed's image; False in mode 0, which has no sliders.
+    """Write one strip for each slider, of one seed's image.
+
+    Returns:
+        Whether there is a sheet; mode 0 has no sliders.
 
     Raises:
-        OutputError: when it cannot be written.
+        OutputError: it cannot be written.
     """
     sliders = [
         (entry, Slider(entry.layer, entry.index, dim))

@@ -10,11 +10,11 @@ from segan.runtime.files.atomic import output_error
 
 
 class Board:
-    """Writes entries of the log to RUN/tensorboard.
+    """TensorBoard files of a run, in RUN/tensorboard.
 
     Args:
         run: the run's folder.
-        cur_nimg: progress at which the run goes on; TensorBoard hides what is past it.
+        cur_nimg: real images shown so far; TensorBoard hides later entries.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -29,11 +29,11 @@ class Board:
         )
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Adds the entry's numbers, at its ``nimg``. Raises: OutputError."""
+        """Add the entry's numbers, at its ``nimg``. Raises: OutputError."""
         self._try(lambda: self._add(entry))
 
     def close(self) -> None:
-        """Writes what is left and closes the files. Raises: OutputError."""
+        """Write the remaining entries and close the files. Raises: OutputError."""
         self._try(self._writer.close)
 
     def _add(self, entry: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ class Board:
         self._writer.flush()
 
     def _try(self, act: Callable[[], Any]) -> Any:
-        # TensorBoard writes in a thread of its own, whose errors come out of a later call.
+        # TensorBoard writes in a thread, whose errors a later call raises.
         try:
             return act()
         except OSError as error:

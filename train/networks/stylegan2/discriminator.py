@@ -46,7 +46,7 @@ class DiscriminatorBlock(nn.Module):
         self.skip = Conv2d(in_channels, out_channels, 1, resample="down", bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Applies the block."""
+        """Apply the block."""
         x = x.to(self.reduced or self.conv0.weight.dtype)
         gain = math.sqrt(0.5)
         around: torch.Tensor = self.skip(x, gain)
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
         return [cast(DiscriminatorBlock, block) for block in self.blocks.values()]
 
     def forward(self, image: torch.Tensor, c: torch.Tensor | None = None) -> Judgement:
-        """Judges a batch."""
+        """Judge a batch."""
         blocks = self.block_list()
         first = blocks[0].reduced if blocks else None
         x = self.from_rgb(image.to(first or image.dtype))

@@ -55,7 +55,7 @@ class MappingNetwork(nn.Module):
         self.num_layers = config.mapping_layers
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        """Applies the network."""
+        """Apply the network."""
         x = normalize_second_moment(z)
         if self.c_dim:
             assert c is not None, "a conditional mapping network needs labels"
@@ -242,7 +242,7 @@ class SynthesisNetwork(nn.Module):
         shifts: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Makes images.
+        """Make images.
 
         Args:
             ws: one style vector for each site, [N, num_sites, w_dim].
@@ -341,7 +341,7 @@ class Generator(nn.Module):
     def offsets(
         self, w: torch.Tensor, coords: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Passes the sites' w through the subspaces.
+        """Pass the sites' w through the subspaces.
 
         Args:
             w: [N, num_sites, w_dim], after truncation.
@@ -391,7 +391,7 @@ class Generator(nn.Module):
         return cast(torch.Tensor, self.synthesis(ws, shifts, noise))
 
     def sample_coords(self, n: int, random: torch.Generator) -> torch.Tensor | None:
-        """Draws coordinates for n images as training does: [n, num_subspaces, K], or None."""
+        """Draw coordinates for n images as training does: [n, num_subspaces, K], or None."""
         if not self.subspace.sampled:
             return None
         shape = (n, *self.coords_shape)

@@ -39,7 +39,7 @@ def lrelu(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
 
 
 def normalize_second_moment(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
-    """Scales every row of [N, D] to a mean square of 1 (pixel norm, Karras et al. 2018)."""
+    """Scale every row of [N, D] to a mean square of 1 (pixel norm, Karras et al. 2018)."""
     return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
@@ -71,7 +71,7 @@ class FullyConnected(nn.Module):
         self.bias_gain = lr_multiplier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Applies the layer."""
+        """Apply the layer."""
         x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return lrelu(x) if self.activation == "lrelu" else x
 
@@ -110,7 +110,7 @@ class Conv2d(nn.Module):
         self.register_buffer("fir", fir_kernel(), persistent=False)
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
-        """Applies the layer; ``gain`` scales its output."""
+        """Apply the layer; ``gain`` scales its output."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
         if self.resample == "up":
             x = conv2d_up(x, weight, self.fir)
@@ -183,7 +183,7 @@ class MinibatchStd(nn.Module):
         self.group_size = group_size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Appends the statistic."""
+        """Append the statistic."""
         n, _, h, w = x.shape
         group = self.group_size if n % self.group_size == 0 else n
         y = x.reshape(group, n // group, -1)  # sample i is in group i mod (n // group)

@@ -25,7 +25,7 @@ DTYPES: dict[Precision, torch.dtype | None] = {
 def set_precision(
     generator: Generator, discriminator: Discriminator, config: ComputeConfig
 ) -> None:
-    """Tells every block of both networks which format to compute in."""
+    """Tell every block of both networks which format to compute in."""
     dtype = DTYPES[config.precision]
     blocks: list[SynthesisBlock | DiscriminatorBlock] = [
         *generator.synthesis.block_list(),

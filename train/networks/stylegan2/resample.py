@@ -28,7 +28,7 @@ def depthwise(kernel: torch.Tensor, channels: int) -> torch.Tensor:
 def filter2d(
     x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0, stride: int = 1
 ) -> torch.Tensor:
-    """Convolves every channel with ``kernel`` [T, T]; zero padding on each side."""
+    """Convolve every channel with ``kernel`` [T, T]; zero padding on each side."""
     channels = x.shape[1]
     # A convolution, not a correlation: flip, so that asymmetric filters act as written.
     weight = depthwise((kernel * gain).flip(0, 1).to(x.dtype), channels)
@@ -36,7 +36,7 @@ def filter2d(
 
 
 def upsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Doubles the resolution: zero insertion, then ``kernel`` [T, T], T even, with gain 4.
+    """Double the resolution: zero insertion, then ``kernel`` [T, T], T even, with gain 4.
 
     [N, C, H, W] → [N, C, 2H, 2W]. A transposed depthwise convolution does both at once.
     """
@@ -47,7 +47,7 @@ def upsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 def downsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Halves the resolution: ``kernel`` [4, 4], then every second pixel. [N, C, H/2, W/2]."""
+    """Halve the resolution: ``kernel`` [4, 4], then every second pixel. [N, C, H/2, W/2]."""
     if x.dtype == torch.bfloat16 and x.device.type == "cpu":
         # oneDNN has no fast gradient for a depthwise convolution of stride 2 in bf16: 1.3 ms
         # this way, 22 ms with the stride, at 16 x 32 x 32².
@@ -56,7 +56,7 @@ def downsample2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 def conv2d_up(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Doubles the resolution and convolves with ``weight`` [O, I, 3, 3] or [O, I, 1, 1].
+    """Double the resolution and convolves with ``weight`` [O, I, 3, 3] or [O, I, 1, 1].
 
     The 3 × 3 case is a transposed convolution (zero insertion and convolution in one, output
     2H + 1) and then the filter [T, T], T even, with gain 4, as StyleGAN2 does it.
@@ -73,7 +73,7 @@ def _up_padding(kernel: torch.Tensor) -> int:
 
 
 def conv2d_down(x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Filters, convolves with ``weight`` [O, I, k, k] and halves the resolution; k = 1 or 3."""
+    """Filter, convolves with ``weight`` [O, I, k, k] and halves the resolution; k = 1 or 3."""
     if weight.shape[-1] == 1:
         return F.conv2d(downsample2d(x, kernel), weight)
     return F.conv2d(filter2d(x, kernel, padding=2), weight, stride=2)

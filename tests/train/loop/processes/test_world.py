@@ -27,7 +27,16 @@ from segan.train.loop.trainer import Trainer
 from segan.train.runs.checkpoint import list_checkpoints, read_meta
 from segan.train.runs.folder import read_log
 from segan.train.runs.tensors import read_tensors
-from tests.train.rank_scenarios import BATCH, CPU, SETTINGS, WHOLE, data, finish, gradients, train
+from tests.train.loop.processes.rank_scenarios import (
+    BATCH,
+    CPU,
+    SETTINGS,
+    WHOLE,
+    data,
+    finish,
+    gradients,
+    train,
+)
 
 RUN = "00000-squares-mode2-paper"
 
@@ -172,7 +181,7 @@ class TestTwoProcesses:
             assert found[name] == [kind, text, rank != teller]
 
     def test_other_errors_than_foreseen(self, pair: Pair) -> None:
-        text = "rank 1 of 2: 'the disk is full.' (KeyError)"
+        text = "rank 1 of 2: 'the disk is full.' (KeyError)."
         assert pair.found[0]["unforeseen"] == ["RankError", text, True]
         assert pair.found[1]["unforeseen"] == ["KeyError", "'the disk is full.'", False]
         # Each tells its own.
@@ -263,7 +272,7 @@ def test_alone_nothing_is_exchanged() -> None:
     def fail() -> None:
         raise OutputError("the disk is full")
 
-    with pytest.raises(OutputError, match=r"^the disk is full$") as caught:
+    with pytest.raises(OutputError, match=r"^the disk is full\.$") as caught:
         ALONE.together(fail)
     assert not caught.value.is_reported
 
