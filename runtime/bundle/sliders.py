@@ -148,7 +148,7 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
             match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
             if match is None:
                 raise ConfigError(
-                    f"`layers` is {layers!r}, and {part.strip()!r} is not understood",
+                    f"`layers` is {layers!r}, where {part.strip()!r} is no layer or range",
                     field="layers",
                     value=layers,
                     expected=f"numbers and ranges such as 0-1, up to {num_layers(manifest) - 1}",
@@ -156,7 +156,7 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
                 raise ConfigError(
-                    f"`layers` is {layers!r}, and {part.strip()} runs backwards",
+                    f"`layers` is {layers!r}, where {part.strip()} ends before it begins",
                     field="layers",
                     value=layers,
                     expected=f"{last}-{first}",

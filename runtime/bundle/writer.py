@@ -45,12 +45,7 @@ def check_target(out: Path) -> None:
 def check_suffix(out: Path) -> None:
     """Raise ConfigError unless a bundle's path is NAME.segan."""
     if out.suffix != SUFFIX or out.name == SUFFIX:
-        raise ConfigError(
-            f"the output is {out}",
-            field="out",
-            value=out,
-            expected=f"a name that ends in {SUFFIX}",
-        )
+        raise ConfigError(field="out", value=out, expected=f"a name that ends in {SUFFIX}")
 
 
 def bundle_name(text: str) -> str:

@@ -129,7 +129,7 @@ def test_tolerance_that_cannot_be_met(at_home: Path, tmp_path: Path, capsys: Cap
     ("arguments", "status", "message"),
     [
         (["nowhere"], 1, "nowhere does not exist. Give a run folder"),
-        (["-o", "faces"], 2, "the output is faces; expected a name that ends in .segan"),
+        (["-o", "faces"], 2, "--out is faces; expected a name that ends in .segan"),
         (["--tolerance", "0"], 2, "tolerance is 0.0; expected more than 0"),
         (["--lowering", "bicubic"], 2, "'bicubic' is not one of 'transposed', 'subpixel'"),
         (["-o", "runs.segan"], 1, "runs.segan exists and is not a bundle"),
