@@ -22,8 +22,8 @@ from typing import NamedTuple, Self
 from segan.runtime.errors import OutputError
 from segan.runtime.files.atomic import output_error, sync_folder
 
-#: Longest part of a folder's name, in characters, that its temporary names repeat.
-_NAME_LENGTH = 100
+#: Longest name, in bytes, that temporary names repeat; a file system allows 255.
+_NAME_BYTES = 220
 
 _TEMPORARY = r"\.(?P<name>{name})\.(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<old>old\.)?tmp"
 
@@ -70,12 +70,12 @@ class WholeFolder:
         else:
             return
         if isinstance(cause, OSError) and isinstance(place, str | Path):
-            with contextlib.suppress(ValueError):  # It is no file of this folder.
+            with contextlib.suppress(ValueError):  # Not a file of this folder.
                 place = self._shown / Path(place).relative_to(self.path)
                 raise output_error(place, cause) from cause
 
     def commit(self) -> None:
-        """Renames the folder to its final name; what it replaces is put back if that fails.
+        """Rename the folder to its final name; what it replaces is put back if that fails.
 
         Raises:
             OutputError: the folder cannot be renamed.
@@ -101,8 +101,10 @@ class WholeFolder:
 
 
 def _temporary(final: Path, ending: str) -> Path:
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    return final.with_name(f".{final.name[:_NAME_LENGTH]}.{token}{ending}")
+    name = final.name
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        name = f"{name[:50]}~"
+    return final.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{ending}")
 
 
 def _remove(path: Path) -> None:
@@ -136,6 +138,8 @@ def recover(
     former_names: Sequence[str] = (),
 ) -> None:
     """Put right what killed processes left: drafts, and folders that were being replaced.
+
+    Folders whose name has more than 220 bytes are left alone.
 
     Args:
         parent: the folder that holds the final folders; it may be missing.
@@ -233,8 +237,7 @@ def check_folder(out: Path, kind: FolderKind) -> None:
     """
     try:
         place = Path(os.path.abspath(out))
-        if len(place.name) <= _NAME_LENGTH:
-            recover(place.parent, re.escape(place.name), may_remove=kind.lists_all)
+        recover(place.parent, re.escape(place.name), may_remove=kind.lists_all)
         _check_current(out)
         if not os.path.lexists(out):
             return

@@ -184,6 +184,14 @@ def test_a_folder_that_cannot_be_renamed_is_not_removed(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["x" * 250, "ü" * 120])
+def test_a_long_name(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, "one")
+    write(tmp_path / name, "two")
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+    assert (tmp_path / name / "page.html").read_text() == "two"
+
+
 def test_an_interrupt_between_the_renames_leaves_the_older(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
