@@ -46,7 +46,7 @@ _SHEET_IMAGES = 64
     type=click.Path(path_type=Path),
     default=Path("out"),
     show_default=True,
-    help="Folder for the images; made when missing.",
+    help="Folder for the images; created if missing.",
 )
 @click.option(
     "--format",
@@ -54,39 +54,41 @@ _SHEET_IMAGES = 64
     type=click.Choice(FORMATS),
     default="png",
     show_default=True,
-    help="A file an image (png, webp, jpeg), or shards of 10,000 (npz, zip, tar).",
+    help="One file per image (png, webp, jpeg), or shards of 10,000 (npz, zip, tar).",
 )
 @click.option(
     "--quality",
     type=int,
     default=95,
     show_default=True,
-    help="Of webp and jpeg, 1 to 100; 100 makes webp lossless.",
+    help="Quality of webp and jpeg, 1 to 100; 100 makes webp lossless.",
 )
 @click.option(
     "--compress-level",
     type=int,
     default=1,
     show_default=True,
-    help="Of png, 0 (large, fast) to 9 (small, slow).",
+    help="Compression of png, 0 (large, fast) to 9 (small, slow).",
 )
 @click.option(
     "--shard-size",
     type=int,
     default=None,
     show_default="10000, npz at most 1 GiB",
-    help="Images in a shard.",
+    help="Images per shard.",
 )
 @generation_options
 @click.option(
     "--workers",
     type=int,
     default=None,
-    show_default="one a core, 8 at most",
+    show_default="one per core, 8 at most",
     help="Threads that encode and write.",
 )
-@click.option("--sheet", is_flag=True, help="Also draw OUT/sheet.png of the first 64 images.")
-@click.option("--overwrite", is_flag=True, help="Remove an earlier batch's images from OUT first.")
+@click.option("--sheet", is_flag=True, help="Also draw the first 64 images on OUT/sheet.png.")
+@click.option(
+    "--overwrite", is_flag=True, help="Remove the images of an earlier batch from OUT first."
+)
 @bundle_options
 @json_option
 def command(
@@ -106,11 +108,11 @@ def command(
 ) -> None:
     """Generate an image of each seed, from BUNDLE or the newest bundle under this folder.
 
-    Where there is none, the one that ships with segan is taken.
+    Without either, the bundle that ships with segan is used.
 
     Files are OUT/seed000017.png, beyond 10,000 seeds OUT/0001/seed012345.png; shards are
-    OUT/shard-000000.tar. OUT/generation.json records the request. An interrupted batch is
-    finished by the same command: what is there is kept.
+    OUT/shard-000000.tar. OUT/generation.json records the request. The same command continues an
+    interrupted batch and keeps the images that exist.
     """
     from segan.runtime.batch.plan import BatchRequest
 
@@ -149,7 +151,7 @@ def command(
             )
         )
         return
-    found = f", {result.found} were there already" if result.found else ""
+    found = f", {result.found} existed already" if result.found else ""
     click.echo(f"{out}: {result.written} images written{found}.")
     if drawn is not None:
         click.echo(f"{drawn}: the first {min(len(seeds), _SHEET_IMAGES)} images.")
@@ -162,7 +164,7 @@ def _run(
     workers: int | None,
     overwrite: bool,
 ) -> BatchResult:
-    """The batch with its progress; Ctrl-C says how to go on."""
+    """Generate the batch and show its progress; after Ctrl-C, print how to continue."""
     import contextlib
 
     from segan.runtime.batch.pipeline import generate_batch
@@ -173,7 +175,7 @@ def _run(
 
         def on_start(missing: int, found: int) -> None:
             if found:
-                click.echo(f"{out}: {found} of {missing + found} images are there.", err=True)
+                click.echo(f"{out}: {found} of {missing + found} images exist already.", err=True)
             if missing:
                 bar.append(stack.enter_context(progress(missing, "images", "generating")))
 
@@ -195,7 +197,7 @@ def _run(
         except KeyboardInterrupt:
             click.echo(
                 f"\n{out}: {written} images written. Run the same command "
-                f"{'without --overwrite ' if overwrite else ''}to make the rest.",
+                f"{'without --overwrite ' if overwrite else ''}to generate the rest.",
                 err=True,
             )
             raise

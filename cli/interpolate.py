@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @seeds_option(None, "Seeds to walk through, 2 or more.", "0-3, or all latents")
 @latents_option
 @click.option(
-    "--frames", type=int, default=30, show_default=True, help="Frames from a seed to the next."
+    "--frames", type=int, default=30, show_default=True, help="Frames from one seed to the next."
 )
 @click.option(
     "--space",
@@ -53,11 +53,13 @@ if TYPE_CHECKING:
     "--to-class",
     multiple=True,
     metavar="NAME|NUMBER",
-    help="Walk from --class to this class on the way: the seeds take the classes in turn, and one "
-    "seed is enough. Repeatable.",
+    help="Walk from --class to this class. Seeds and classes are paired in turn, and one seed is "
+    "enough. Repeatable.",
 )
 @click.option("--loop", is_flag=True, help="Walk back from the last seed to the first.")
-@click.option("--fps", type=float, default=30.0, show_default=True, help="Of gif and mp4.")
+@click.option(
+    "--fps", type=float, default=30.0, show_default=True, help="Frames per second of gif and mp4."
+)
 @click.option(
     "-o",
     "--out",

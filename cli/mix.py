@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     type=click.Choice(["seeds", "latents"]),
     default="seeds",
     show_default=True,
-    help="What --cols are, with --latents; --rows are latents.",
+    help="With --latents: whether --cols are seeds or latents. --rows are latents.",
 )
 @click.option(
     "--rows",
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     show_default="0-3, or the first 4 latents",
     callback=parsed_by(partial(parse_seeds, name="rows")),
     metavar="LIST",
-    help="Seeds that give everything but the layers.",
+    help="Seeds of the other layers.",
 )
 @click.option(
     "--cols",
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
     show_default=True,
     callback=parsed_by(partial(parse_seeds, name="cols")),
     metavar="LIST",
-    help="Seeds that give the layers.",
+    help="Seeds of the layers in --layers.",
 )
 @click.option(
     "--layers",
     default="0-1",
     show_default=True,
     metavar="LIST",
-    help="Layers taken from the columns' seeds, coarse to fine.",
+    help="Layers taken from the column seeds, coarse to fine.",
 )
 @click.option(
     "-o",
@@ -88,8 +88,8 @@ def command(
 ) -> None:
     """Mix styles: each row's seed with the given layers of each column's seed.
 
-    Draws one sheet with the unmixed images along its left and upper edge. Low layers carry pose
-    and shape, high ones colour and texture.
+    The result is a sheet with the unmixed images along its left and upper edge. Low layers
+    determine pose and shape, high layers colour and texture.
     """
     import numpy as np
 

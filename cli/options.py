@@ -83,7 +83,7 @@ class BundleSource:
 
 
 def newest_bundle() -> Path:
-    """The newest bundle under the current folder, else the one that ships with segan.
+    """Return the newest bundle under the current folder, else the one that ships with segan.
 
     Its path is printed on stderr.
 
@@ -105,7 +105,7 @@ def newest_bundle() -> Path:
 
 
 def bundle_options(function: _Function) -> _Function:
-    """Adds BUNDLE, --backend, --precision, --threads and --verbose, as ``source: BundleSource``."""
+    """Add BUNDLE, --backend, --precision, --threads and --verbose, as ``source: BundleSource``."""
 
     @functools.wraps(function)
     def collected(
@@ -128,14 +128,14 @@ def bundle_options(function: _Function) -> _Function:
             default="auto",
             show_default=True,
             metavar="NAME",
-            help="What computes: auto (the best that works here), tensorrt, cuda, openvino or cpu.",
+            help="Backend: auto (the best that works here), tensorrt, cuda, openvino or cpu.",
         ),
         click.option(
             "--precision",
             default="auto",
             show_default="fp16 on a GPU where the bundle has it, else fp32",
             metavar="NAME",
-            help="What synthesis is computed in: fp32, fp16, bf16 or int8.",
+            help="Precision of the synthesis network: fp32, fp16, bf16 or int8.",
         ),
         click.option(
             "--threads",
@@ -144,13 +144,13 @@ def bundle_options(function: _Function) -> _Function:
             show_default="physical cores",
             help="CPU threads of the backend.",
         ),
-        click.option("-v", "--verbose", is_flag=True, help="Say more on stderr."),
+        click.option("-v", "--verbose", is_flag=True, help="Print more on stderr."),
     )
     return decorated
 
 
 def generation_options(function: _Function) -> _Function:
-    """Adds --psi to --batch-size, passed as ``options: GenerationOptions`` without latents."""
+    """Add --psi to --batch-size, passed as ``options: GenerationOptions`` without latents."""
 
     @functools.wraps(function)
     def collected(*args: Any, swept: tuple[str, ...], **rest: Any) -> Any:
@@ -208,14 +208,14 @@ def _generation_options(function: Any, attr_metavar: str, attr_help: str) -> Any
             callback=parsed_by(parse_cutoff),
             show_default="none",
             metavar="RES|SITE",
-            help="Truncate up to this resolution (16) or site (b16.conv0) only.",
+            help="Last resolution (16) or site (b16.conv0) that is truncated.",
         ),
         click.option(
             "--psi-layers",
             multiple=True,
             callback=parsed_by(parse_psi_layers),
             metavar="LAYERS=PSI",
-            help="Truncation of single layers, whatever --psi says: 0-1=0.5,3=1. Repeatable.",
+            help="Truncation of single layers, in place of --psi: 0-1=0.5,3=1. Repeatable.",
         ),
         click.option(
             "--coords",
@@ -245,7 +245,7 @@ def _generation_options(function: Any, attr_metavar: str, attr_help: str) -> Any
             type=click.Choice(["const", "random", "none"]),
             default="const",
             show_default=True,
-            help="Stochastic detail: the same for all, drawn from each seed, or none.",
+            help="Per-pixel noise: the same for all images, drawn from each seed, or none.",
         ),
         class_option("none", "Class of a conditional generator, by name or number from 0."),
         batch_size_option,
@@ -253,7 +253,7 @@ def _generation_options(function: Any, attr_metavar: str, attr_help: str) -> Any
 
 
 def class_option(shown: str, help_text: str) -> _Decorator[Any]:
-    """--class, passed as ``class_index: int | str | None``; ``shown`` describes the default."""
+    """Add --class, passed as ``class_index``; ``shown`` describes the default."""
     return click.option(
         "--class",
         "class_index",
@@ -266,12 +266,12 @@ def class_option(shown: str, help_text: str) -> _Decorator[Any]:
 
 
 def parsed_by(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A click callback that parses an option's text, or the texts of a repeatable option."""
+    """Return a click callback that parses an option's text, or those of a repeatable option."""
     return lambda _ctx, _param, value: None if value is None else parse(value)
 
 
 def latents_option(function: _Function) -> _Function:
-    """--latents, passed as ``latents: tuple[Path, ...]``; see ``open_latents``."""
+    """Add --latents, passed as ``latents: tuple[Path, ...]``; see ``with_latents``."""
     decorate: _Decorator[_Function] = click.option(
         "--latents",
         type=click.Path(path_type=Path),
@@ -286,7 +286,7 @@ def latents_option(function: _Function) -> _Function:
 def with_latents(
     options: GenerationOptions, paths: tuple[Path, ...], generator: Generator
 ) -> GenerationOptions:
-    """The options with the latents of files, joined in their order; unchanged without files.
+    """Add the latents of files, joined in their order, to the options.
 
     Raises:
         DataError: a file is missing, damaged, unsafe or of another generator.
@@ -308,19 +308,19 @@ def with_latents(
 
 
 def first_seeds(count: int, latents: Latents | None) -> SeedList:
-    """Seeds 0 to count - 1, or the positions of as many latents as there are."""
+    """Return seeds 0 to count - 1, or the positions of at most ``count`` latents."""
     return parse_seeds(f"0-{(count if latents is None else min(count, len(latents))) - 1}")
 
 
 def all_latents(latents: Latents | None) -> SeedList | None:
-    """The positions of all latents; None without latents."""
+    """Return the positions of all latents; None without latents."""
     return None if latents is None else first_seeds(len(latents), latents)
 
 
 def seeds_option(
     default: str | None, help_text: str = "Seeds, such as 0-63,70.", shown: str | None = None
 ) -> _Decorator[Any]:
-    """--seeds, parsed to a ``SeedList``; ``shown`` describes the default None."""
+    """Add --seeds, parsed to a ``SeedList``; ``shown`` describes the default None."""
     return click.option(
         "--seeds",
         default=default,
@@ -332,7 +332,7 @@ def seeds_option(
 
 
 def batch_size_option(function: _Function) -> _Function:
-    """--batch-size."""
+    """Add --batch-size."""
     decorate: _Decorator[_Function] = click.option(
         "--batch-size", type=int, default=16, show_default=True, help="Images computed at once."
     )
@@ -340,7 +340,7 @@ def batch_size_option(function: _Function) -> _Function:
 
 
 def json_option(function: _Function) -> _Function:
-    """--json, passed as ``as_json``."""
+    """Add --json, passed as ``as_json``."""
     decorate: _Decorator[_Function] = click.option(
         "--json", "as_json", is_flag=True, help="Print the result as JSON."
     )
@@ -348,13 +348,13 @@ def json_option(function: _Function) -> _Function:
 
 
 def scale_option(function: _Function) -> _Function:
-    """--scale."""
+    """Add --scale."""
     decorate: _Decorator[_Function] = click.option(
         "--scale",
         type=int,
         default=None,
         show_default="small images to a readable size",
-        help="Whole factor by which images are enlarged.",
+        help="Whole factor of enlargement.",
     )
     return decorate(function)
 

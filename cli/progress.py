@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line every few seconds when piped."""
+"""Progress of long work: a bar on a terminal, or a line every few seconds when piped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LINE_INTERVAL_S = 5.0
 
 
 class Progress(Protocol):
-    """What ``progress`` gives: tell it what was done since the last call."""
+    """Progress that ``progress`` opens."""
 
     def update(self, n: float = 1) -> None:
-        """Counts ``n`` more units as done."""
+        """Count ``n`` more units as done."""
 
 
 @contextlib.contextmanager
@@ -30,14 +30,14 @@ def progress(
     stream: TextIO | None = None,
     quiet: bool = False,
 ) -> Iterator[Progress]:
-    """Shows how far long work has come, with its rate and the remaining time.
+    """Show the progress of long work, with its rate and the remaining time.
 
     Args:
-        total: how many units there are; None when nobody knows.
-        unit: what is counted, such as ``images`` or ``kimg``.
-        description: what is going on, such as ``generating``.
-        stream: where to show it; None is stderr, so that stdout stays for results.
-        quiet: show nothing, in a process whose work another one shows.
+        total: number of units; None where it is unknown.
+        unit: name of a unit, such as ``images`` or ``kimg``.
+        description: name of the work, such as ``generating``.
+        stream: the output; None is stderr, since stdout is for results.
+        quiet: show nothing, for processes whose progress another process shows.
     """
     stream = sys.stderr if stream is None else stream
     if quiet:

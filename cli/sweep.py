@@ -43,24 +43,22 @@ _SHEET_STEPS, _ANIMATION_STEPS, _ROW_STEPS = 9, 30, 5
 )
 @click.option("--layer", type=int, default=None, show_default="none", help="Layer, from 0 at 4².")
 @click.option(
-    "--dim", type=int, default=None, show_default="all, a row each", help="Dim of the subspace."
+    "--dim", type=int, default=None, show_default="all, a row each", help="Dim within the subspace."
 )
-@click.option(
-    "--index", type=int, default=None, help="Which of the layer's subspaces.  [default: 0]"
-)
+@click.option("--index", type=int, default=None, help="Subspace within the layer.  [default: 0]")
 @click.option(
     "--at",
     default=None,
     show_default="none",
     metavar="L3N1D5",
-    help="Layer, index and dim in one word.",
+    help="Layer, index and dim in one.",
 )
 @click.option(
     "--by",
     default=None,
     show_default="none",
     metavar="NAME|SLIDER",
-    help="Sweep this slider, too: a grid, its values from row to row.",
+    help="Sweep this slider as well, from row to row of a grid.",
 )
 @click.option(
     "--by-range",
@@ -73,7 +71,7 @@ _SHEET_STEPS, _ANIMATION_STEPS, _ROW_STEPS = 9, 30, 5
     "--by-steps", type=int, default=None, show_default=str(_ROW_STEPS), help="Values of --by."
 )
 @click.option(
-    "--all", "every", is_flag=True, help="One sheet for each subspace, into the folder -o."
+    "--all", "every", is_flag=True, help="Draw a sheet of each subspace into the folder -o."
 )
 @seeds_option(None, shown="0-3; 0 with all dims or --by")
 @latents_option
@@ -100,7 +98,9 @@ _SHEET_STEPS, _ANIMATION_STEPS, _ROW_STEPS = 9, 30, 5
     show_default="sweep-L3N0D5.png",
     help="A sheet (png, jpg, webp) or an animation (gif, mp4).",
 )
-@click.option("--fps", type=float, default=15.0, show_default=True, help="Of an animation.")
+@click.option(
+    "--fps", type=float, default=15.0, show_default=True, help="Frames per second of an animation."
+)
 @scale_option
 @sweep_options
 @bundle_options
@@ -128,14 +128,14 @@ def command(
 ) -> None:
     """Sweep a slider of BUNDLE, or of the newest bundle under this folder, over its range.
 
-    The slider is given by layer and dim, by --at or by its name, --attr. Draws one labelled sheet:
-    a row for each seed, a column for each value. Without --dim every dim of the layer gets its
-    rows. The value replaces the slider's sampled coordinate; the other coordinates stay the seed's
-    own. 'segan info' lists layers, indices, dims, ranges and names. Where no bundle is, the one
-    that ships with segan is swept.
+    The slider is given by layer and dim, by --at or by its name, --attr. The result is a labelled
+    sheet with a row for each seed and a column for each value. Without --dim, the sheet has rows
+    for every dim of the layer. The value replaces the slider's sampled coordinate; the other
+    coordinates are those of the seed. 'segan info' lists layers, indices, dims, ranges and names.
+    Without any bundle, the one that ships with segan is used.
 
-    --by draws a sheet for each seed: one slider across, the other down. In an animation the first
-    moves, and the values of --by stand side by side.
+    --by draws a sheet for each seed, with one slider across and the other down. In an animation
+    the first slider changes over time, and the values of --by stand side by side.
     """
     if len(swept) == 2 and by is None:
         # Two names without a value are a grid, too.

@@ -1,12 +1,12 @@
-"""Batch generation: computation, encoding and writing at the same time, in memory that stays flat.
+"""Batch generation: compute, encode and write at the same time, in constant memory.
 
 The calling thread computes. A pool of threads encodes (Pillow and zlib release the interpreter's
 lock) and writes image files; with shards, one more thread appends the encoded images in order. A
-queue of bounded length between them stops the computation from running ahead.
+queue of bounded length between them keeps the computation from running ahead.
 
-An interrupted batch, even one that was killed, is finished by the same request: image files and
-shards appear whole or not at all, those that are there are kept, and a batch is computed with the
-same seeds side by side as before, so that every byte is the one an uninterrupted run writes.
+The same request continues an interrupted batch, even one that was killed. Image files and shards
+are written completely or not at all, and existing ones are kept. The seeds of a batch are computed
+together as before, so the files have the same bytes as those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Payload = bytes | NDArray[np.uint8] | None
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """What a batch came to.
+    """Result of a batch.
 
     Attributes:
-        folder: where the images lie.
-        requested: number of seeds asked for.
-        written: images made by this run.
-        found: images that an earlier run had finished.
+        folder: the folder with the images.
+        requested: number of seeds.
+        written: images that this run wrote.
+        found: images of an earlier run.
         seconds: wall time of this run.
     """
 
@@ -58,12 +58,12 @@ class BatchResult:
     seconds: float
 
 
-#: A seed, and what will be written of its image.
+#: A seed and its encoded image.
 _Job = tuple[int, "Future[Payload]"]
 
 
 class _EndedError(Exception):
-    """Unwinds the writing thread when the batch ends early; never leaves this file."""
+    """Ends the writing thread when the batch ends early; not raised outside this file."""
 
 
 def generate_batch(
@@ -76,9 +76,9 @@ def generate_batch(
     on_start: Callable[[int, int], None] | None = None,
     on_written: Callable[[int], None] | None = None,
 ) -> BatchResult:
-    """Generates the images of ``request`` into ``folder``, or the rest of them.
+    """Write the images of ``request`` to ``folder``, or those that are missing there.
 
-    Beside the images lies ``generation.json``, the record of the request. Image files are
+    The folder also holds ``generation.json``, the record of the request. Image files are
     ``seed000017.png``, in sub-folders ``0001/`` named seed // 10,000 when the request holds more
     than 10,000 seeds; shards are ``shard-000000.tar``.
 
@@ -89,12 +89,13 @@ def generate_batch(
         folder: made when missing.
         workers: encoding threads; None is one for each core, 8 at most.
         overwrite: remove an earlier batch's images from the folder first.
-        on_start: called once with the number of images to make and of those found.
-        on_written: called with a number of images as they are finished, from another thread.
+        on_start: called once with the number of missing images and of those found.
+        on_written: called from another thread with the number of images just written.
 
     Raises:
-        ConfigError: an argument out of range, seeds given twice, or the folder holds another batch.
-        OutputError: the disk is full or the folder cannot be written; no torn file is left.
+        ConfigError: an argument is out of its range, a seed is given twice, or the folder holds
+            another batch.
+        OutputError: the disk is full or the folder cannot be written; no partial file remains.
     """
     if workers is not None:
         check_count("workers", workers)
@@ -127,7 +128,7 @@ def generate_batch(
 class _Pipeline:
     """Runs one batch: the caller computes, a pool encodes, a thread writes in order.
 
-    The queue carries, for each part, the part, its jobs and None; and one None more at the end.
+    For each part the queue carries the part, its jobs and None, and one more None at the end.
     """
 
     def __init__(
@@ -137,12 +138,12 @@ class _Pipeline:
         self._workers = workers or min(8, usable_cores())
         self._on_written = on_written
         self._written = 0
-        # Two batches ahead: enough to keep every thread busy, and a bound on memory.
+        # Two batches keep every thread busy. The bound also limits the memory.
         self._queue: queue.Queue[Part | _Job | None] = queue.Queue(2 * plan.batch_size)
         self._ended = threading.Event()
 
     def run(self) -> int:
-        """Returns the number of images written. Raises what any of the threads raised."""
+        """Run the batch and return the number of images written. Raises the error of any thread."""
         pool = ThreadPoolExecutor(self._workers, "segan-encode")
         writer = ThreadPoolExecutor(1, "segan-write")
         writing = writer.submit(self._write)
@@ -150,7 +151,7 @@ class _Pipeline:
             self._produce(pool)
             writing.result()
         finally:
-            # After an error, here or in a thread, nobody waits for what never comes.
+            # After an error, no thread may wait for items that will not arrive.
             self._ended.set()
             pool.shutdown(cancel_futures=True)
             while not writing.done():
@@ -161,9 +162,9 @@ class _Pipeline:
         return self._written
 
     def _produce(self, pool: ThreadPoolExecutor) -> None:
-        """Computes what is missing and hands it on, until done or until the writer failed."""
+        """Compute the missing images and queue them, until done or until the writer fails."""
         plan = self._plan
-        # What the chunks that were handed to the backend belong to, in the queue's order.
+        # Parts, and the chunks that the backend has taken, in the queue's order.
         begun: collections.deque[Part | tuple[Sequence[int], list[int]] | None]
         begun = collections.deque()
 
@@ -182,8 +183,8 @@ class _Pipeline:
                     if self._ended.is_set():
                         return
                     if missing:
-                        # The whole batch again even for one missing image: a session may round
-                        # differently in a batch of another size.
+                        # The whole batch is computed again even for one missing image, since a
+                        # session may round differently in a batch of another size.
                         begun.append((seeds, missing))
                         yield seeds
                 begun.append(None)
@@ -200,7 +201,7 @@ class _Pipeline:
         self._put(None)
 
     def _put(self, item: Part | _Job | None) -> None:
-        """Waits for room in the queue, but not for a writer that has failed."""
+        """Put an item into the queue; waits for room unless the writer has failed."""
         while not self._ended.is_set():
             try:
                 return self._queue.put(item, timeout=0.1)
@@ -213,7 +214,7 @@ class _Pipeline:
                 self._queue.get_nowait()
 
     def _encode(self, seed: int, image: NDArray[np.uint8]) -> Payload:
-        """Encodes one image; image files are written here too, since their order is free."""
+        """Encode one image. Image files are written here as well, since their order is free."""
         plan = self._plan
         if plan.request.sharded:
             return shard_payload(image, cast(ShardFormat, plan.request.format), plan.encoding)
@@ -221,7 +222,7 @@ class _Pipeline:
         return None
 
     def _write(self) -> None:
-        """The writing thread: part after part, until done or until something failed."""
+        """Write part after part, in the writing thread, until done or until something fails."""
         try:
             while isinstance(part := self._queue.get(), Part):
                 if part.shard is None:

@@ -1,7 +1,7 @@
-"""Where a batch's images go: one file an image, or shards (npz, zip, tar) of many.
+"""The files of a batch: one file for each image, or shards (npz, zip, tar) of many images.
 
-Every name and every byte is a function of the request alone, so that an interrupted batch that is
-started again ends with the files that an uninterrupted one writes.
+Names and bytes depend on the request alone, so that a batch which was interrupted and continued has
+the same files as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ BATCH_FORMATS: tuple[str, ...] = (*IMAGE_FORMATS, *SHARD_FORMATS)
 #: Images in one folder, or in one shard; requests with more get sub-folders, or more shards.
 FOLDER_SIZE = 10_000
 
-#: Most bytes of raw images in one npz shard, since whoever reads it holds them all in memory.
+#: Most bytes of images in one npz shard, since a reader holds all of them in memory.
 NPZ_SHARD_BYTES = 1 << 30
 
 #: Puts one image into the open shard: ``add(seed, payload)``.
 AddImage = Callable[[int, "bytes | NDArray[np.uint8]"], None]
 
-#: zip's earliest date: a time of day in the file would make every run's bytes different.
+#: The earliest date of a zip entry: with the current time the bytes of each run would differ.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def image_name(seed: int, extension: str) -> str:
-    """``seed000017.png``: six digits, more when the seed has more."""
+    """``seed000017.png``: six digits, or as many as the seed has."""
     return f"seed{seed:06d}{extension}"
 
 
 def image_path(folder: Path, seed: int, extension: str, *, subfolders: bool) -> Path:
-    """Where the image of ``seed`` lies.
+    """The path of a seed's image.
 
     ``folder/seed000017.png``; with ``subfolders`` (requests of more than FOLDER_SIZE seeds)
     ``folder/0001/seed012345.png``, the sub-folder being seed // 10,000 in at least four digits.
@@ -57,7 +57,7 @@ def shard_path(folder: Path, number: int, shard_format: ShardFormat) -> Path:
 
 
 def default_shard_size(shard_format: ShardFormat, image_shape: tuple[int, int, int]) -> int:
-    """Images a shard: 10,000, and for npz no more than 1 GiB of pixels."""
+    """Images of a shard: 10,000, and for npz at most 1 GiB of pixels."""
     if shard_format != "npz":
         return FOLDER_SIZE
     height, width, channels = image_shape
@@ -68,14 +68,14 @@ def default_shard_size(shard_format: ShardFormat, image_shape: tuple[int, int, i
 def open_shard(
     file: BinaryIO, shard_format: ShardFormat, count: int, image_shape: tuple[int, int, int]
 ) -> Iterator[AddImage]:
-    """Writes one shard to ``file`` image by image, without holding them.
+    """Write one shard to ``file`` image by image, without holding all images in memory.
 
     Args:
         file: open for writing bytes, seekable.
         shard_format: ``zip`` and ``tar`` take encoded PNG bytes and store them as
             ``seed000017.png``; ``npz`` takes uint8 [H, W, C] and stores ``images`` (uint8
             [count, H, W, C]) and ``seeds`` (int64 [count]), uncompressed.
-        count: how many images the shard will hold.
+        count: number of images of the shard.
         image_shape: (H, W, C).
 
     Yields:
@@ -126,5 +126,5 @@ def _open_npz(file: BinaryIO, count: int, image_shape: tuple[int, int, int]) -> 
 def shard_payload(
     image: NDArray[np.uint8], shard_format: ShardFormat, encoding: ImageEncoding
 ) -> bytes | NDArray[np.uint8]:
-    """What ``add`` of ``open_shard`` takes for this image."""
+    """The payload of an image for ``add`` of ``open_shard``."""
     return image if shard_format == "npz" else encode_image(image, encoding)

@@ -32,18 +32,18 @@ def load(
     throughput: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> Generator:
-    """Opens a bundle for generating images.
+    """Open a bundle for generating images.
 
     Args:
-        path: a bundle; None takes the newest ``*.segan`` under the current folder, or where there
-            is none, the one that ships with segan.
-        backend: ``auto``, the best that works here; or tensorrt, cuda, openvino or cpu.
+        path: a bundle; None takes the newest ``*.segan`` under the current folder, else the bundle
+            that ships with segan.
+        backend: ``auto``, the best backend that works here; or tensorrt, cuda, openvino or cpu.
         precision: ``auto``, which is fp16 on a GPU where the bundle has it, else fp32; or fp32,
             fp16, bf16 or int8.
         threads: CPU threads; None takes the physical cores that the process may use.
-        low_memory: run with the least memory, which takes some time of each run.
-        throughput: serve several threads that call at once, each slower by itself.
-        cache: folder for what the backend compiles; None compiles anew each time, but for TensorRT.
+        low_memory: run with the least memory, at some cost in time.
+        throughput: optimize for several threads that call at once; a single call is slower.
+        cache: folder for compiled graphs; None compiles each time, except with TensorRT.
 
     Raises:
         BundleError: there is no bundle, it is damaged or altered, or its graphs do not fit its
@@ -99,18 +99,18 @@ class Generator(Renderer):
     def generate_batches(
         self, seeds: int | Iterable[int], **options: Unpack[Options]
     ) -> Iterator[tuple[list[int], Images]]:
-        """The images of ``generate`` batch by batch, computed when they are asked for.
+        """The images of ``generate``, batch by batch, computed lazily.
 
         Args:
             seeds: integers from 0 to 4294967295; may be endless.
             **options: as in ``generate``.
 
         Returns:
-            An iterator over (seeds, [n, H, W, C] uint8), n = batch_size but in the last.
+            An iterator over (seeds, [n, H, W, C] uint8), n = batch_size except in the last.
 
         Raises:
-            ConfigError: an argument is out of its range; at once, but for seeds when it is their
-                turn.
+            ConfigError: an argument is out of its range; a seed is checked when its batch is
+                computed.
             BackendError: the backend failed.
         """
         settings = self.settings(**options)
@@ -121,19 +121,19 @@ class Generator(Renderer):
     def generate_chunks(
         self, chunks: Iterable[Sequence[int]], **options: Unpack[Options]
     ) -> Iterator[Images]:
-        """As ``generate_batches``, but the caller says which seeds lie side by side.
+        """As ``generate_batches``, for batches of given seeds.
 
         Args:
-            chunks: seeds of one batch each, integers from 0 to 4294967295. A chunk or two may be
-                taken before the images of the one before are given.
+            chunks: the seeds of each batch, integers from 0 to 4294967295. The next one or two
+                chunks may be taken before the images of a chunk are returned.
             **options: as in ``generate``; ``batch_size`` is not used.
 
         Returns:
             An iterator over [n, H, W, C] uint8.
 
         Raises:
-            ConfigError: an argument is out of its range; at once, but for seeds when it is their
-                turn.
+            ConfigError: an argument is out of its range; a seed is checked when its batch is
+                computed.
             BackendError: the backend failed.
         """
         settings = self.settings(**options)
@@ -152,7 +152,7 @@ class Generator(Renderer):
         steps: int = 9,
         **options: Unpack[Options],
     ) -> Images:
-        """One slider moved over its range, everything else as the seed has it.
+        """One slider over its range, with everything else as drawn from the seed.
 
         The slider's value replaces the seed's own coordinate, so 0 is the mean along it.
 
@@ -162,16 +162,16 @@ class Generator(Renderer):
             dim: the slider's dim within its subspace.
             index: the subspace within the layer.
             attr: the slider's name, in place of layer, dim and index; range and values are then
-                the name's.
-            values: the slider's values; None: ``steps`` of them over its own range.
-            steps: how many values, 2 or more, when ``values`` is None.
+                those of the name.
+            values: the slider's values; None: ``steps`` values over its range.
+            steps: number of values, 2 or more, when ``values`` is None.
             **options: as in ``generate``.
 
         Returns:
             [len(values), H, W, C] uint8.
 
         Raises:
-            ConfigError: an argument is out of its range, which the message names.
+            ConfigError: an argument is out of its range.
             BackendError: the backend failed.
         """
         chosen = swept_slider(self.bundle, layer, dim, index, attr, options.get("sliders"))
@@ -190,7 +190,7 @@ class Generator(Renderer):
         row_steps: int = 5,
         **options: Unpack[Options],
     ) -> Images:
-        """Two sliders moved over their ranges, every value of one with every value of the other.
+        """Two sliders over their ranges, every value of one with every value of the other.
 
         Both values replace the seed's own coordinates.
 
@@ -198,18 +198,17 @@ class Generator(Renderer):
             seed: integer from 0 to 4294967295.
             cols: the slider that changes from column to column: a name, or ``L3N0D5``.
             rows: the slider that changes from row to row.
-            col_values: values of ``cols``; None: ``steps`` of them over its range.
-            row_values: values of ``rows``; None: ``row_steps`` of them over its range.
-            steps: how many values, 2 or more, when ``col_values`` is None.
-            row_steps: how many values, 2 or more, when ``row_values`` is None.
+            col_values: values of ``cols``; None: ``steps`` values over its range.
+            row_values: values of ``rows``; None: ``row_steps`` values over its range.
+            steps: number of column values, 2 or more, when ``col_values`` is None.
+            row_steps: number of row values, 2 or more, when ``row_values`` is None.
             **options: as in ``generate``.
 
         Returns:
             [len(row_values), len(col_values), H, W, C] uint8.
 
         Raises:
-            ConfigError: an argument is out of its range, which the message names, or both sliders
-                are the same.
+            ConfigError: an argument is out of its range, or both sliders are the same.
             BackendError: the backend failed.
         """
         others, settings = options.get("sliders"), self.settings(**options)
@@ -229,21 +228,21 @@ class Generator(Renderer):
         cols_from: Literal["seeds", "latents"] = "seeds",
         **options: Unpack[Options],
     ) -> Images:
-        """Style mixing: every row seed with some layers taken from every column seed.
+        """Style mixing: each row seed with some layers of each column seed.
 
         Args:
-            rows: R seeds that give the other layers, and random noise.
-            cols: C seeds that give ``layers``: their w and their coordinates.
+            rows: R seeds; they give the layers that are not in ``layers``, and random noise.
+            cols: C seeds; they give w and the coordinates of ``layers``.
             layers: ``0-1,3`` or integers, 0 to the last layer.
-            cols_from: with latents: ``seeds``, columns are seeds all the same; ``latents``,
-                columns are positions in them too.
+            cols_from: used with latents: whether columns are ``seeds``, or positions in the
+                ``latents`` as rows are.
             **options: as in ``generate``.
 
         Returns:
             [R, C, H, W, channels] uint8.
 
         Raises:
-            ConfigError: an argument is out of its range, which the message names.
+            ConfigError: an argument is out of its range.
             BackendError: the backend failed.
         """
         settings = self.settings(**options)
@@ -260,25 +259,26 @@ class Generator(Renderer):
         classes: Sequence[int | str] | None = None,
         **options: Unpack[Options],
     ) -> Iterator[Images]:
-        """A latent walk from seed to seed, frame by frame, computed when it is asked for.
+        """A latent walk from seed to seed, frame by frame, computed lazily.
 
-        Coordinates are interpolated linearly. Noise stays that of the first seed.
+        Coordinates are interpolated linearly. All frames have the noise of the first seed.
 
         Args:
             seeds: two or more integers from 0 to 4294967295.
             frames: steps from one seed to the next, 1 or more.
             space: ``w``, linear, or ``z``, spherical.
-            loop: walk on from the last seed to the first, whose frame is not repeated at the end.
-            classes: to walk through as well, by name or number: seeds and classes go in turn, the
-                shorter list again and again. None is ``class_index`` all the way.
+            loop: continue from the last seed to the first, whose frame is not repeated.
+            classes: classes to walk through, by name or number. The shorter one of seeds and
+                classes is repeated until both have the same length. None: ``class_index`` is the
+                class of all frames.
             **options: as in ``generate``.
 
         Returns:
-            An iterator over [H, W, C] uint8: frames · (number of seeds - 1) + 1 of them, or
-            frames · number of seeds with ``loop``; of classes, where these are more.
+            An iterator over [H, W, C] uint8: frames · (n - 1) + 1 frames, or frames · n with
+            ``loop``, where n is the number of seeds or, if larger, of classes.
 
         Raises:
-            ConfigError: an argument is out of its range, which the message names; at once.
+            ConfigError: an argument is out of its range; raised before any frame is computed.
             BackendError: the backend failed.
         """
         settings = self.resolve(with_first_class(GenerationOptions(**options), classes))

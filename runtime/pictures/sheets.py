@@ -20,7 +20,7 @@ from segan.runtime.pictures.encode import to_pil
 
 #: Smaller images are enlarged by a whole factor until their side is at least this.
 MIN_CELL = 96
-#: Larger sheets than this (in pixels, width or height) get smaller images.
+#: Largest width and height of a sheet in pixels; images are reduced to fit.
 MAX_SIDE = 16_384
 
 _PAPER = (255, 255, 255)
@@ -33,7 +33,7 @@ _MARGIN = 16
 def enlarge(
     picture: Image.Image, scale: int | None = None, *, min_side: int = MIN_CELL
 ) -> Image.Image:
-    """The picture in RGB, transparency on white, enlarged by a whole factor.
+    """Convert a picture to RGB, transparency on white, and enlarge it by a whole factor.
 
     Args:
         picture: L, LA, RGB or RGBA.
@@ -57,7 +57,7 @@ def enlarge(
 
 
 def check_scale(scale: int | None) -> None:
-    """Raises ConfigError for a factor of enlargement below 1; None is allowed."""
+    """Raise ConfigError for a factor of enlargement below 1; None is allowed."""
     if scale is not None:
         check_count("scale", scale)
 
@@ -65,12 +65,12 @@ def check_scale(scale: int | None) -> None:
 def grid(
     images: NDArray[np.uint8], cols: int | None = None, *, scale: int | None = None
 ) -> Image.Image:
-    """A contact sheet, row by row.
+    """Draw a contact sheet, row by row.
 
     Args:
         images: uint8 [N, H, W, C], N at least 1.
         cols: images in a row; None makes the sheet about square.
-        scale: whole factor of enlargement; None brings small images to MIN_CELL pixels.
+        scale: whole factor of enlargement; None enlarges small images to MIN_CELL pixels.
 
     Raises:
         ConfigError: no images, or ``cols`` or ``scale`` below 1.
@@ -106,15 +106,15 @@ def labelled_sheet(
     subtitle: str = "",
     scale: int | None = None,
 ) -> Image.Image:
-    """A table of images: a label before every row and above every column.
+    """Draw a table of images with a label for each row and column.
 
     Args:
         images: uint8 [R, C, H, W, channels].
-        rows: R labels; an empty one leaves its row without.
+        rows: R labels; an empty one is not drawn.
         cols: C labels.
         title: the top line, large.
         subtitle: the line below it, small.
-        scale: whole factor of enlargement; None brings small images to MIN_CELL pixels.
+        scale: whole factor of enlargement; None enlarges small images to MIN_CELL pixels.
 
     Raises:
         ConfigError: the labels do not fit the images, there are no images, or ``scale`` is below 1.
@@ -174,7 +174,7 @@ def labelled_sheet(
 
 
 def value_label(value: float) -> str:
-    """A slider's value for a label: ``+1.70``, ``0``, ``-0.87``."""
+    """Format a slider's value: ``+1.70``, ``0``, ``-0.87``."""
     rounded = round(value, 2)
     if rounded == 0:
         return "0"
@@ -182,7 +182,7 @@ def value_label(value: float) -> str:
 
 
 def _cells(images: NDArray[np.uint8], cols: int, rows: int, scale: int | None) -> list[Image.Image]:
-    """The images in RGB, enlarged, or reduced where the sheet would pass MAX_SIDE."""
+    """The images in RGB, enlarged, or reduced where the sheet would exceed MAX_SIDE."""
     cells = [enlarge(to_pil(image), scale) for image in images]
     width, height = cells[0].size
     factor = min(1.0, MAX_SIDE / (cols * (width + _GAP)), MAX_SIDE / (rows * (height + _GAP)))
@@ -214,7 +214,7 @@ _SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP
 
 
 def check_sheet_path(path: str | os.PathLike[str]) -> str:
-    """Pillow's format for the file's ending. Raises: ConfigError for another ending."""
+    """Return Pillow's format for a file's ending. Raises: ConfigError for another ending."""
     suffix = Path(path).suffix.lower()
     if suffix not in _SHEET_FORMATS:
         raise ConfigError(
@@ -227,7 +227,7 @@ def check_sheet_path(path: str | os.PathLike[str]) -> str:
 
 
 def write_sheet(path: str | os.PathLike[str], sheet: Image.Image) -> None:
-    """Writes a sheet as png, jpeg or webp by the file's ending, whole or not at all.
+    """Write a sheet as png, jpeg or webp, by the file's ending; no partial file is left.
 
     Raises:
         ConfigError: another ending.

@@ -68,15 +68,15 @@ def write_animation(
     fps: float = 30,
     scale: int | None = None,
 ) -> int:
-    """Writes frames as they come; the file appears whole, or not at all.
+    """Write frames as they are computed; no partial file is left.
 
     Args:
         path: ``.gif``, ``.mp4``, or without an ending: a folder of ``frame000000.png``.
         frames: uint8 [H, W, C] each, all of one shape, at least one.
         fps: frames a second. A gif's frames last whole hundredths of a second, so at 30 they last
             3 or 4, and 3.33 on average; many viewers slow down above 50.
-        scale: whole factor of enlargement; None brings small frames to 256 pixels in a gif or
-            mp4, and leaves png frames as they are.
+        scale: whole factor of enlargement; None enlarges small frames of a gif or mp4 to 256
+            pixels, and does not change png frames.
 
     Returns:
         How many frames were written.
@@ -121,7 +121,7 @@ def _pictures(frames: Iterable[NDArray[np.uint8]], scale: int | None) -> Iterato
 
 
 def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None) -> None:
-    """Writes the frames; those past the end, of an earlier and longer walk, are removed."""
+    """Write the frames, and remove frames that remain from an earlier, longer walk."""
     encoding = ImageEncoding()
     count = 0
     for frame in frames:
@@ -153,7 +153,7 @@ def _write_gif(
         for picture in _pictures(held, scale):
             yield picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
-    # Ends of frames in hundredths of a second, each rounded, so that the sum keeps the rate.
+    # The ends of frames are rounded to hundredths of a second, so that errors do not add up.
     ends = [round(100 * (i + 1) / fps) for i in range(len(held))]
     durations = [10 * max(1, end - start) for start, end in itertools.pairwise([0, *ends])]
     pictures = shown()
@@ -177,7 +177,7 @@ def _shared_palette(frames: list[NDArray[np.uint8]]) -> Image.Image:
 
 
 def _even(pictures: Iterator[Image.Image]) -> Iterator[Image.Image]:
-    """Crops a last odd row or column: H.264 with 4:2:0 colour needs even sides."""
+    """Crop an odd last row or column, since H.264 with 4:2:0 colour needs even sides."""
     for picture in pictures:
         width, height = picture.width // 2 * 2, picture.height // 2 * 2
         yield picture.crop((0, 0, width, height))
@@ -212,7 +212,7 @@ def _write_av(file: BinaryIO, pictures: Iterator[Image.Image], fps: float) -> No
 
 
 def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> None:
-    """Pipes raw frames through the ffmpeg program into a temporary file, then copies it."""
+    """Pipe raw frames through the ffmpeg program into a temporary file, then copy the file."""
     first = next(pictures)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "animation.mp4"
@@ -240,9 +240,9 @@ def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> No
                     process.stdin.close()
                 process.wait()
             log.seek(0)
-            words = log.read().decode("utf-8", "replace").strip()
+            output = log.read().decode("utf-8", "replace").strip()
         if process.returncode or not made.exists():
-            last = words.splitlines()[-1] if words else f"exit status {process.returncode}"
+            last = output.splitlines()[-1] if output else f"exit status {process.returncode}"
             raise BackendError(f"ffmpeg failed: {last}", remedy="Write a .gif instead.")
         try:
             with atomic_file(path) as file, open(made, "rb") as source:

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_OPTION = {
     *("MASTER_ADDR", "SEGAN_CACHE"),  # environment variables
     *("a", "b", "w"),  # latents
-    *("batch_sizes", "feeds", "folder", "generator", "image", "images", "initial"),
+    *("batch_sizes", "feeds", "folder", "generator", "image", "images", "img_channels", "initial"),
     *("initial_sha256", "level", "max_error", "maximum_batch", "optimum_batch", "p", "rank", "run"),
     *("site_lowering", "slider", "source_path", "step", "target", "values", "weights"),
 }

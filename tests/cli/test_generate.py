@@ -92,8 +92,8 @@ def test_going_on_and_starting_anew(segan_here: Segan, toy_bundle: Path, tmp_pat
     assert segan_here("generate", "--seeds", "0-9").returncode == 0
     (tmp_path / "out" / "seed000004.png").unlink()
     done = segan_here("generate", "--seeds", "0-9")
-    assert done.stdout == "out: 1 images written, 9 were there already.\n"
-    assert "out: 9 of 10 images are there." in done.stderr
+    assert done.stdout == "out: 1 images written, 9 existed already.\n"
+    assert "out: 9 of 10 images exist already." in done.stderr
     done = segan_here("generate", "--seeds", "0-9", "--psi", "0.5")
     assert done.returncode == 2
     assert "psi is 1.0 there, 0.5 here" in done.stderr

@@ -74,7 +74,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "Run the same command to make the rest." in errors
+    assert "Run the same command to generate the rest." in errors
     assert "Traceback" not in errors
     names = [path.name for path in out.rglob("*") if path.is_file()]
     assert not [name for name in names if name.endswith(".tmp")]
