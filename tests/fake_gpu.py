@@ -1,8 +1,8 @@
-"""A GPU, its CUDA runtime and TensorRT, in memory: enough to run segan's own code on.
+"""A fake GPU in memory, with the parts of the CUDA runtime and TensorRT that segan uses.
 
-Streams are lazy: what is put on one happens only when somebody waits for it, and then no more than
-must. Code that forgets to wait for something reads stale numbers, and code that frees too early or
-writes past a buffer meets an AssertionError. Engines compute with ONNX Runtime.
+Streams are lazy: enqueued work runs only when something waits for it, and then no further than
+necessary. Code that forgets to wait reads stale numbers, and code that frees too early or writes
+past a buffer raises AssertionError. Engines compute with ONNX Runtime.
 """
 
 # The names are CUDA's and TensorRT's own.
@@ -70,12 +70,12 @@ class FakeCuda:
     """The module cuda.bindings.runtime.
 
     Attributes:
-        limit: bytes of GPU memory that there are.
-        pins: how often host memory is still given before it runs out once; None for always.
-        fail: function → the error that it gives.
-        eager: what is computed happens at once, and downloads as late as ever.
-        log: what happened, in the order in which it happened.
-        asked: what was put on streams, in that order.
+        limit: bytes of GPU memory.
+        pins: allocations of pinned memory that succeed before one fails; None for all.
+        fail: function → the error that it returns.
+        eager: whether computation runs at once; downloads stay lazy.
+        log: what ran, in order.
+        asked: what was enqueued, in order.
     """
 
     cudaMemcpyKind = MemcpyKind
@@ -113,7 +113,7 @@ class FakeCuda:
         return sum(size for size, on_device, _ in self.blocks.values() if on_device)
 
     def at(self, address: int, size: int, *, on_device: bool) -> NDArray[np.uint8]:
-        """The bytes of a live allocation."""
+        """Return the bytes of a live allocation."""
         for start, (length, where, _) in self.blocks.items():
             if start <= address and address + size <= start + length:
                 assert where == on_device, "memory of the other side"
@@ -138,7 +138,7 @@ class FakeCuda:
 
     def _free(self, address: int) -> tuple[int]:
         size, _, raw = self.blocks.pop(address)
-        # Kept, so that a view of it is wrong and not a crash.
+        # The memory is kept, so that a stale view reads wrong values and does not crash.
         ctypes.memset(address, 0x5A, size)
         self.__dict__.setdefault("_freed", []).append(raw)
         return (0,)
@@ -464,7 +464,7 @@ class Card:
         self.device = cuda_memory.Device(self.cuda)
 
     def put_in(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
-        """Lets segan find it."""
+        """Make segan find the fake GPU."""
         patch.setenv("SEGAN_CACHE", str(cache))
         patch.setattr(tensorrt.TensorRTSession, "why_not", staticmethod(lambda: None))
         patch.setattr(tensorrt, "require_library", lambda: self.library)
