@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -11,9 +10,9 @@ from typing import Any, cast
 
 import click
 
-from segan.cli.progress import Progress, progress
+from segan.cli.progress import LateProgress, progress
 
-#: Images left out, classes and folders that are listed by name.
+#: Most images, classes or folders that are listed by name.
 _SHOWN = 10
 
 
@@ -41,7 +40,7 @@ def command() -> None:
     type=int,
     default=0,
     show_default=True,
-    help="Of the set. Face i depends on the seed and i alone, so a longer set begins with the "
+    help="Seed of the set. Face i depends on the seed and i alone, so a longer set begins with the "
     "shorter one.",
 )
 @click.option(
@@ -120,15 +119,15 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
-    help="What a damaged image does: stop with its name, or be left out and counted.",
+    help="fail: stop at a damaged image and name it. skip: leave it out and list it.",
 )
 @click.option(
     "--labels",
     type=click.Choice(["auto", "folders", "none"]),
     default="auto",
     show_default=True,
-    help="folders: the sub-folder is the class. auto: those of SRC's dataset.json; else "
-    "sub-folders, when all images lie in two or more that are not plain numbers.",
+    help="folders: the sub-folder is the class. auto: the labels of SRC's dataset.json; without "
+    "it the sub-folders, if there are two or more and their names are no plain numbers.",
 )
 @click.option(
     "--channels",
@@ -157,15 +156,14 @@ def convert(
 ) -> None:
     """Convert SRC, a folder, zip or LMDB of images, to the training zip OUT.
 
-    Images are turned upright, cropped, laid over the background and resized with an antialiasing
-    filter, in the natural order of their names. Palette, 16-bit and CMYK images are understood; of
-    an animation the first frame is taken.
+    Images are turned upright, cropped, blended over the background and resized with an antialiasing
+    filter, in the natural order of their names. Palette, 16-bit and CMYK images are converted; of
+    an animation the first frame is used.
     """
     from segan.train.data.convert import convert_images
 
     start = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        bars: list[Progress] = []
+    with LateProgress("images") as bar:
         result = convert_images(
             src,
             out,
@@ -175,10 +173,8 @@ def convert(
             labels=cast(Any, labels),
             channels=cast(Any, channels),
             background=background,
-            on_start=lambda total: bars.append(
-                stack.enter_context(progress(total, "images", "converting"))
-            ),
-            on_progress=lambda n: bars[0].update(n),
+            on_start=lambda total: bar.start(total, "converting"),
+            on_progress=bar.update,
         )
     if as_json:
         fields = {
@@ -200,8 +196,9 @@ def convert(
     )
     if result.unused_folders:
         click.echo(
-            f"the sub-folders {_listed(result.unused_folders)} were not taken as classes, since "
-            "plain numbers mostly only split a large set; --labels folders takes them",
+            f"the sub-folders {_listed(result.unused_folders)} are not used as classes, since "
+            "their names are plain numbers, which usually only split a large set; use --labels "
+            "folders to use them",
             err=True,
         )
     if result.skipped:

@@ -18,10 +18,10 @@ SubspaceKind = Literal["eigen", "diagonal"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-#: Ends of the uniform prior: variance 1.
+#: End of the uniform prior, whose variance is 1.
 UNIFORM_END = math.sqrt(3.0)
 
-#: Range of a sweep over a normal coordinate, and over the factor of a diagonal one.
+#: End of a sweep over a normal coordinate, and over a coordinate of the diagonal kind.
 NORMAL_END, DIAGONAL_END = 3.0, 3.0
 
 
@@ -129,7 +129,7 @@ class NetworkConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fi
         return build_sites(self.resolution, self.architecture)
 
     def channels(self, resolution: int) -> int:
-        """Channels of the feature maps at ``resolution``."""
+        """Return the channels of the feature maps at ``resolution``."""
         return max(1, min(self.channel_base // resolution, self.channel_max))
 
 
@@ -140,12 +140,13 @@ class SubspaceConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_f
         mode: 0 nowhere, 1 on feature maps, 2 on w, 3 on w by importance only.
         kind: ``eigen`` adds coordinates along a basis; ``diagonal``, as published, multiplies each
             dimension of w by a factor, at every site.
-        dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim.
-        placement: ``first`` convolution of each layer, or ``all`` sites; diagonal is always all.
+        dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim. placement: at
+        the ``first`` convolution of each layer, or at ``all`` sites; the diagonal kind
+            is always at all sites.
         prior: distribution of an eigen coordinate: ``uniform`` on [-√3, √3] or ``normal``.
-        importance_init: initial importance L of an eigen coordinate where there is a basis of
-            ``dims``. Mode 3's w_dim coordinates share the same total variance: there L starts at
-            importance_init · √(dims / w_dim).
+        importance_init: initial importance L of an eigen coordinate in modes 1 and 2. In mode 3,
+            w_dim coordinates share the same total variance, so L starts at importance_init ·
+            √(dims / w_dim).
         orthonormality_weight: λ of the penalty λ Σ ‖UᵀU - I‖²_F on eigen bases.
         information_weight: weight of the information term, for each coordinate.
         shared_coords: probability that a group of the minibatch standard deviation shares its
@@ -153,7 +154,7 @@ class SubspaceConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_f
         jacobian_weight: weight of the penalty that keeps the changes which different coordinates
             make to the image orthogonal, pixel by pixel; 0 = none.
         jacobian_interval: steps between applications of that penalty.
-        jacobian_coords: coordinates that are compared in one application, drawn for every image.
+        jacobian_coords: coordinates that one application compares, drawn for every image.
     """
 
     mode: Mode = 2
@@ -189,7 +190,7 @@ class SubspaceConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_f
         return self.mode in (1, 2) and self.kind == "eigen"
 
     def table(self, network: NetworkConfig) -> tuple[Subspace, ...]:
-        """The subspaces in site order: the rows of ``coords``.
+        """Return the subspaces in site order: the rows of ``coords``.
 
         Raises:
             ConfigError: an eigen basis would have more coordinates than w has dimensions.

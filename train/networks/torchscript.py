@@ -1,8 +1,8 @@
-"""Loading a TorchScript file: the one place where segan runs a network that came in a file.
+"""Loading of TorchScript files, the only networks in files whose code segan runs.
 
-TorchScript is a program. ``torch.jit.load`` unpickles nothing of Python's, but the program may call
-any operator of PyTorch, among them some that read files, and PyTorch's reader is not hardened
-against crafted files. So a file is loaded only if its sha256 is a published one, or if the user
+TorchScript is a program. ``torch.jit.load`` unpickles no Python objects, but the program may call
+any operator of PyTorch, some of which read files, and PyTorch's reader is not hardened against
+crafted files. A file is therefore loaded only if its sha256 is a published one, or if the user
 named the file; see ``segan.train.measure.quality.detector_files``.
 """
 
@@ -18,26 +18,27 @@ from segan.runtime.errors import DataError
 
 
 def load_torchscript(path: Path, device: torch.device, *, remedy: str) -> Any:
-    """The network in evaluation mode, without gradients of its parameters.
+    """Load a network in evaluation mode, without gradients of its parameters.
 
     Args:
         path: the file.
-        device: where it computes.
-        remedy: what to do about a file that cannot be loaded, a sentence.
+        device: of the network.
+        remedy: the next step where the file cannot be loaded, in sentences.
 
     Raises:
         DataError: it is missing or not TorchScript.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist. {remedy}")
+        raise DataError(f"{path} does not exist", field="path", value=path, remedy=remedy)
     try:
         with warnings.catch_warnings():
-            # torch announces the end of TorchScript, which the published files need.
+            # torch deprecates TorchScript, but the published files need it.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
             network = torch.jit.load(str(path), map_location=device)
     except (RuntimeError, ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is not TorchScript ({first_line(error)}). {remedy}") from None
+        problem = f"{path} is not TorchScript ({first_line(error)})"
+        raise DataError(problem, field="path", value=path, remedy=remedy) from None
     network.eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
@@ -45,5 +46,5 @@ def load_torchscript(path: Path, device: torch.device, *, remedy: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of an error's text, for a message."""
+    """Return the first line of an error's text, at most 120 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

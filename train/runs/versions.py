@@ -1,4 +1,4 @@
-"""Versions of what a result depends on."""
+"""Versions of the packages that a result depends on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segan.runtime.machine.packages import installed_version
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, segan, torch and the given packages, those that are installed."""
+    """Return the versions of Python, segan, torch and the given packages, if installed."""
     found = {"python": platform.python_version()}
     for name in ("segan", "torch", *packages):
         installed = installed_version(name)

@@ -18,11 +18,11 @@ from segan.train.networks.stylegan2.layers import (
 
 
 class Judgement(NamedTuple):
-    """What the discriminator says of a batch.
+    """The discriminator's output for a batch.
 
     Attributes:
         score: realness logits, [N].
-        coords: predicted coordinates, flat [N, num_coords], or None without a head.
+        coords: predicted coordinates, flat [N, num_coords]; None without a head.
     """
 
     score: torch.Tensor
@@ -37,7 +37,7 @@ class DiscriminatorBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resolution = resolution
-        #: Number format of this block's activations; None = that of its weights.
+        #: Number format of this block's activations; None = its weights'.
         self.reduced: torch.dtype | None = None
         self.conv0 = Conv2d(in_channels, in_channels, 3, activation="lrelu", clamp=clamp)
         self.conv1 = Conv2d(
@@ -59,8 +59,8 @@ class Discriminator(nn.Module):
 
     Args:
         config: shapes.
-        num_coords: coordinates that the information term predicts from the last features; 0 = no
-            head.
+        num_coords: number of coordinates that a head predicts from the last features, for the
+            information term; 0 = no head.
 
     Source: Karras et al. 2020b, Section 4; projection of labels after Miyato and Koyama 2018.
     """
@@ -86,7 +86,7 @@ class Discriminator(nn.Module):
         self.coords = FullyConnected(channels, num_coords) if num_coords else None
 
     def block_list(self) -> list[DiscriminatorBlock]:
-        """The blocks from the image's resolution down to 8²."""
+        """Return the blocks from the image's resolution down to 8²."""
         return [cast(DiscriminatorBlock, block) for block in self.blocks.values()]
 
     def forward(self, image: torch.Tensor, c: torch.Tensor | None = None) -> Judgement:

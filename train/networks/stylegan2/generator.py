@@ -74,8 +74,7 @@ class SynthesisSite(nn.Module):
         resolution: of the output.
         w_dim: width of the style vector.
         up: whether the resolution doubles.
-        clamp: bound of the output's magnitude, before ``gain``; None = no bound. Kept as an
-            attribute: networks that were trained elsewhere may have one.
+        clamp: bound of the output's magnitude, before ``gain``; None = no bound.
     """
 
     fir: torch.Tensor
@@ -104,7 +103,7 @@ class SynthesisSite(nn.Module):
     def forward(
         self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None, gain: float = 1.0
     ) -> torch.Tensor:
-        """x [N, I, H, W] under style w [N, w_dim]; noise [N or 1, r, r] or None."""
+        """Convolve x [N, I, H, W] with style w [N, w_dim]; noise [N or 1, r, r] or None."""
         x = modulated_conv2d(
             x,
             self.weight * self.weight_gain,
@@ -139,17 +138,17 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(img_channels))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """x [N, I, r, r] → [N, img_channels, r, r]."""
+        """Convolve x [N, I, r, r] to [N, img_channels, r, r]."""
         x = modulated_conv2d(x, self.weight * self.weight_gain, self.affine(w), demodulate=False)
         x = x + self.bias.to(x.dtype)[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class SynthesisBlock(nn.Module):
-    """The sites of one resolution, and the way their image joins the lower ones'.
+    """The sites of one resolution.
 
-    ``skip`` sums the images of all layers, ``residual`` adds a 1 × 1 path around the
-    convolutions, ``original`` does neither (Karras et al. 2020b, Figure 7).
+    The architecture ``skip`` sums the images of all layers, ``residual`` adds a 1 × 1 path around
+    the convolutions, ``original`` does neither (Karras et al. 2020b, Figure 7).
     """
 
     fir: torch.Tensor
@@ -157,7 +156,7 @@ class SynthesisBlock(nn.Module):
     def __init__(self, config: NetworkConfig, resolution: int) -> None:
         super().__init__()
         self.resolution = resolution
-        #: Number format of this block's activations in training; None = that of its input.
+        #: Number format of this block's activations in training; None = its input's.
         self.reduced: torch.dtype | None = None
         self.architecture: Architecture = config.architecture
         out = config.channels(resolution)
@@ -178,7 +177,7 @@ class SynthesisBlock(nn.Module):
         self.register_buffer("fir", fir_kernel(), persistent=False)
 
     def site_modules(self) -> list[tuple[str, SynthesisSite | ToRGB]]:
-        """This block's sites in synthesis order, named as in the site table."""
+        """Return this block's sites in synthesis order, named as in the site table."""
         named: list[tuple[str, SynthesisSite | ToRGB]] = []
         if self.conv0 is not None:
             named.append((f"b{self.resolution}.conv0", self.conv0))
@@ -216,7 +215,7 @@ class SynthesisNetwork(nn.Module):
 
     @property
     def num_noise(self) -> int:
-        """Values of the flat noise input."""
+        """Number of values of the flat noise input."""
         return sum(self.noise_sizes)
 
     def noise_sites(self) -> list[SynthesisSite]:
@@ -229,11 +228,11 @@ class SynthesisNetwork(nn.Module):
         ]
 
     def noise_const(self) -> torch.Tensor:
-        """The constant noise of all sites, flat: [1, num_noise]."""
+        """Return the constant noise of all sites, flat: [1, num_noise]."""
         return torch.cat([site.noise_const.flatten() for site in self.noise_sites()])[None]
 
     def block_list(self) -> list[SynthesisBlock]:
-        """The blocks from 4² up."""
+        """Return the blocks from 4² up."""
         return [cast(SynthesisBlock, block) for block in self.blocks.values()]
 
     def forward(
@@ -242,7 +241,7 @@ class SynthesisNetwork(nn.Module):
         shifts: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Make images.
+        """Return images [N, img_channels, R, R].
 
         Args:
             ws: one style vector for each site, [N, num_sites, w_dim].
@@ -294,9 +293,16 @@ class SynthesisNetwork(nn.Module):
 
 
 class Generator(nn.Module):
-    """Mapping, subspaces and synthesis together, with the tracked mean w̄.
+    """The generator: mapping, subspaces and synthesis, with the tracked mean w̄.
+
+    Args:
+        network: shapes.
+        subspace: subspaces.
 
     Attributes:
+        network: as given.
+        subspace: as given.
+        table: the subspaces in site order, the rows of ``coords``.
         w_avg: w̄, [w_dim].
     """
 
@@ -317,7 +323,7 @@ class Generator(nn.Module):
         return len(self.table), max((row.dims for row in self.table), default=0)
 
     def eigen_bases(self) -> list[torch.Tensor]:
-        """The bases U [rows, K] that the orthonormality penalty applies to."""
+        """Return the bases U [rows, K] for the orthonormality penalty."""
         if self.subspace.kind != "eigen":
             return []
         found: list[torch.Tensor] = [
@@ -331,17 +337,17 @@ class Generator(nn.Module):
         return found
 
     def broadcast(self, w: torch.Tensor) -> torch.Tensor:
-        """w [N, w_dim] → [N, num_sites, w_dim]."""
+        """Repeat w [N, w_dim] for each site: [N, num_sites, w_dim]."""
         return w[:, None].expand(-1, len(self.network.sites), -1)
 
     def truncate(self, w: torch.Tensor, psi: torch.Tensor) -> torch.Tensor:
-        """w̄ + ψ (w - w̄) for w [N, num_sites, w_dim] and psi [N, num_sites]."""
+        """Return w̄ + ψ (w - w̄) for w [N, num_sites, w_dim] and psi [N, num_sites]."""
         return self.w_avg + psi[:, :, None] * (w - self.w_avg)
 
     def offsets(
         self, w: torch.Tensor, coords: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Pass the sites' w through the subspaces.
+        """Apply the subspaces to the sites' w.
 
         Args:
             w: [N, num_sites, w_dim], after truncation.
@@ -373,12 +379,12 @@ class Generator(nn.Module):
         psi: torch.Tensor | float = 1.0,
         noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """z [N, z_dim] → image [N, img_channels, R, R].
+        """Return images [N, img_channels, R, R], nominally in [-1, 1].
 
         Args:
-            z: input latents.
+            z: input latents, [N, z_dim].
             c: one-hot labels [N, c_dim], for a conditional generator.
-            coords: subspace coordinates [N, num_subspaces, K], used as they are; None = all 0.
+            coords: subspace coordinates [N, num_subspaces, K]; None = all 0.
             psi: truncation strength, a number or [N, num_sites]; 1 = off.
             noise: [1 or N, num_noise]; None = none.
         """
@@ -391,7 +397,7 @@ class Generator(nn.Module):
         return cast(torch.Tensor, self.synthesis(ws, shifts, noise))
 
     def sample_coords(self, n: int, random: torch.Generator) -> torch.Tensor | None:
-        """Draw coordinates for n images as training does: [n, num_subspaces, K], or None."""
+        """Draw coordinates from the prior: [n, num_subspaces, K]; None where training has none."""
         if not self.subspace.sampled:
             return None
         shape = (n, *self.coords_shape)

@@ -1,4 +1,4 @@
-"""The layers that StyleGAN2 is made of: equalised learning rates, modulation, standard deviation.
+"""The layers of StyleGAN2: equalised learning rates, modulation, minibatch standard deviation.
 
 Weights are stored with unit variance and scaled at run time by 1/√fan_in, so that every layer
 learns at the same rate (Karras et al. 2018, Section 4.1).
@@ -23,10 +23,10 @@ DEMODULATION_EPS = 1e-8
 
 
 def out_of(x: torch.Tensor) -> torch.Tensor | None:
-    """Where an element-wise step on ``x``, which nobody else may hold, puts its result.
+    """Return the ``out`` argument of an element-wise operation on ``x``: ``x`` itself, or None.
 
-    Into ``x`` itself when no gradients are recorded: at 1024² a map has 128 MiB. The numbers are
-    the same; under autocast, where the result may be of another type than ``x``, it gets its own.
+    Without gradients the operation is done in place, which saves memory: at 1024² a feature map
+    has 128 MiB. Under autocast the result may have another type than ``x``, so it is not.
     """
     keeps = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
     return None if keeps else x
@@ -145,7 +145,7 @@ def modulated_conv2d(
         weight: [O, I, k, k], k = 1 or 3.
         styles: s, [N, I].
         demodulate: whether to multiply by d = 1/√(Σ_{i,k} (s_i w_{oik})² + 1e-8), [N, O].
-        fir_up: filter [T, T], T even, with which the resolution doubles; None keeps it.
+        fir_up: filter [T, T], T even, to double the resolution; None = keep it.
 
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] with ``fir_up``.
@@ -154,7 +154,7 @@ def modulated_conv2d(
     """
     dtype = x.dtype
     if dtype == torch.float16 and demodulate:
-        # Demodulation undoes any scale, so bounded factors cost nothing and cannot overflow.
+        # Demodulation cancels any scale, and bounded factors cannot overflow.
         weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
         weight = weight / math.sqrt(weight[0].numel())
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
@@ -173,8 +173,8 @@ def modulated_conv2d(
 class MinibatchStd(nn.Module):
     """Appends one channel: the standard deviation over groups of the batch.
 
-    The batch is split into groups of ``group_size`` samples (all of it when it does not divide),
-    the deviation over each group is averaged over channels and pixels. [N, C, H, W] →
+    The batch is split into groups of ``group_size`` samples, or is one group if it does not divide.
+    The deviation over each group is averaged over channels and pixels. [N, C, H, W] →
     [N, C + 1, H, W] (Karras et al. 2018, Section 3).
     """
 

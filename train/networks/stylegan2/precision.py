@@ -1,9 +1,9 @@
-"""In which number format each resolution of a network computes; weights always stay float32.
+"""Number formats of a network's blocks in training; weights are always float32.
 
-The blocks from ``reduced_from`` up take their activations in bfloat16 or float16. The mapping
-network, the subspaces, styles, demodulation, images, and the discriminator's last layers stay in
-float32, as do weights, gradients and optimisers. Source: Karras et al. 2020a's code, whose highest
-four resolutions compute in float16.
+The blocks from ``reduced_from`` up compute their activations in bfloat16 or float16. The mapping
+network, the subspaces, styles, demodulation, images and the discriminator's last layers stay in
+float32, as do weights, gradients and optimisers. Source: Karras et al. 2020a's code, which computes
+the highest four resolutions in float16.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from segan.train.networks.config import ComputeConfig, Precision
 from segan.train.networks.stylegan2.discriminator import Discriminator, DiscriminatorBlock
 from segan.train.networks.stylegan2.generator import Generator, SynthesisBlock
 
-#: Formats by name; None leaves everything in float32.
+#: Formats by name; None = everything in float32.
 DTYPES: dict[Precision, torch.dtype | None] = {
     "fp32": None,
     "bf16": torch.bfloat16,
@@ -25,7 +25,7 @@ DTYPES: dict[Precision, torch.dtype | None] = {
 def set_precision(
     generator: Generator, discriminator: Discriminator, config: ComputeConfig
 ) -> None:
-    """Tell every block of both networks which format to compute in."""
+    """Set the number format of every block of both networks."""
     dtype = DTYPES[config.precision]
     blocks: list[SynthesisBlock | DiscriminatorBlock] = [
         *generator.synthesis.block_list(),
@@ -36,10 +36,9 @@ def set_precision(
 
 
 def fastest_precision(device: torch.device) -> Precision:
-    """bf16 where the device computes in it natively, else fp32.
+    """Return bf16 where the device computes in it natively, else fp32.
 
-    Both kinds of CPU that have it show it in /proc/cpuinfo (avx512_bf16, amx_bf16); a GPU has it
-    from compute capability 8.0 on.
+    CPUs show it in /proc/cpuinfo (avx512_bf16, amx_bf16); GPUs have it from compute capability 8.0.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
@@ -48,7 +47,7 @@ def fastest_precision(device: torch.device) -> Precision:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether CUDA may round the factors of float32 products to 10 bits of mantissa."""
+    """Set whether CUDA may round the factors of float32 products to 10 bits of mantissa."""
     precision = "tf32" if allowed else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]

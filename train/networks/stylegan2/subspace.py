@@ -1,9 +1,9 @@
-"""Linear subspaces on a generator's styles or feature maps: DESIGN's modes 1 to 3, both kinds.
+"""Linear subspaces on a generator's styles or feature maps: modes 1 to 3, both kinds.
 
-Each site with a subspace owns one module. ``forward(w, a)`` takes the site's style vector w
-[N, w_dim] and coordinates a [N, K] and returns the style u [N, w_dim]. In mode 1 the style passes
-unchanged; ``shift(w, a)`` gives the scaled coordinates t [N, K], and a ``FeatureBasis`` in the
-synthesis network adds U t + μ to the site's output.
+Each site with a subspace has one module. ``forward(w, a)`` maps the site's style vector w
+[N, w_dim] and coordinates a [N, K] to the style u [N, w_dim]. In mode 1 the style is unchanged:
+``shift(w, a)`` returns the scaled coordinates t [N, K], and a ``FeatureBasis`` in the synthesis
+network adds U t + μ to the site's output.
 
 Sources: He, Kan, Shan 2021 (EigenGAN) for U (L ⊙ a) + μ; the published SEGAN for the diagonal kind.
 """
@@ -20,13 +20,13 @@ from segan.train.networks.config import NetworkConfig, SubspaceConfig
 
 
 def orthonormal(rows: int, columns: int) -> torch.Tensor:
-    """A random [rows, columns] matrix with orthonormal columns (rows ≥ columns)."""
+    """Return a random [rows, columns] matrix with orthonormal columns (rows ≥ columns)."""
     basis = torch.empty(rows, columns)
     return nn.init.orthogonal_(basis)
 
 
 class StyleSubspace(nn.Module):
-    """Base of the four ways to act on w; also holds mode 1's importance.
+    """Base of the subspaces that act on w; also holds mode 1's importance.
 
     Attributes:
         importance: L, [K].
@@ -37,7 +37,7 @@ class StyleSubspace(nn.Module):
         self.importance = nn.Parameter(torch.full((dims,), importance_init))
 
     def forward(self, w: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        """The style u [N, w_dim] for w [N, w_dim] and coordinates a [N, K]."""
+        """Return the style u [N, w_dim] for w [N, w_dim] and coordinates a [N, K]."""
         return w
 
 
@@ -87,7 +87,7 @@ class EigenShift(StyleSubspace):
     """Mode 1, eigen: t = L ⊙ a."""
 
     def shift(self, w: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        """The scaled coordinates t [N, K] of the feature map's basis."""
+        """Return the scaled coordinates t [N, K] of the feature map's basis."""
         return self.importance * a
 
 
@@ -95,12 +95,12 @@ class DiagonalShift(StyleSubspace):
     """Mode 1, diagonal: t = L ⊙ (1 + a) ⊙ w, K = w_dim."""
 
     def shift(self, w: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        """The scaled coordinates t [N, K] of the feature map's basis."""
+        """Return the scaled coordinates t [N, K] of the feature map's basis."""
         return self.importance * (1 + a) * w
 
 
 class FeatureBasis(nn.Module):
-    """Mode 1's half in the synthesis network: x + U t + μ on a site's output.
+    """Mode 1's part in the synthesis network: x + U t + μ on a site's output.
 
     Attributes:
         basis: U, [C r², K], with orthonormal columns at first.
@@ -110,8 +110,7 @@ class FeatureBasis(nn.Module):
     def __init__(self, channels: int, resolution: int, dims: int) -> None:
         super().__init__()
         size = channels * resolution**2
-        # A basis cannot have more orthonormal columns than rows (a grey image at 4², say): then
-        # the rows are orthonormal instead.
+        # With fewer rows than columns, as for a grey image at 4², the rows are orthonormal instead.
         if size >= dims:
             basis = orthonormal(size, dims)
         else:
@@ -120,13 +119,13 @@ class FeatureBasis(nn.Module):
         self.mean = nn.Parameter(torch.zeros(channels, resolution, resolution))
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """x [N, C, r, r] (or [1, C, r, r]) shifted by t [N, K]."""
+        """Add U t + μ to x [N or 1, C, r, r], for t [N, K]."""
         shift: torch.Tensor = (t @ self.basis.t()).unflatten(1, self.mean.shape)
         return x + (shift + self.mean).to(x.dtype)
 
 
 def build_style_subspaces(network: NetworkConfig, config: SubspaceConfig) -> nn.ModuleList:
-    """One module for each row of the subspace table, in its order."""
+    """Return one module for each row of the subspace table, in its order."""
     modules: list[StyleSubspace] = []
     for row in config.table(network):
         if config.kind == "eigen":
@@ -147,7 +146,7 @@ def build_style_subspaces(network: NetworkConfig, config: SubspaceConfig) -> nn.
 
 
 def orthonormality_penalty(bases: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Σ ‖UᵀU - I‖²_F over bases [rows, K]; 0 where there are none."""
+    """Return Σ ‖UᵀU - I‖²_F over bases [rows, K]; 0 without bases."""
     total = torch.zeros(())
     for basis in bases:
         gram = basis.t() @ basis
