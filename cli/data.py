@@ -197,7 +197,7 @@ def convert(
     if result.unused_folders:
         click.echo(
             f"the sub-folders {_listed(result.unused_folders)} are not used as classes, since "
-            "their names are plain numbers, which usually only split a large set; use --labels "
+            "their names are plain numbers, which usually only split a large set; pass --labels "
             "folders to use them",
             err=True,
         )

@@ -39,7 +39,7 @@ _ONLY_NEW = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Training zip or folder of equal square images.  [default: the built-in faces]",
+    help="Training zip, or folder or zip of square images of one size.  [default: built-in faces]",
 )
 @click.option(
     "--mode",
@@ -67,7 +67,7 @@ _ONLY_NEW = {
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
-    help="Go on with this run or checkpoint, exactly where it stopped.",
+    help="Resume this run or checkpoint exactly where it stopped.",
 )
 @click.option(
     "--initial-checkpoint",
@@ -76,7 +76,9 @@ _ONLY_NEW = {
     "resolution; layers that only the new networks have are drawn from --seed.",
 )
 @click.option(
-    "--resolution", type=int, help="Of the built-in faces.  [default: 32 for tiny, else 64]"
+    "--resolution",
+    type=int,
+    help="Resolution of the built-in faces.  [default: 32 for tiny, else 64]",
 )
 @click.option(
     "--faces", type=int, default=20_000, show_default=True, help="How many built-in faces to draw."
@@ -84,8 +86,8 @@ _ONLY_NEW = {
 @click.option(
     "--cond",
     is_flag=True,
-    help="Train on the data's labels (class-conditional); those of the built-in faces are their "
-    "glasses: none, round, square.",
+    help="Train on the data's labels (class-conditional). The labels of the built-in faces are "
+    "their glasses: none, round, square.",
 )
 @click.option("--mirror", is_flag=True, help="Mirror real images at random.")
 @click.option(
@@ -94,50 +96,52 @@ _ONLY_NEW = {
 @click.option(
     "--shared-coords",
     type=float,
-    help="Probability that the fakes which the discriminator compares share their coordinates, so "
-    "that z makes what varies among them, such as 0.25.  [default: 0]",
+    help="Probability, such as 0.25, that a group of fakes which the discriminator compares shares "
+    "its coordinates, so that only z varies within it.  [default: 0]",
 )
 @click.option(
     "--jacobian-weight",
     type=float,
-    help="Weight of the penalty that keeps the changes which different coordinates make to an "
-    "image orthogonal, such as 5.  [default: 0, none]",
+    help="Weight, such as 5, of the penalty that keeps the effects of different coordinates on an "
+    "image orthogonal.  [default: 0, none]",
 )
 @click.option(
     "--architecture",
     type=click.Choice(["skip", "residual", "original"]),
     default="skip",
     show_default=True,
-    help="How the layers' images are joined.",
+    help="How the layers' images are combined.",
 )
 @click.option(
     "--batch-size",
     type=int,
-    help="Images per step, of all processes together.  [default: preset's]",
+    help="Images per step of all processes together.  [default: preset's]",
 )
-@click.option("--learning-rate", type=float, help="Adam's.  [default: preset's]")
-@click.option("--r1-gamma", type=float, help="Weight of R1.  [default: preset's]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and all draws.")
-@click.option("--snapshot-kimg", type=float, help="Between checkpoints.  [default: preset's]")
+@click.option("--learning-rate", type=float, help="Learning rate of Adam.  [default: preset's]")
+@click.option("--r1-gamma", type=float, help="Weight of the R1 penalty.  [default: preset's]")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of weights and all draws."
+)
+@click.option("--snapshot-kimg", type=float, help="kimg between checkpoints.  [default: preset's]")
 @click.option(
     "--keep-checkpoints",
     type=int,
-    help="How many of the newest checkpoints stay, beside the best; 0 = all.  [default: 3]",
+    help="How many of the newest checkpoints are kept, beside the best; 0 = all.  [default: 3]",
 )
 @click.option(
     "--metric-images",
     type=int,
-    help="Images that each checkpoint's sliced Wasserstein distance to the data is taken on, to "
-    "know the best; 0 = none.  [default: 1024]",
+    help="Images for the sliced Wasserstein distance of each checkpoint to the data, which finds "
+    "the best checkpoint; 0 = no distance.  [default: 1024]",
 )
 @click.option(
     "--augment",
     type=click.Choice(["off", "fixed", "ada"]),
-    help="What D sees is augmented: never, with probability --augment-p, or adaptively (for small "
-    "data).  [default: ada for preset auto, else off]",
+    help="Augment the discriminator's input: off, fixed probability --augment-p, or ada, which "
+    "adapts the probability (for small data).  [default: ada for preset auto, else off]",
 )
 @click.option(
-    "--augment-p", type=float, help="Probability of fixed; where ada starts.  [default: 0]"
+    "--augment-p", type=float, help="Probability of fixed; first value of ada.  [default: 0]"
 )
 @click.option(
     "--augment-target",
@@ -147,7 +151,7 @@ _ONLY_NEW = {
 @click.option(
     "--augment-kimg",
     type=float,
-    help="kimg in which ada takes the probability from 0 to 1.  [default: 500]",
+    help="kimg in which ada raises the probability from 0 to 1.  [default: 500]",
 )
 @click.option(
     "--precision",
@@ -165,21 +169,21 @@ _ONLY_NEW = {
 @click.option(
     "--compile",
     is_flag=True,
-    help="Build the phases without second derivatives by torch.compile; on CPUs slower.",
+    help="Use torch.compile for the phases without second derivatives; slower on CPUs.",
 )
 @click.option(
     "--batch-gpu",
     type=int,
-    help="Most images that one device computes at once; the batch is made of several equal parts, "
-    "of whole groups of 4.  [default: all of its share]",
+    help="Most images that one device computes at once; its share of the batch is divided into "
+    "equal parts of whole groups of 4.  [default: its whole share]",
 )
 @click.option(
     "--data-cache",
     type=click.Choice(["auto", "memory", "disk"]),
     default="auto",
     show_default=True,
-    help="Where decoded images of --data are kept; auto: on the disk when they would take more "
-    "than half of the free memory.",
+    help="Where decoded images of --data are kept; auto: on the disk when they need more than half "
+    "of the free memory.",
 )
 @click.option(
     "--runs",
@@ -192,7 +196,7 @@ _ONLY_NEW = {
     "--device",
     default="auto",
     show_default=True,
-    help="auto, cpu, cuda, or cuda:N. Of several processes on a machine each takes its own GPU.",
+    help="auto, cpu, cuda, or cuda:N. With several processes on a machine each uses its own GPU.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each tick.")
 def command(

@@ -67,13 +67,13 @@ def test_folders_of_plain_numbers_are_named(
     assert run(words) == 0
     done = capsys.readouterr()
     assert "3 channels, no labels." in done.out
-    assert "the sub-folders 0, 1 were not taken as classes" in done.err
-    assert "--labels folders takes them" in done.err
+    assert "the sub-folders 0, 1 are not used as classes" in done.err
+    assert "--labels folders" in done.err
     for labels, expected in (("folders", "2 classes: 0 1, 1 1."), ("none", "no labels.")):
         assert run([*words, "--labels", labels]) == 0
         done = capsys.readouterr()
         assert expected in done.out
-        assert "not taken" not in done.err
+        assert "not used" not in done.err
 
 
 def test_bad_images_are_named_and_counted(
