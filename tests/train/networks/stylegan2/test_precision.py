@@ -49,7 +49,7 @@ def test_gradients_are_those_of_fp32_but_for_rounding(
 ) -> None:
     """Relative to fp32; 8 bits of mantissa round by 2^-9 = 0.002 each time, 11 by 2^-12."""
     state = TrainingState(small_config(), CPU)
-    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(2))  # no kink of a ReLU is near
     gradients = []
     for chosen in ("fp32", precision):
         set_precision(state.generator, state.discriminator, ComputeConfig(precision=chosen))
