@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from segan.export.foreign.inert.machine import read_pickle
-from segan.export.foreign.inert.objects import (
-    STORAGES,
-    PersistentRecord,
-    StorageRecord,
-    TensorRecord,
-    check_tensor,
-)
+from segan.export.foreign.inert.objects import PersistentRecord, TensorRecord
 from segan.export.foreign.torch_file import is_stream, read_nested_storage, read_stream, read_zip
 from segan.runtime.errors import CheckpointError
 
@@ -37,9 +30,6 @@ MAX_FILE_BYTES = 1 << 34
 #: Most levels of nested modules, and most tensors, of one network.
 MAX_MODULE_DEPTH, MAX_TENSORS = 12, 20_000
 
-#: Largest header of a safetensors file.
-MAX_HEADER_BYTES = 1 << 26
-
 #: Tensor names that identify a layout.
 _MARKS: dict[str, tuple[str, ...]] = {
     "ada": ("synthesis.b4.const", "mapping.fc0.weight"),
@@ -47,18 +37,21 @@ _MARKS: dict[str, tuple[str, ...]] = {
     "segan-pytorch": ("Synthesis.const.input", "Mapping.layer.1.weight"),
 }
 
-_SAFETENSORS_TYPES = {
-    "F64": "DoubleStorage",
-    "F32": "FloatStorage",
-    "F16": "HalfStorage",
-    "BF16": "BFloat16Storage",
-    "I64": "LongStorage",
-    "I32": "IntStorage",
-    "I16": "ShortStorage",
-    "I8": "CharStorage",
-    "U8": "ByteStorage",
-    "BOOL": "BoolStorage",
-}
+#: Types of tensors that are read from safetensors.
+_SAFETENSORS_TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+
+
+class TensorSource(Protocol):
+    """A tensor in a file, whose values are not read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape."""
+        ...
+
+    def read(self) -> NDArray[np.float32]:
+        """Read the values into a new contiguous float32 array."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -80,9 +73,9 @@ class ForeignModel:
     layout: str
     container: str
     weights: str
-    tensors: dict[str, TensorRecord]
+    tensors: Mapping[str, TensorSource]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    latent_avg: TensorRecord | None = None
+    latent_avg: TensorSource | None = None
     sha256: str = ""
     size: int = 0
     notes: list[str] = field(default_factory=list)
@@ -119,7 +112,7 @@ def open_foreign(path: Path, layout: str | None = None) -> Iterator[ForeignModel
                 )
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             try:
-                model = _read(file, memoryview(mapped), layout)
+                model = _read(path, file, memoryview(mapped), layout)
                 file.seek(0)
                 model.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 model.size = size
@@ -146,7 +139,7 @@ def open_foreign(path: Path, layout: str | None = None) -> Iterator[ForeignModel
         ) from None
 
 
-def _read(file: BinaryIO, data: memoryview, layout: str | None) -> ForeignModel:
+def _read(path: Path, file: BinaryIO, data: memoryview, layout: str | None) -> ForeignModel:
     head = bytes(data[:512])
     if head[:4] == b"PK\x03\x04":
         return _model(read_zip(file, data), "torch.save (zip)", layout)
@@ -156,7 +149,7 @@ def _read(file: BinaryIO, data: memoryview, layout: str | None) -> ForeignModel:
         root, _ = read_pickle(data, load_storage=read_nested_storage)
         return _model(root, "pickle", layout)
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
-        return _read_safetensors(data, layout)
+        return _read_safetensors(path, layout)
     raise _unknown_file(head)
 
 
@@ -238,7 +231,7 @@ def _model(root: Any, container: str, layout: str | None) -> ForeignModel:
     return model
 
 
-def _has_subspaces(tensors: Mapping[str, TensorRecord]) -> bool:
+def _has_subspaces(tensors: Mapping[str, TensorSource]) -> bool:
     return any(".subspaces." in name for name in tensors)
 
 
@@ -257,7 +250,7 @@ def _tensors(found: Mapping[Any, Any]) -> dict[str, TensorRecord]:
 
 
 def _named(
-    tensors: dict[str, TensorRecord], container: str, weights: str, layout: str | None
+    tensors: Mapping[str, TensorSource], container: str, weights: str, layout: str | None
 ) -> ForeignModel:
     """Return a model of tensors by name, whose layout the names show."""
     found = identify(tensors)
@@ -279,7 +272,7 @@ def _named(
     return ForeignModel(layout=found, container=container, weights=weights, tensors=tensors)
 
 
-def identify(tensors: Mapping[str, TensorRecord]) -> str | None:
+def identify(tensors: Mapping[str, TensorSource]) -> str | None:
     """Return the layout that the names show, or None.
 
     Raises:
@@ -349,49 +342,43 @@ def _dict_at(record: PersistentRecord, name: str) -> dict[Any, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read_safetensors(data: memoryview, layout: str | None) -> ForeignModel:
-    """A safetensors file: a JSON header, then the bytes."""
-    length = int.from_bytes(data[:8], "little")
-    if length > MAX_HEADER_BYTES:
-        raise CheckpointError(
-            f"the safetensors header has {length} bytes", expected=f"at most {MAX_HEADER_BYTES}"
+class _SafeTensor:
+    """A tensor of an open safetensors file."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._file, self._name = file, name
+        self.shape = tuple(file.get_slice(name).get_shape())
+
+    def read(self) -> NDArray[np.float32]:
+        """See ``TensorSource``."""
+        import torch
+
+        found: NDArray[np.float32] = (
+            self._file.get_tensor(self._name).to(torch.float32, copy=True).numpy()
         )
-    try:
-        header = msgspec.json.decode(bytes(data[8 : 8 + length]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise CheckpointError(
-            "the safetensors header is not JSON",
-            remedy="The file is damaged, or not a safetensors file.",
-        ) from None
-    metadata = header.pop("__metadata__", None) or {}
-    tensors = {
-        name: _safe_tensor(name, entry, data[8 + length :]) for name, entry in header.items()
-    }
-    if not tensors:
-        raise CheckpointError("the safetensors file holds no tensors")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    stated = metadata.get("layout")
-    model = _named(tensors, "safetensors", "the file's", layout or stated)
-    model.settings[""] = metadata
-    return model
+        return found
 
 
-def _safe_tensor(name: str, entry: Any, data: memoryview) -> TensorRecord:
+def _read_safetensors(path: Path, layout: str | None) -> ForeignModel:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        kind, shape = _SAFETENSORS_TYPES[entry["dtype"]], tuple(entry["shape"])
-        first, last = entry["data_offsets"]
-        if not 0 <= first <= last <= len(data):
-            raise ValueError
-        itemsize = np.dtype(STORAGES[kind]).itemsize
-        storage = StorageRecord(kind, data[first:last], (last - first) // itemsize)
-        strides = tuple(math.prod(shape[number + 1 :]) for number in range(len(shape)))
-        record = check_tensor(storage, 0, shape, strides)
-        if math.prod(shape) * itemsize != last - first:
-            raise ValueError
-    except (KeyError, TypeError, ValueError, OverflowError):
+        file = safe_open(path, framework="pt")
+        tensors = {name: _SafeTensor(file, name) for name in file.keys()}  # noqa: SIM118
+        types = {file.get_slice(name).get_dtype() for name in tensors}
+        metadata = file.metadata() or {}
+    except SafetensorError as error:
         raise CheckpointError(
-            f"the safetensors header does not describe {name[:60]!r}: the file is cut short or "
-            "damaged",
+            f"the safetensors file is cut short or damaged ({str(error)[:200]})",
             remedy="Download or copy the file again.",
         ) from None
-    return record
+    if types - _SAFETENSORS_TYPES:
+        raise CheckpointError(
+            f"the safetensors file holds tensors of type {', '.join(sorted(types))}",
+            expected="real numbers of 8 to 64 bits",
+        )
+    if not tensors:
+        raise CheckpointError("the safetensors file holds no tensors")
+    model = _named(tensors, "safetensors", "the file's", layout or metadata.get("layout"))
+    model.settings[""] = metadata
+    return model

@@ -6,8 +6,7 @@ import math
 
 import torch
 
-from segan.export.foreign.container import ForeignModel
-from segan.export.foreign.inert.objects import TensorRecord
+from segan.export.foreign.container import ForeignModel, TensorSource
 from segan.runtime.errors import CheckpointError
 
 #: What may be wrong with a tensor that does not fit.
@@ -70,7 +69,7 @@ class Tensors:
                 remedy="It is a variant that segan does not know, and its images would differ.",
             )
 
-    def _record(self, name: str) -> TensorRecord:
+    def _record(self, name: str) -> TensorSource:
         if name not in self._records:
             raise CheckpointError(
                 f"the generator has no {name}, which the {self._layout} layout has",
