@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,6 @@ def test_settings_are_written_as_options(error: ConfigError, args: list[str], te
     assert isinstance(root, click.Group)
     assert error_text(error, root, args) == text
 
-
-ROOT = Path(__file__).parents[2]
 
 #: Fields that no command has an option for; messages keep their names.
 WITHOUT_OPTION = {
@@ -76,9 +75,12 @@ def test_every_field_is_a_parameter_or_known_to_have_none() -> None:
     known = {*_parameters(root, click.Context(root)), *_PARAMETERS}
     found: dict[str, set[str]] = {}
     for room in ("cli", "export", "train", "runtime"):
-        for path in (ROOT / room).rglob("*.py"):
+        spec = importlib.util.find_spec(f"segan.{room}")
+        assert spec is not None
+        assert spec.origin is not None
+        for path in Path(spec.origin).parent.rglob("*.py"):
             for field in _fields(path):
-                found.setdefault(field, set()).add(str(path.relative_to(ROOT)))
+                found.setdefault(field, set()).add(str(path))
     assert {"psi", "out", "layer"} <= set(found)
     unknown = {field: paths for field, paths in found.items() if field not in known}
     assert {field: unknown[field] for field in set(unknown) - WITHOUT_OPTION} == {}

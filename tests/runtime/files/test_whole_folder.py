@@ -140,7 +140,8 @@ def test_a_kill_while_the_older_is_removed_leaves_nothing(
     """The record goes first, so that the rest of the folder is not known by it any more."""
     out = tmp_path / "out"
     write(out, "one")
-    rmtree, removed = shutil.rmtree, []
+    removed: list[Path] = []
+    rmtree = shutil.rmtree
 
     def cut(path: Path, **_: object) -> None:
         if (path / "record.json").exists() and not removed:
