@@ -17,10 +17,13 @@ _PARAMETERS: dict[str, str] = {place: option for option, place in SETTINGS.items
     "cache": "data_cache",
     "classes": "class_index",
     "conditional": "cond",
+    "detector": "detectors",
+    "detector_sha256": "hashes",
     "format": "files",
     "high": "limits",
     "low": "limits",
     "range": "limits",
+    "resamples": "bootstrap",
 }
 
 

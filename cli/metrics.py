@@ -11,6 +11,7 @@ import click
 from segan.cli.options import json_option
 from segan.cli.progress import progress
 from segan.runtime.errors import ConfigError
+from segan.runtime.latents.seeds import check_seed
 
 if TYPE_CHECKING:
     from segan.train.data.dataset import ImageDataset
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="fid50k_full,kid50k_full with --data, else fd_faces5k",
     metavar="LIST",
-    help="Names separated by commas; n is read from the name: fid5k_full. --list shows all.",
+    help="Names separated by commas. A name contains n: fid5k_full. --list shows all metrics.",
 )
 @click.option(
     "--data",
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="none",
     metavar="PATH",
-    help="Real images to compare with: a folder or zip, of the generator's resolution.",
+    help="Real images to compare with: a folder or zip of the generator's resolution.",
 )
 @click.option(
     "--against",
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     default=None,
     show_default="none",
     metavar="MODEL",
-    help="Take the same scores of another model, such as the bundle's checkpoint, on the same "
-    "seeds, and the difference with its interval.",
+    help="Also score another model, such as the bundle's checkpoint, on the same seeds, and show "
+    "the difference with its interval.",
 )
 @click.option(
     "--bootstrap",
@@ -58,37 +59,38 @@ if TYPE_CHECKING:
     default=None,
     show_default="200 with --against, else 0",
     metavar="B",
-    help="Draw the seeds anew this often, for an interval that holds 95 % of the values.",
+    help="Number of bootstrap resamples of the seeds, for a 95 % interval.",
 )
 @click.option(
     "--detector",
     "detectors",
     multiple=True,
     metavar="FILE",
-    help="TorchScript Inception or VGG16 to use, else the published one is fetched once. "
-    "inception=FILE and vgg16=FILE say which; faces=FOLDER is an attribute network. Repeatable.",
+    help="TorchScript file of Inception or VGG16; without it the published file is downloaded "
+    "once. inception=FILE and vgg16=FILE state the kind; faces=FOLDER is an attribute network. "
+    "Repeatable.",
 )
 @click.option(
     "--detector-sha256",
     "hashes",
     multiple=True,
     metavar="HEX",
-    help="Accept only detectors with this sha256: of a file, or of the attribute network's weights "
-    "as the record has it. Repeatable: one for each detector that is used.",
+    help="Accept only detectors with this sha256: of a file, or of an attribute network's weights, "
+    "as in the record. Repeatable: one for each detector in use.",
 )
 @click.option(
     "--backend",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="What makes a bundle's images: auto, tensorrt, cuda, openvino or cpu.",
+    help="Backend of a bundle: auto, tensorrt, cuda, openvino or cpu.",
 )
 @click.option(
     "--precision",
     default="auto",
     show_default="fp16 on a GPU where the bundle has it, else fp32",
     metavar="NAME",
-    help="What a bundle's images are computed in: fp32, fp16, bf16 or int8.",
+    help="Precision of a bundle's images: fp32, fp16, bf16 or int8.",
 )
 @click.option(
     "--threads",
@@ -102,7 +104,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="What PyTorch computes on: detectors, and a checkpoint's images.",
+    help="Device of PyTorch, for detectors and a checkpoint's images.",
 )
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation; 1 is off.")
 @click.option(
@@ -110,11 +112,11 @@ if TYPE_CHECKING:
     type=click.Choice(["const", "random", "none"]),
     default=None,
     show_default="random, or none where noise changes nothing",
-    help="Stochastic detail.",
+    help="Stochastic detail of the images.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="First seed of the images.")
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Images made at once.")
-@click.option("--list", "as_list", is_flag=True, help="List the metrics and stop.")
+@click.option("--list", "as_list", is_flag=True, help="List the metrics and exit.")
 @click.option(
     "-o",
     "--out",
@@ -122,7 +124,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="metrics.jsonl in the run's folder, or NAME.metrics.jsonl beside the bundle",
     metavar="FILE",
-    help="File that the scores are added to, a JSON line each.",
+    help="File that the scores are appended to, one JSON line each.",
 )
 @json_option
 def command(
@@ -145,11 +147,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Score MODEL: a run, a checkpoint or a bundle; without it the newest run, else bundle.
+    """Score MODEL: a run, a checkpoint or a bundle. Default: the newest run, else bundle.
 
     Every score is stored with its protocol: n, seeds, psi, noise, the detector's sha256, backend
     and precision. A seed has the same latents on every backend and in PyTorch, so an engine can be
-    judged against its checkpoint image by image. Needs PyTorch.
+    compared with its checkpoint image by image. Needs PyTorch.
     """
     from segan.train.measure.quality.registry import FAMILIES, NAMING, check_names, parse_metric
 
@@ -162,8 +164,8 @@ def command(
     checked = check_names((default if names is None else names).split(","))
     resamples = (200 if against is not None else 0) if bootstrap is None else bootstrap
     if resamples < 0 or resamples == 1:
-        raise ConfigError(f"--bootstrap is {resamples}; expected 0, or 2 or more.")
-    _check_seed(seed)
+        raise ConfigError(field="resamples", value=resamples, expected="0, or 2 or more")
+    check_seed(seed)
 
     from segan.runtime.bundle.reader import is_bundle
     from segan.train.measure.models.model import ImageOptions
@@ -175,7 +177,10 @@ def command(
     given = read_detector_options(detectors, kinds)
     if hashes and not kinds:
         raise ConfigError(
-            f"--detector-sha256 is given, and {', '.join(checked)} uses no detector; leave it out."
+            f"`detector_sha256` is given, and {', '.join(checked)} uses no detector",
+            field="detector_sha256",
+            value=hashes[0],
+            remedy="Leave it out.",
         )
     path = model or _newest()
     where = torch_device(device)
@@ -184,7 +189,7 @@ def command(
     opened = open_model(path, options, compute)
     other = None
     if against is not None:
-        # The backend is meant for the bundle; a bundle to compare with runs as a reference does.
+        # --backend is for MODEL; a bundle to compare with runs as the reference.
         plain = is_bundle(against)
         reference = Compute(
             backend="cpu" if plain else "auto",
@@ -206,7 +211,7 @@ def command(
     first = context(opened)
     second = None if other is None else context(other)
     records, comparisons = _measure(metrics, first, second, resamples)
-    # The figures first: they took minutes, and a full disk shall not lose them.
+    # Printed before they are stored: a full disk must not lose minutes of measuring.
     if as_json:
         click.echo(json.dumps(_as_json(records, comparisons)))
     else:
@@ -222,7 +227,7 @@ def _measure(
     against: MetricContext | None,
     resamples: int,
 ) -> tuple[list[ScoreRecord], list[Comparison]]:
-    """The scores with their progress; of a pair three records for each metric."""
+    """Compute the scores with progress; with ``against`` three records for each metric."""
     from segan.train.measure.quality.evaluate import check_metrics, compare, evaluate
 
     for part in (context, against):
@@ -253,7 +258,7 @@ def _as_json(records: list[ScoreRecord], comparisons: list[Comparison]) -> dict[
     }
 
 
-#: Numbers of a score that its line shows.
+#: Most numbers of a score that its line shows.
 _SHOWN = 9
 
 
@@ -279,7 +284,7 @@ def _line(record: ScoreRecord) -> str:
 
 
 def _store(records: list[ScoreRecord], out: Path | None) -> None:
-    """Adds the records to -o, or each to its own model's file, and says where."""
+    """Append the records to -o, or to the file of each model, and print the path."""
     from segan.train.measure.quality.record import append_scores, scores_file
 
     places: dict[Path | None, list[ScoreRecord]] = {}
@@ -299,7 +304,7 @@ def _store(records: list[ScoreRecord], out: Path | None) -> None:
 
 
 def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
-    """Writes each model's table of sliders beside its scores; with -o only the first one's."""
+    """Write each model's table of sliders beside its scores; with -o only the first model's."""
     from segan.train.measure.control.report import write_control
     from segan.train.measure.quality.control_metrics import control_json
     from segan.train.measure.quality.record import control_file, scores_file
@@ -314,7 +319,7 @@ def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
 
 
 def _newest() -> Path:
-    """The newest run under the current folder, else the newest or the shipped bundle."""
+    """Return the newest run under the current folder, else the newest or the shipped bundle."""
     from segan.cli.options import newest_bundle
     from segan.train.runs.checkpoint import find_run
 
@@ -330,12 +335,6 @@ def _open_data(path: Path) -> ImageDataset:
 
     click.echo(f"reading {path} ...", err=True)
     return open_dataset(path)
-
-
-def _check_seed(seed: int) -> None:
-    from segan.runtime.latents.seeds import check_seed
-
-    check_seed(seed)
 
 
 def _note(text: str) -> None:

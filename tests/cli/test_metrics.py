@@ -181,7 +181,8 @@ def test_another_hash_is_refused(segan_here: Segan, toy_bundle: Path, pixels: Pa
         "--detector-sha256", "0" * 64, "--backend", "cpu",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "another file than expected" in done.stderr
+    assert f"expected {'0' * 64}" in done.stderr
+    assert "--detector-sha256" in done.stderr
 
 
 def test_a_missing_model_is_named(segan_here: Segan, pixels: Path) -> None:

@@ -22,7 +22,7 @@ from segan.train.measure.control.attributes import (
 )
 from segan.train.networks.stylegan2.precision import fastest_precision
 
-#: Added to the seed of the training faces for those that are held out.
+#: Added to the seed of the training faces to draw the held-out faces.
 HELD_OUT = 1
 
 
@@ -39,7 +39,7 @@ class DrawnFaces(NamedTuple):
 
 
 def draw_set(resolution: int, seed: int, count: int) -> DrawnFaces:
-    """The first ``count`` faces of a set."""
+    """Draw the first ``count`` faces of a set."""
     attributes = sample_attributes(seed, 0, count)
     return DrawnFaces(draw_faces(attributes, resolution), encode_attributes(attributes))
 
@@ -50,9 +50,10 @@ def as_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 
 def shrink(faces: DrawnFaces, resolution: int) -> DrawnFaces:
-    """Faces averaged down to a resolution, so that one set trains a network of each.
+    """Average faces down to a resolution, so that one set trains the networks of all resolutions.
 
-    ``draw_faces`` averages before it rounds to 8 bits, this after it: values differ by 1 at most.
+    ``draw_faces`` averages before rounding to 8 bits, this function after it: values differ by at
+    most 1.
     """
     n, size = faces.images.shape[:2]
     factor = size // resolution
@@ -68,10 +69,10 @@ def shrink(faces: DrawnFaces, resolution: int) -> DrawnFaces:
 
 
 def degrade(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Blurs each image by a random amount and adds noise, as generated images have both.
+    """Blur each image by a random amount and add noise, as generated images have both.
 
-    The blur mixes the image with its binomial 3 × 3 blur by a factor in [-0.2, 1] (negative
-    sharpens) in half of the images; the noise has a standard deviation in [0, 0.08].
+    Half of the images are mixed with their binomial 3 × 3 blur by a factor in [-0.2, 1] (negative
+    sharpens), and half get noise with a standard deviation in [0, 0.08].
     """
     n = len(images)
     row = torch.tensor([0.25, 0.5, 0.25])
@@ -98,10 +99,10 @@ def train_attribute_network(
     start: AttributeNetwork | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> AttributeNetwork:
-    """Trains a network with AdamW and a one-cycle schedule (Smith & Topin 2018).
+    """Train a network with AdamW and a one-cycle schedule (Smith & Topin 2018).
 
-    Activations are bfloat16 and lie channels last, which doubles the speed on a processor that
-    computes in bfloat16; weights, their updates and the loss are float32.
+    Activations are bfloat16 in channels-last order, which doubles the speed on processors that
+    compute in bfloat16. Weights, their updates and the loss are float32.
 
     Args:
         resolution: of the network, 16, 32 or 64.
@@ -109,19 +110,22 @@ def train_attribute_network(
         seed: of the faces, the weights and the order.
         epochs: passes over the faces.
         batch_size: faces in a step.
-        learning_rate: the largest.
-        faces: the training faces, when they are already drawn; else they are drawn from ``seed``.
-        start: a trained network of another resolution to go on from; saves most of the training.
+        learning_rate: largest learning rate.
+        faces: the training faces; None draws them from ``seed``.
+        start: a trained network of another resolution to start from, which saves most of the
+            training.
         report: called after each step with its number and loss.
 
     Returns:
         The network in evaluation mode.
 
     Raises:
-        ConfigError: bad resolution, or fewer faces than a batch.
+        ConfigError: an unknown resolution, or fewer faces than a batch.
     """
     if count < batch_size:
-        raise ConfigError(f"count is {count}; expected at least one batch, {batch_size}.")
+        raise ConfigError(
+            field="count", value=count, expected=f"{batch_size} or more, for at least one batch"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AttributeNetwork(resolution)
@@ -161,11 +165,11 @@ def train_attribute_network(
 
 
 class HeldOutScores(NamedTuple):
-    """R² or accuracy of each attribute on faces the network has not seen.
+    """R² or accuracy of each attribute on held-out faces.
 
     Attributes:
-        clean: of the faces as they are drawn.
-        degraded: of the same faces blurred and with noise, see ``degrade``.
+        clean: on the drawn faces.
+        degraded: on the same faces after ``degrade``.
     """
 
     clean: dict[str, float]
@@ -174,9 +178,9 @@ class HeldOutScores(NamedTuple):
 
 @torch.no_grad()
 def finish(network: AttributeNetwork, held_out: DrawnFaces) -> HeldOutScores:
-    """Scores the network on faces it has not seen, and keeps their features' mean and covariance.
+    """Score a network on held-out faces, and store the mean and covariance of their features in it.
 
-    Its weights are rounded to half precision first, so that the scores are those of its file.
+    The weights are first rounded to half precision, so that the scores are those of the saved file.
     """
     for parameter in network.parameters():
         parameter.copy_(parameter.half().float())

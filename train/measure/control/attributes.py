@@ -1,9 +1,9 @@
-"""A network that reads the built-in faces' attributes from an image.
+"""A network that reads the attributes of the built-in faces from an image.
 
-The faces come with their true attributes, so the network can be trained without limit and its
-error is known. It measures what a generator's sliders do, and its features give a Fréchet
-distance (``fd_faces``). Continuous attributes are read in standard deviations of the data, hues
-as cosine and sine, categorical ones as probabilities.
+Every drawn face has known attributes, so the training data is unlimited and the network's error is
+known. The network measures what a generator's sliders do, and its features give the Fréchet
+distance ``fd_faces``. It reads continuous attributes in standard deviations of the data, hues as
+cosine and sine, and categorical attributes as probabilities.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ RESOLUTIONS: tuple[Resolution, ...] = get_args(Resolution)
 
 
 class Reading(NamedTuple):
-    """Where the network's output holds an attribute.
+    """The outputs of the network for one attribute.
 
     Attributes:
-        attribute: which one.
-        kind: how it is read: one standardised number, (cos, sin), or one logit for each value.
-        start: first of its outputs.
-        width: how many outputs it has.
+        attribute: that is read.
+        kind: its form: one standardised number, (cos, sin), or one logit for each value.
+        start: number of the first output.
+        width: number of outputs.
     """
 
     attribute: FaceAttribute
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
         return self.attribute.name
 
     def of(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Its columns of outputs [N, OUTPUTS]: [N, width]."""
+        """Return the attribute's columns [N, width] of outputs [N, OUTPUTS]."""
         return outputs[:, self.start : self.start + self.width]
 
 
@@ -78,7 +78,7 @@ OUTPUTS = READINGS[-1].start + READINGS[-1].width
 
 
 def encode_attributes(attributes: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """True attributes as the network should give them: [N, OUTPUTS].
+    """Encode true attributes as the network's targets, [N, OUTPUTS].
 
     A continuous attribute becomes (value - middle) / standard deviation of its uniform
     distribution, a hue its cosine and sine, a categorical attribute a one-hot vector.
@@ -125,7 +125,7 @@ class _Residual(nn.Module):
 def _stem(resolution: int) -> list[nn.Module]:
     """Images → 48 channels at 16².
 
-    Halving by taking pixels apart loses nothing and saves the costliest convolution.
+    Pixel unshuffling loses no information and saves the most expensive convolution.
     """
     if resolution == 16:
         return [_Block(3, 48)]
@@ -135,7 +135,7 @@ def _stem(resolution: int) -> list[nn.Module]:
 
 
 def image_trunk(resolution: int) -> nn.Sequential:
-    """Images [N, 3, R, R] → [N, 768]; R is 16, 32 or 64."""
+    """Build the layers images [N, 3, R, R] → [N, 768]; R is 16, 32 or 64."""
     return nn.Sequential(
         *_stem(resolution),
         _Block(48, 48),
@@ -148,23 +148,25 @@ def image_trunk(resolution: int) -> nn.Sequential:
 
 
 def feature_layer() -> nn.Sequential:
-    """What ``image_trunk`` gives → features [N, FEATURES]."""
+    """Build the layers from the output of ``image_trunk`` to features [N, FEATURES]."""
     return nn.Sequential(
         nn.BatchNorm1d(48 * 16), nn.ReLU(), nn.Linear(48 * 16, FEATURES), nn.ReLU()
     )
 
 
 def average_down(images: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Averages larger images down to a resolution.
+    """Average larger images down to a resolution.
 
     Raises:
-        ConfigError: not [N, 3, R, R], or R is no multiple of the resolution.
+        ConfigError: the shape is not [N, 3, R, R], or R is not a multiple of the resolution.
     """
     size = images.shape[-1]
     if images.ndim != 4 or images.shape[1:] != (3, size, size) or size % resolution:
         raise ConfigError(
-            f"images have the shape {list(images.shape)}; expected [N, 3, R, R] with R a "
-            f"multiple of {resolution}."
+            f"images have the shape {list(images.shape)}",
+            field="images",
+            value=list(images.shape),
+            expected=f"[N, 3, R, R] with R a multiple of {resolution}",
         )
     factor = size // resolution
     return images if factor == 1 else F.avg_pool2d(images, factor)
@@ -174,11 +176,11 @@ class AttributeNetwork(nn.Module):
     """Images [N, 3, R, R] in [-1, 1] → attributes.
 
     Args:
-        resolution: at which it sees images, 16, 32 or 64; larger ones are averaged down, as the
-            faces are drawn.
+        resolution: of its input, 16, 32 or 64; larger images are averaged down, as the faces are
+            when they are drawn.
 
     Attributes:
-        resolution: see above.
+        resolution: of its input.
         reference_mean: mean of the features over built-in faces, [FEATURES].
         reference_covariance: their covariance, [FEATURES, FEATURES].
     """
@@ -190,7 +192,7 @@ class AttributeNetwork(nn.Module):
     def __init__(self, resolution: int) -> None:
         super().__init__()
         if resolution not in RESOLUTIONS:
-            raise ConfigError(f"resolution is {resolution}; expected 16, 32 or 64.")
+            raise ConfigError(field="resolution", value=resolution, expected="16, 32 or 64")
         self.resolution = resolution
         self.trunk = image_trunk(resolution)
         self.hidden = feature_layer()
@@ -199,9 +201,9 @@ class AttributeNetwork(nn.Module):
         self.register_buffer("reference_covariance", torch.zeros(FEATURES, FEATURES))
 
     def start_from(self, other: AttributeNetwork) -> None:
-        """Takes over what a network of another resolution has learned: all but its first layers.
+        """Copy the weights of a network of another resolution, except for its first layers.
 
-        From 16² on both have the same layers, which what comes before has to learn to feed.
+        From 16² on, both have the same layers. The layers before them remain to be trained.
         """
         ours, theirs = (_past_stem(network) for network in (self, other))
         ours.load_state_dict(theirs.state_dict())
@@ -209,12 +211,12 @@ class AttributeNetwork(nn.Module):
         self.head.load_state_dict(other.head.state_dict())
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The layer before the last, [N, FEATURES]. Raises: ConfigError, see ``average_down``."""
+        """Return the layer before the last, [N, FEATURES]. Raises: ConfigError."""
         found: torch.Tensor = self.hidden(self.trunk(average_down(images, self.resolution)))
         return found
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Raw outputs [N, OUTPUTS]: as ``encode_attributes``, but logits for categories."""
+        """Return raw outputs [N, OUTPUTS]: as ``encode_attributes``, but logits for categories."""
         outputs: torch.Tensor = self.head(self.features(images))
         return outputs
 
@@ -224,7 +226,7 @@ def _past_stem(network: AttributeNetwork) -> nn.Sequential:
 
 
 def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean over attributes of the squared error, or of the cross-entropy."""
+    """Return the mean over attributes of the squared error or the cross-entropy."""
     losses = []
     for reading in READINGS:
         found, wanted = reading.of(outputs), reading.of(targets)
@@ -236,7 +238,7 @@ def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
 
 
 class ImageReadings(NamedTuple):
-    """What a network sees in images.
+    """Attributes and features of images.
 
     Attributes:
         attributes: [N, OUTPUTS] float64, as ``encode_attributes``; categories as probabilities.
@@ -249,7 +251,7 @@ class ImageReadings(NamedTuple):
 
 @torch.no_grad()
 def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 250) -> ImageReadings:
-    """Estimated attributes and features of images [N, 3, R, R] in [-1, 1].
+    """Read attributes and features from images [N, 3, R, R] in [-1, 1].
 
     Raises:
         ConfigError: images that do not fit the network.
@@ -268,31 +270,32 @@ def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 25
 def read_attributes(
     network: AttributeNetwork, images: torch.Tensor, batch: int = 250
 ) -> npt.NDArray[np.float64]:
-    """Estimated attributes [N, OUTPUTS] of images [N, 3, R, R], as ``encode_attributes`` gives.
-
-    Categories are probabilities.
-    """
+    """Read attributes [N, OUTPUTS] from images [N, 3, R, R]; see ``ImageReadings``."""
     return read_images(network, images, batch).attributes
 
 
 def find_reading(name: str) -> Reading:
-    """The attribute of a name. Raises: ConfigError, with the nearest names."""
+    """Return the reading of a name. Raises: ConfigError, with the nearest names."""
     known = {reading.name: reading for reading in READINGS}
     if name not in known:
         near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}? All" if near else "The attributes"
-        raise ConfigError(f"attribute is {name!r}. {hint}: {', '.join(known)}.")
+        raise ConfigError(
+            field="attribute",
+            value=name,
+            expected=f"one of {', '.join(known)}",
+            remedy=f"Did you mean {' or '.join(near)}?" if near else "",
+        )
     return known[name]
 
 
 def attribute_scores(
     found: npt.NDArray[np.float64], truth: npt.NDArray[np.float32]
 ) -> dict[str, float]:
-    """How well attributes are read: name → R² (of the vector for hues), or accuracy.
+    """Return R² (of the vector for hues) or accuracy by attribute.
 
     Args:
-        found: [N, OUTPUTS] as ``read_attributes`` gives.
-        truth: [N, OUTPUTS] as ``encode_attributes`` gives.
+        found: [N, OUTPUTS] from ``read_attributes``.
+        truth: [N, OUTPUTS] from ``encode_attributes``.
     """
     scores = {}
     for reading in READINGS:

@@ -1,9 +1,9 @@
 """Confidence intervals by resampling seeds (Efron 1979).
 
-Resampled seeds repeat, so many statistics of them are shifted: fewer different images are farther
-from the real ones, fewer different codes tell more by chance. That shift says nothing about the
-value, so it is taken out: an interval is the spread of the resamples around their mean, moved to
-the value. It always holds the value, and may reach a little past the statistic's own bounds.
+Resampled seeds repeat, which shifts many statistics: fewer distinct images are farther from the
+real ones, and fewer distinct codes carry more information by chance. That shift is removed: an
+interval is the spread of the resamples around their mean, centred on the value. It always contains
+the value, and may exceed the statistic's own bounds slightly.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[np.intp]
 
-#: From so many resamples on the ends are percentiles; below, ± 1.96 deviations of the resamples.
+#: Ends are percentiles from this many resamples on, else ± 1.96 deviations of the resamples.
 PERCENTILES_FROM = 100
 _LOW, _HIGH = 2.5, 97.5
 _NORMAL = 1.959964
 
 
 class Interval(NamedTuple):
-    """A value with the ends of its 95 % interval; both NaN where nothing was resampled."""
+    """A value with the ends of its 95 % interval; both are NaN without resamples."""
 
     value: float
     low: float
     high: float
 
     def to_json(self) -> dict[str, float | None]:
-        """As JSON values, rounded to 5 decimals; an end that is not known is null."""
+        """Return JSON values, rounded to 5 decimals; an unknown end is None."""
         names = ("value", "low", "high")
         return {
             name: round(float(value), 5) if np.isfinite(value) else None
@@ -40,11 +40,11 @@ class Interval(NamedTuple):
 
 
 def centred_interval(resampled: npt.ArrayLike, value: float) -> tuple[float, float]:
-    """The ends of a 95 % interval around a value, from what resamples gave.
+    """Return the ends of a 95 % interval around a value.
 
     Args:
         resampled: [B] values of resampled seeds.
-        value: of the seeds themselves.
+        value: of the original seeds.
 
     Returns:
         low ≤ value ≤ high; both NaN with fewer than 2 resamples, or where a number is NaN.
@@ -57,21 +57,21 @@ def centred_interval(resampled: npt.ArrayLike, value: float) -> tuple[float, flo
     else:
         high = _NORMAL * values.std(ddof=1)
         low = -high
-    # The mean of very skewed resamples can lie outside of their percentiles.
+    # The mean of very skewed resamples can lie outside their percentiles.
     return value + min(float(low), 0.0), value + max(float(high), 0.0)
 
 
 def bootstrap(
     statistics: Callable[[Rows], Mapping[str, float]], count: int, repeats: int, seed: int = 0
 ) -> dict[str, Interval]:
-    """Intervals of statistics over ``count`` seeds.
+    """Return intervals of statistics over ``count`` seeds.
 
     Args:
-        statistics: of the rows that it is given: numbers from 0 to count - 1, some of them more
-            than once; its names are the same each time.
-        count: how many seeds there are.
-        repeats: resamples; 0 gives values without intervals. For what is slow, 10 to 30 give a
-            standard deviation; see ``PERCENTILES_FROM``.
+        statistics: returns values by name for rows, numbers from 0 to count - 1 that may repeat;
+            the names are the same for each call.
+        count: number of seeds.
+        repeats: resamples; 0 gives values without intervals. For slow statistics, 10 to 30 suffice
+            for a standard deviation; see ``PERCENTILES_FROM``.
         seed: of the resampling.
     """
     value = statistics(np.arange(count))

@@ -1,16 +1,16 @@
 """Disentanglement, completeness, informativeness (Eastwood & Williams 2018, Section 2).
 
-A regressor predicts each attribute from a code; how much it relies on each dimension of the code
-is the importance matrix R [dimensions, attributes]:
+A regressor predicts each attribute from a code. The importance of each dimension of the code for
+each attribute is the matrix R [dimensions, attributes]:
 
-- disentanglement: Σ_i ρ_i (1 - H_K(P_i)), P_i row i of R over its sum, ρ_i its share of R: 1 when
-  each dimension matters to one attribute only.
-- completeness: mean over attributes of 1 - H_D(P_j), P_j column j of R over its sum: 1 when each
-  attribute depends on one dimension only.
-- informativeness: how well the attributes are predicted for codes that were held out; theirs is
-  an error, ours is R², below 0 counted as 0.
+- disentanglement: Σ_i ρ_i (1 - H_K(P_i)), where P_i is row i of R over its sum and ρ_i its share of
+  R: 1 when each dimension is important for one attribute only.
+- completeness: mean over attributes of 1 - H_D(P_j), where P_j is column j of R over its sum: 1
+  when each attribute depends on one dimension only.
+- informativeness: how well the attributes of held-out codes are predicted. The paper takes an
+  error, this module R², where values below 0 count as 0.
 
-The attributes are what a network reads from generated images. Needs scikit-learn.
+The attributes are read from generated images by a network. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Array = npt.NDArray[np.float64]
 Regressor = Literal["forest", "lasso"]
 REGRESSORS: tuple[Regressor, ...] = get_args(Regressor)
 
-#: Share of the codes that the regressors are fitted to; the others are held out.
+#: Share of the codes that the regressors are fitted to; the rest is held out.
 FITTED = 0.75
 #: Weight of lasso's penalty, for codes and attributes of unit variance.
 LASSO_ALPHA = 0.01
-#: The forest's trees, and the least codes in a leaf.
+#: Number of trees in the forest, and fewest codes in a leaf.
 TREES, LEAF = 20, 10
 
 
@@ -45,7 +45,7 @@ class Dci(NamedTuple):
         disentanglement: 0 to 1.
         completeness: 0 to 1.
         informativeness: mean R² of the attributes, 0 to 1.
-        importance: [dimensions, attributes], each column's sum is 1 (or 0).
+        importance: [dimensions, attributes]; each column sums to 1, or 0.
         predicted: R² by attribute.
     """
 
@@ -57,13 +57,13 @@ class Dci(NamedTuple):
 
 
 def dci(codes: Array, readings: Array, regressor: Regressor = "forest", seed: int = 0) -> Dci:
-    """Scores a code.
+    """Score a code.
 
     Args:
         codes: [N, D].
-        readings: [N, OUTPUTS], as ``read_attributes`` gives.
+        readings: [N, OUTPUTS], from ``read_attributes``.
         regressor: ``forest``, a random forest (Breiman 2001) with its impurity importances, or
-            ``lasso``, linear, with the size of its coefficients (Tibshirani 1996).
+            ``lasso``, linear (Tibshirani 1996), with the magnitude of its coefficients.
         seed: of the forest.
 
     Raises:
@@ -72,8 +72,10 @@ def dci(codes: Array, readings: Array, regressor: Regressor = "forest", seed: in
     fitted = int(FITTED * len(codes))
     if fitted < 2 * LEAF or not codes.shape[1]:
         raise ConfigError(
-            f"codes have the shape {codes.shape}; expected {4 * LEAF} or more, of 1 or more "
-            "dimensions."
+            f"codes have the shape {codes.shape}",
+            field="codes",
+            value=codes.shape,
+            expected=f"{4 * LEAF} or more codes of 1 or more dimensions",
         )
     order = np.random.RandomState(seed).permutation(len(codes))
     return _fit(codes, readings, order[:fitted], order[fitted:], regressor, seed)
@@ -87,10 +89,10 @@ def dci_intervals(
     repeats: int = 10,
     seed: int = 0,
 ) -> tuple[Dci, dict[str, Interval]]:
-    """``dci`` with intervals over seeds: the regressors are fitted again to each resample.
+    """Score a code with intervals over seeds: the regressors are fitted again to each resample.
 
-    Codes that are fitted and held-out ones are resampled each among themselves, so that no held-out
-    code has been seen.
+    Fitted and held-out codes are resampled separately, so that no regressor has seen a held-out
+    code.
     """
     scores = dci(codes, readings, regressor, seed)
     order = np.random.RandomState(seed).permutation(len(codes))
@@ -140,7 +142,7 @@ def _fit(
 def _regress(
     codes: Array, target: Array, held: Array, regressor: Regressor, seed: int
 ) -> tuple[Array, Array]:
-    """Importance of each dimension [D], and predictions for the held-out codes [n, width]."""
+    """Return the importance of each dimension [D], and predictions [n, width] of held-out codes."""
     require_scikit()
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import Lasso
@@ -153,7 +155,7 @@ def _regress(
         guess = forest.predict(held).reshape(len(held), -1)
         return np.asarray(forest.feature_importances_, np.float64), guess
     if regressor != "lasso":
-        raise ConfigError(f"regressor is {regressor!r}; expected {' or '.join(REGRESSORS)}.")
+        raise ConfigError(field="regressor", value=regressor, expected=" or ".join(REGRESSORS))
     lasso = Lasso(LASSO_ALPHA, max_iter=5000).fit(codes, target)
     coefficients = np.asarray(lasso.coef_, np.float64).reshape(target.shape[1], -1)
     return np.sqrt(np.square(coefficients).sum(0)), lasso.predict(held).reshape(len(held), -1)

@@ -1,7 +1,7 @@
-"""The drawn faces themselves as a model whose sliders are known: the ground truth of control.
+"""The drawn faces as a model with known sliders: the ground truth of control.
 
-It has one slider for each attribute. With a mixing matrix its sliders move several attributes at
-once, as far as the matrix says, so that every measure can be compared with what it should be.
+The model has one slider for each attribute. With a mixing matrix, a slider changes several
+attributes by known amounts, so that every measure can be compared with its expected value.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class DrawnModel:
 
     Args:
         resolution: of the images.
-        mixing: [sliders, attributes]; an attribute moves by its entry, in standard deviations,
-            when the slider moves by 1, and stops at the ends of its range. None: slider i is
+        mixing: [sliders, attributes]; the change of each attribute, in standard deviations, when a
+            slider changes by 1. Attributes stop at the ends of their range. None: slider i is
             attribute i.
 
     Raises:
@@ -47,9 +47,12 @@ class DrawnModel:
         self.mixing = np.eye(width) if mixing is None else np.asarray(mixing, np.float64)
         if self.mixing.ndim != 2 or self.mixing.shape[1] != width:
             raise ConfigError(
-                f"mixing has the shape {self.mixing.shape}; expected [sliders, {width}]."
+                f"`mixing` has the shape {self.mixing.shape}",
+                field="mixing",
+                value=self.mixing.shape,
+                expected=f"[sliders, {width}]",
             )
-        # A fixed rotation, so that w is a code in which every attribute is spread over all dims.
+        # A fixed rotation: in w, every attribute is spread over all dimensions.
         normal = np.random.RandomState(0).randn(len(self.mixing), len(self.mixing))
         self._turn = np.linalg.qr(normal)[0]
 
@@ -64,17 +67,17 @@ class DrawnModel:
         return tuple(SliderRange(Slider(0, 0, k), -REACH, REACH) for k in range(len(self.mixing)))
 
     def codes(self, seeds: Sequence[int]) -> Codes:
-        """Z; w = z, rotated; and the sliders' coordinates."""
+        """Return z, w (z rotated), and the sliders' coordinates."""
         z = sample_z(seeds, len(self.mixing)).astype(np.float64)
         uniform = torch.special.ndtr(torch.from_numpy(z)).numpy()
         return Codes(z, z @ self._turn, (uniform - 0.5) * 2 * REACH)
 
     def render(self, seeds: Sequence[int]) -> torch.Tensor:
-        """Images [N, 3, R, R] in [-1, 1]."""
+        """Return the images [N, 3, R, R] of seeds, in [-1, 1]."""
         return self._draw(self.codes(seeds).coords)
 
     def slider(self, slider: Slider) -> Render:
-        """Sets a coordinate instead of drawing it."""
+        """Return a function that renders seeds with a slider set to a value."""
 
         def render(seeds: Sequence[int], value: float) -> torch.Tensor:
             coords = self.codes(seeds).coords.copy()
@@ -87,7 +90,7 @@ class DrawnModel:
         return as_tensor(draw_faces(self.attributes(coords), self._resolution))
 
     def attributes(self, coords: Array) -> dict[str, npt.NDArray[np.float64 | np.int64]]:
-        """The attributes of coordinates [N, sliders]: name → [N]; hues wrap, others stop."""
+        """Return name → [N] for coordinates [N, sliders]; hues wrap, other attributes stop."""
         standard = coords @ self.mixing
         columns: dict[str, npt.NDArray[np.float64 | np.int64]] = {}
         for column, attribute in enumerate(FACE_ATTRIBUTES):
@@ -100,6 +103,6 @@ class DrawnModel:
                 columns[attribute.name] = np.searchsorted(bounds, share, side="right")
             else:
                 value = attribute.low + share * (attribute.high - attribute.low)
-                # Rounding may lead past an end by one unit in the last place.
+                # Rounding may exceed an end by one unit in the last place.
                 columns[attribute.name] = np.clip(value, attribute.low, attribute.high)
         return columns

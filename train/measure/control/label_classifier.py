@@ -1,4 +1,4 @@
-"""A classifier of a data set's own labels: the estimator of separability for a user's images."""
+"""A classifier of a data set's labels: the estimator of separability for the user's images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segan.train.measure.control.attributes import (
     image_trunk,
 )
 
-#: Share of the images that the classifier does not see, and is scored with.
+#: Share of the images that are held out to score the classifier.
 HELD_OUT_SHARE = 0.1
 #: Fewest images of a class.
 LEAST = 10
@@ -38,7 +38,7 @@ class LabelNetwork(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits. Raises: ConfigError, see ``average_down``."""
+        """Return the logits. Raises: ConfigError, see ``average_down``."""
         fitting = average_down(images, self.resolution)
         logits: torch.Tensor = self.head(self.hidden(self.trunk(fitting)))
         return logits
@@ -50,8 +50,8 @@ class LabelClassifier(NamedTuple):
     Attributes:
         network: in evaluation mode.
         class_names: of its outputs.
-        accuracy: on images that it has not seen.
-        chance: share of the most frequent class among those.
+        accuracy: on held-out images.
+        chance: share of the most frequent class among the held-out images.
     """
 
     network: LabelNetwork
@@ -61,35 +61,43 @@ class LabelClassifier(NamedTuple):
 
     @torch.no_grad()
     def probabilities(self, images: torch.Tensor) -> npt.NDArray[np.float64]:
-        """Of each class, [N, classes], for images [N, 3, R, R] in [-1, 1]."""
+        """Return the class probabilities [N, classes] of images [N, 3, R, R] in [-1, 1]."""
         found: npt.NDArray[np.float64] = self.network(images).double().softmax(1).numpy()
         return found
 
 
 def check_labels(dataset: ImageDataset) -> npt.NDArray[np.int64]:
-    """A data set's labels [n].
+    """Return the labels [n] of a data set that a classifier can be trained on.
 
     Raises:
-        ConfigError: it has none, or its images are not RGB of 16² or more.
-        DataError: fewer than two classes, or a class with too few images.
+        ConfigError: there are no labels, or the images are not RGB of 16² or more.
+        DataError: there are fewer than two classes, or a class has too few images.
     """
     if dataset.labels is None:
         raise ConfigError(
-            f"{dataset.name} has no labels, which separability needs. Give each image a class in "
-            'dataset.json ({"labels": [["a.png", 0], ...]}), or measure '
-            "with the built-in faces' attributes (separability10k)."
+            f"{dataset.name} has no labels, which separability needs",
+            field="data",
+            value=dataset.name,
+            remedy='Give each image a class in dataset.json ({"labels": [["a.png", 0], ...]}), or '
+            "measure with the built-in faces' attributes (separability10k).",
         )
     if dataset.img_channels != 3 or dataset.resolution < RESOLUTIONS[0]:
+        size = dataset.resolution
         raise ConfigError(
-            f"{dataset.name} has images of {dataset.resolution}² with {dataset.img_channels} "
-            f"channels; expected RGB of {RESOLUTIONS[0]}² or more."
+            f"{dataset.name} has images of {size} x {size} with {dataset.img_channels} channels",
+            field="data",
+            value=dataset.name,
+            expected=f"RGB of {RESOLUTIONS[0]} x {RESOLUTIONS[0]} or more",
         )
     counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
     if len(counts) < 2 or counts.min() < LEAST:
         rare = int(counts.argmin())
         raise DataError(
             f"{dataset.name} has {len(counts)} classes, and {int(counts[rare])} images of "
-            f"{dataset.class_names[rare]!r}; expected 2 classes or more with {LEAST} images each."
+            f"{dataset.class_names[rare]!r}",
+            field="data",
+            value=dataset.name,
+            expected=f"2 or more classes of {LEAST} or more images",
         )
     return dataset.labels
 
@@ -102,13 +110,13 @@ def train_label_classifier(
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> LabelClassifier:
-    """Trains a classifier on a labelled data set, on images degraded as generated ones are.
+    """Train a classifier on a labelled data set, whose images are degraded; see ``degrade``.
 
     Args:
         dataset: RGB, with labels.
         steps: of AdamW, with a one-cycle schedule.
         batch_size: images in a step.
-        seed: of weights, order, and which images are held out.
+        seed: of the weights, the order, and the choice of held-out images.
         report: called after each step with its number and loss.
 
     Raises:

@@ -1,10 +1,10 @@
 """The mutual information gap of a code (Chen et al. 2018, Eq. 6).
 
 MIG = 1/K Σ_k (I(code_1; v_k) - I(code_2; v_k)) / H(v_k), where code_1 and code_2 are the two
-dimensions that tell most of attribute k: 1 when each attribute is told by one dimension alone.
-Entropies are those of histograms, as in Locatello et al. 2019 (20 bins); ours have equally many
-values in each bin. Such an estimate of I is too large by about (bins - 1)² / 2N nats, which the
-difference of two cancels.
+dimensions with the most information on attribute k: 1 when each attribute depends on one dimension
+alone. Entropies are those of histograms with 20 bins, as in Locatello et al. 2019, but with equally
+many values in each bin. Such an estimate of I is too large by about (bins - 1)² / 2N nats, which
+cancels in the difference of two estimates.
 """
 
 from __future__ import annotations
@@ -40,19 +40,21 @@ class Mig(NamedTuple):
 
 
 def mig(codes: Array, readings: Array) -> Mig:
-    """Scores a code.
+    """Score a code.
 
     Args:
         codes: [N, D].
-        readings: [N, OUTPUTS], as ``read_attributes`` gives.
+        readings: [N, OUTPUTS], from ``read_attributes``.
 
     Raises:
         ConfigError: too few codes for the bins.
     """
     if len(codes) < BINS**2 or not codes.shape[1]:
         raise ConfigError(
-            f"codes have the shape {codes.shape}; expected {BINS**2} or more, of 1 or more "
-            "dimensions."
+            f"codes have the shape {codes.shape}",
+            field="codes",
+            value=codes.shape,
+            expected=f"{BINS**2} or more codes of 1 or more dimensions",
         )
     return _from_bins(*_binned(codes, readings))
 
@@ -60,10 +62,10 @@ def mig(codes: Array, readings: Array) -> Mig:
 def mig_interval(
     codes: Array, readings: Array, *, repeats: int = 100, seed: int = 0
 ) -> tuple[Mig, Interval]:
-    """``mig`` with an interval over seeds.
+    """Score a code with an interval over seeds.
 
-    Drawn codes repeat, so I is estimated too large for them and the gap is shifted; that shift is
-    taken out, as ``bootstrap`` does for every statistic.
+    Resampled codes repeat, so I is overestimated and the gap is shifted. ``bootstrap`` removes that
+    shift, as for every statistic.
     """
     scores = mig(codes, readings)
     binned, values = _binned(codes, readings)
@@ -92,20 +94,20 @@ def _from_bins(codes: Bins, values: Bins) -> Mig:
 
 
 def equal_bins(values: Array, bins: int = BINS) -> Bins:
-    """The bin of each value, 0 to bins - 1, with equally many values in each; [N]."""
+    """Return the bin of each value, 0 to bins - 1, with equally many values in each bin; [N]."""
     edges = np.quantile(values, np.arange(1, bins) / bins)
     return np.searchsorted(edges, values, side="right").astype(np.int64)
 
 
 def entropy(counts: npt.ArrayLike) -> float:
-    """Entropy of a histogram, in nats."""
+    """Return the entropy of a histogram, in nats."""
     shares = np.asarray(counts, np.float64).ravel()
     shares = shares[shares > 0] / shares.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
 def mutual_information(a: Bins, b: Bins) -> float:
-    """I(a; b) = H(a) + H(b) - H(a, b) of two lists of bins, in nats."""
+    """Return I(a; b) = H(a) + H(b) - H(a, b) of two lists of bins, in nats."""
     joint = np.bincount(a * (int(b.max()) + 1) + b)
     return entropy(np.bincount(a)) + entropy(np.bincount(b)) - entropy(joint)
 

@@ -1,4 +1,4 @@
-"""Latents and attribute readings of many seeds, for DCI, MIG and separability."""
+"""Latent codes and attribute readings of many seeds: the input of DCI, MIG and separability."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from segan.train.measure.models.model import Codes, SliderModel
 
 Array = npt.NDArray[np.float64]
 
-#: Images [N, 3, R, R] in [-1, 1] → what an estimator says of them, [N, width].
+#: Images [N, 3, R, R] in [-1, 1] → readings [N, width].
 Estimator = Callable[[torch.Tensor], Array]
 
-#: Images that are held at once.
+#: Images in memory at once.
 _BATCH = 250
 
 
 class ReadingsSample(NamedTuple):
-    """Latents of seeds, and an estimator's readings of their images.
+    """Latent codes of seeds, and an estimator's readings of their images.
 
     Attributes:
         codes: z, w and coords.
@@ -38,26 +38,26 @@ class ReadingsSample(NamedTuple):
         return len(self.readings)
 
     def first(self, n: int) -> ReadingsSample:
-        """Those of the first n seeds."""
+        """Return the sample of the first n seeds."""
         return ReadingsSample(Codes(*(part[:n] for part in self.codes)), self.readings[:n])
 
 
 def sample_readings(
     images: SliderModel, estimator: Estimator | AttributeNetwork, n: int, first_seed: int = 0
 ) -> ReadingsSample:
-    """Renders the seeds first_seed to first_seed + n - 1 and reads them.
+    """Render the seeds first_seed to first_seed + n - 1 and read their images.
 
     Args:
-        images: of the model.
-        estimator: an attribute network, or what else reads images.
-        n: images.
-        first_seed: of them.
+        images: the model.
+        estimator: an attribute network, or another function of images.
+        n: number of seeds.
+        first_seed: the first one.
 
     Raises:
         ConfigError: fewer than 2 images, or images that do not fit the estimator.
     """
     if n < 2:
-        raise ConfigError(f"n is {n}; expected 2 images or more.")
+        raise ConfigError(field="n", value=n, expected="2 or more images")
     read: Estimator
     if isinstance(estimator, AttributeNetwork):
         network = estimator
@@ -76,10 +76,10 @@ def sample_readings(
 
 
 def code_spaces(codes: Codes) -> dict[str, Array]:
-    """The codes that a model is scored in, by name.
+    """Return the codes that a model is scored by, by name.
 
-    ``z`` and ``w``; with coordinates that are drawn from the seeds also ``coords`` and
-    ``coords+z``, all that an image depends on.
+    ``z`` and ``w``; where coordinates are drawn from the seeds also ``coords`` and ``coords+z``,
+    which together determine an image.
     """
     spaces = {"z": codes.z, "w": codes.w}
     if codes.coords.shape[1]:
@@ -89,9 +89,10 @@ def code_spaces(codes: Codes) -> dict[str, Array]:
 
 
 def require_scikit() -> None:
-    """Raises ConfigError when scikit-learn is not installed."""
+    """Raise ConfigError unless scikit-learn is installed."""
     if find_spec("sklearn") is None:
         raise ConfigError(
-            "DCI and separability need scikit-learn, which is not installed. "
-            "Run: pip install 'segan[metrics]'"
+            "DCI and separability need scikit-learn, which is not installed",
+            field="metrics",
+            remedy="Run: pip install 'segan[metrics]'",
         )

@@ -1,8 +1,8 @@
-"""What a model's sliders control, with intervals, as ``control.json`` holds it.
+"""What the sliders of a model control, with intervals: the content of ``control.json``.
 
-Three parts, each of which can be had by itself: the sliders, one by one (``measure_sliders``); the
-codes that images are made from (``measure_codes``: DCI, MIG, separability); and the record of both
-with the protocol that they were measured by (``control_record``).
+The three parts are independent: the sliders (``measure_sliders``); the latent codes
+(``measure_codes``: DCI, MIG, separability); and the record of both with the protocol of the
+measurement (``control_record``).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ FORMAT = "segan.control/1"
 CONTROL = "control.json"
 
 _NAMES = tuple(reading.name for reading in READINGS)
-#: Codes that DCI's regressors are fitted to and scored with, at most: a forest takes its time.
+#: Most codes that DCI's regressors are fitted to and scored with, since forests are slow.
 DCI_CODES = 4000
-#: What is stated for each slider, with an interval.
+#: Figures of each slider, with an interval.
 _EACH = ("effect", "leakage", "leakage_absolute", "monotonicity", "identity")
-#: What is stated for the model's sliders together.
+#: Figures of all sliders together.
 TOGETHER = (
     "controlled",
     "controlled_strict",
@@ -64,12 +64,12 @@ TOGETHER = (
 
 
 class SlidersReport(NamedTuple):
-    """What each slider does, and all together.
+    """Scores of each slider, and of all sliders together.
 
     Attributes:
         scores: see ``control_scores``.
         identity: by slider, see ``identity_kept``.
-        intervals: of the model's scores by name, and of each slider's as ``L3N0D5/leakage``.
+        intervals: of the model's figures by name, and of a slider's figures as ``L3N0D5/leakage``.
         ranges: of the sliders, in the order of the scores.
     """
 
@@ -79,7 +79,7 @@ class SlidersReport(NamedTuple):
     ranges: tuple[SliderRange, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All figures as JSON values."""
+        """Return all figures as JSON values."""
         rows = []
         for number, score in enumerate(self.scores.sliders):
             slider, low, high = self.ranges[number]
@@ -115,14 +115,14 @@ def measure_sliders(
     sliders: Sequence[Slider] | None = None,
     repeats: int = 100,
 ) -> SlidersReport | None:
-    """Moves sliders over their ranges and scores them; None for a model that has none.
+    """Move sliders over their ranges and score them; None for a model without sliders.
 
     Args:
-        images: of the model.
+        images: the model.
         network: reads the attributes.
-        seeds: that each slider is moved for; the same for all, and resampled together.
+        seeds: that each slider is moved for; the same for all sliders, and resampled together.
         steps: values over a slider's range.
-        sliders: which; None = all.
+        sliders: to move; None moves all.
         repeats: resamples for the intervals.
 
     Raises:
@@ -138,7 +138,7 @@ def measure_sliders(
 def score_readings(
     readings: Mapping[str, SliderReadings], ranges: tuple[SliderRange, ...], *, repeats: int
 ) -> SlidersReport:
-    """Scores sliders from what was read while they moved; see ``measure_sliders``."""
+    """Score sliders by their readings; see ``measure_sliders``."""
     scores = control_scores({name: each.effect() for name, each in readings.items()})
     mains = {score.slider: score.attribute for score in scores.sliders}
     count = len(next(iter(readings.values())).change)
@@ -181,13 +181,13 @@ def measure_codes(
     parts: Sequence[str] = ("dci", "mig", "separability"),
     on_step: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """DCI, MIG and separability of every code that a model has, as JSON values.
+    """Return DCI, MIG and separability of every latent code of a model, as JSON values.
 
     Args:
-        sample: latents and readings of seeds.
+        sample: latent codes and readings of seeds.
         repeats: resamples for the intervals; MIG takes ten times as many.
-        parts: which of the three.
-        on_step: called with a few words before each step.
+        parts: the scores to compute.
+        on_step: called with the name of each step before it.
 
     Raises:
         ConfigError: too few seeds, or scikit-learn is missing.
@@ -195,7 +195,7 @@ def measure_codes(
     step = on_step or (lambda _: None)
     found: dict[str, Any] = {part: {} for part in parts if part != "separability"}
     spaces = code_spaces(sample.codes)
-    # Where there are coordinates, they are what DCI is about; lasso, which is quick, sees it all.
+    # Forests are slow: where there are coordinates, the other codes are scored by lasso alone.
     slow = [name for name in spaces if "coords" in name] or list(spaces)
     for space, codes in spaces.items():
         if "dci" in parts:
@@ -225,16 +225,16 @@ def measure_codes(
 def measure_separability(
     sample: ReadingsSample, questions: Sequence[Question], *, repeats: int = 10
 ) -> dict[str, Any]:
-    """Separability of every code that a model has, as JSON values.
+    """Return the separability of every latent code of a model, as JSON values.
 
     Args:
-        sample: latents of seeds.
+        sample: latent codes of seeds.
         questions: about the same seeds' images, from ``attribute_questions`` or
             ``class_questions``.
         repeats: resamples for the intervals.
 
     Raises:
-        ConfigError: no question, too few seeds, or scikit-learn is missing.
+        ConfigError: there is no question, too few seeds, or scikit-learn is missing.
     """
     found = {}
     for space, codes in code_spaces(sample.codes).items():
@@ -255,13 +255,13 @@ def control_record(
     codes: Mapping[str, Any],
     protocol: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of ``control.json``.
+    """Return the content of ``control.json``.
 
     Args:
         model: its path or name.
         attributes: the network that read the images.
-        sliders: what ``measure_sliders`` gave.
-        codes: what ``measure_codes`` gave.
+        sliders: from ``measure_sliders``.
+        codes: from ``measure_codes``.
         protocol: seeds, steps, images and resamples.
     """
     record = attributes.record
@@ -286,5 +286,5 @@ def control_record(
 
 
 def write_control(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes ``control.json``, whole or not at all. Raises: OutputError."""
+    """Write ``control.json`` atomically. Raises: OutputError."""
     write_atomic(path, json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")

@@ -20,9 +20,9 @@ from segan.train.runs.alarms import DEAD_BELOW
 
 Array = npt.NDArray[np.float64]
 
-#: Effects below this many sd count as none.
+#: Effects below this many sd count as 0.
 IGNORED_BELOW = 0.1
-#: A controlled attribute is moved by at least this many sd.
+#: A controlled attribute changes by at least this many sd.
 MOVED_FROM = 1.0
 #: Largest leakage of a slider that controls its attribute: the usual bound and a strict one.
 LEAKAGE, STRICT_LEAKAGE = 0.30, 0.20
@@ -35,13 +35,13 @@ class SliderScore(NamedTuple):
 
     Attributes:
         slider: its name.
-        attribute: the one it moves most; empty for a slider that moves none.
-        effect: on that attribute, in sd; negative when the attribute falls.
-        leakage: 1 - effect / Σ effects over all attributes (those of 0.1 sd or more); 0.5 = half
-            of what the slider does is on other attributes.
-        leakage_absolute: the same share from mean |Δ|, so that what the slider does to other
-            attributes counts even when it differs in direction from seed to seed; it holds the
-            estimator's noise, too, so it is an upper bound.
+        attribute: the one it changes most; empty for a slider that changes none.
+        effect: on that attribute, in sd; negative when the attribute decreases.
+        leakage: 1 - effect / Σ effects over all attributes (of 0.1 sd or more); 0.5 = half of the
+            slider's effect is on other attributes.
+        leakage_absolute: the same share from mean |Δ|, which includes effects on other attributes
+            whose direction differs from seed to seed. It includes the estimator's noise, so it is
+            an upper bound.
         monotonicity: see ``SliderEffect``.
         change: see ``SliderEffect``.
     """
@@ -56,11 +56,11 @@ class SliderScore(NamedTuple):
 
     @property
     def dead(self) -> bool:
-        """Whether the slider leaves the image as it is."""
+        """Whether the slider does not change the image."""
         return self.change < DEAD_BELOW
 
     def controls(self, leakage: float = LEAKAGE) -> bool:
-        """Whether it moves its attribute by 1 sd or more with at most this leakage."""
+        """Return whether it changes its attribute by 1 sd or more with at most this leakage."""
         return abs(self.effect) >= MOVED_FROM and self.leakage <= leakage
 
 
@@ -68,12 +68,12 @@ class ControlScores(NamedTuple):
     """Scores of a set of sliders.
 
     Attributes:
-        sliders: each one's score, in the order given.
-        effects: [sliders, attributes], consistent effects in sd, those below 0.1 set to 0.
-        disentanglement: how far each slider moves one attribute only, 0 to 1 (DCI's D).
-        completeness: how far each attribute is moved by one slider only, 0 to 1 (DCI's C).
+        sliders: score of each slider, in the given order.
+        effects: [sliders, attributes], consistent effects in sd, where values below 0.1 are 0.
+        disentanglement: how far each slider changes one attribute only, 0 to 1 (DCI's D).
+        completeness: how far each attribute is changed by one slider only, 0 to 1 (DCI's C).
         gap: mean over attributes of (largest - second largest effect) / largest, 0 for an
-            attribute that nothing moves: the mutual information gap (Chen et al. 2018), on effects.
+            attribute without effects: the mutual information gap (Chen et al. 2018), of effects.
     """
 
     sliders: list[SliderScore]
@@ -83,7 +83,7 @@ class ControlScores(NamedTuple):
     gap: float
 
     def controlled(self, leakage: float = LEAKAGE) -> dict[str, SliderScore]:
-        """Attribute → the slider that controls it with the least leakage."""
+        """Return attribute → score of the slider that controls it with the least leakage."""
         found: dict[str, SliderScore] = {}
         for score in self.sliders:
             best = found.get(score.attribute)
@@ -92,7 +92,7 @@ class ControlScores(NamedTuple):
         return {name: found[name] for name in _NAMES if name in found}
 
     def to_json(self) -> dict[str, Any]:
-        """All scores as JSON values."""
+        """Return all scores as JSON values."""
         return {
             "sliders": len(self.sliders),
             "dead": sum(score.dead for score in self.sliders),
@@ -111,23 +111,25 @@ class ControlScores(NamedTuple):
 def control_scores(
     effects: Mapping[str, SliderEffect], mains: Mapping[str, str] | None = None
 ) -> ControlScores:
-    """Scores sliders by their effects.
+    """Score sliders by their effects.
 
-    The matrix of consistent effects is the importance matrix of DCI (Eastwood & Williams 2018,
-    Section 2): theirs comes from regressors that predict the factors from the code, ours is
-    measured by moving each coordinate of the code, which needs no regressor and no choice of one.
+    The matrix of consistent effects stands for the importance matrix of DCI (Eastwood & Williams
+    2018, Section 2). In the paper it comes from regressors that predict the factors from the code;
+    here it is measured by changing each coordinate of the code, without a regressor.
 
     Args:
-        effects: the sliders' names and effects.
-        mains: each slider's main attribute, which is not sought again, as when the effects are
-            those of a resample; empty for a slider that moves none. None: the one moved most.
+        effects: name → effect of each slider.
+        mains: main attribute of each slider, empty for none, where it is already known, as for the
+            effects of a resample. None: the attribute that changes most.
 
     Raises:
-        ConfigError: no slider.
+        ConfigError: there is no slider.
     """
     if not effects:
-        raise ConfigError("no slider is given; expected 1 or more.")
-    matrix = np.array([_heard(effect.consistent) for effect in effects.values()])
+        raise ConfigError(
+            "no slider is given", field="effects", value=len(effects), expected="1 or more"
+        )
+    matrix = np.array([_significant(effect.consistent) for effect in effects.values()])
     scores = [
         _score(name, effect, None if mains is None else mains[name])
         for name, effect in effects.items()
@@ -141,11 +143,11 @@ def control_scores(
 
 
 def concentration(importance: Array) -> float:
-    """Σ_i ρ_i (1 - H(P_i)) over rows: 1 when each row has one entry, 0 when all are equal.
+    """Return Σ_i ρ_i (1 - H(P_i)) over rows: 1 when each row has one entry, 0 when all are equal.
 
     P_i is row i over its sum, H its entropy to the base of the row's length, ρ_i the row's share
     of the matrix. Eastwood & Williams 2018, Section 2: D of [codes, factors], C of the transpose
-    (weighted likewise, so that factors which nothing moves do not count). 0 for a matrix of 0.
+    (weighted as well, so that factors without effects do not count). 0 for a matrix of zeros.
     """
     total = importance.sum()
     if total == 0:
@@ -158,22 +160,22 @@ def concentration(importance: Array) -> float:
     return float((sums[:, 0] / total * (1 - entropy)).sum())
 
 
-def _heard(effects: Array) -> Array:
+def _significant(effects: Array) -> Array:
     return np.where(effects >= IGNORED_BELOW, effects, 0.0)
 
 
 def _score(name: str, effect: SliderEffect, given: str | None) -> SliderScore:
-    heard, loud = _heard(effect.consistent), _heard(effect.absolute)
-    if not heard.any() or given == "":
+    consistent, absolute = _significant(effect.consistent), _significant(effect.absolute)
+    if not consistent.any() or given == "":
         return SliderScore(name, "", 0.0, 1.0, 1.0, 0.0, effect.change)
-    main = int(heard.argmax()) if given is None else _NAMES.index(given)
+    main = int(consistent.argmax()) if given is None else _NAMES.index(given)
     sign = -1.0 if effect.sign[main] < 0 else 1.0
     return SliderScore(
         slider=name,
         attribute=_NAMES[main],
-        effect=float(sign * heard[main]),
-        leakage=float(1 - heard[main] / heard.sum()),
-        leakage_absolute=float(1 - loud[main] / max(loud.sum(), 1e-12)),
+        effect=float(sign * consistent[main]),
+        leakage=float(1 - consistent[main] / consistent.sum()),
+        leakage_absolute=float(1 - absolute[main] / max(absolute.sum(), 1e-12)),
         monotonicity=float(effect.monotonicity[main]),
         change=effect.change,
     )
@@ -186,14 +188,14 @@ def read_sliders(
     steps: int = 5,
     sliders: Sequence[Slider] | None = None,
 ) -> dict[str, SliderReadings]:
-    """Moves sliders of a model over their ranges: name (L3N0D5) → readings; empty without sliders.
+    """Read attributes while sliders move over their ranges: name (L3N0D5) → readings.
 
     Args:
-        images: of the model.
+        images: the model; the result is empty where it has no sliders.
         network: reads the attributes.
         seeds: that each slider is moved for.
         steps: values over a slider's range.
-        sliders: which; None = all.
+        sliders: to move; None moves all.
 
     Raises:
         ConfigError: images that do not fit the network, or too few seeds or steps.
@@ -214,7 +216,7 @@ def generator_effects(
     steps: int = 5,
     sliders: Sequence[Slider] | None = None,
 ) -> dict[str, SliderEffect]:
-    """The effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
+    """Return the effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
     model = generator_model(generator, ImageOptions(noise="const"))
     found = read_sliders(model, network, seeds, steps, sliders)
     return {name: readings.effect() for name, readings in found.items()}

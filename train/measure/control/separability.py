@@ -1,11 +1,11 @@
 """Linear separability of a latent space (Karras et al. 2019, Section 4.2 and Appendix A.2).
 
-n images are made, an estimator answers yes-no questions about each, the half that it is most sure
-of is kept for each question, and a linear SVM predicts the answer Y from the latent. With X the
-SVM's answer, the score is exp(Σ H(Y | X)), in nats, over all questions: 1 when every answer is told
-by a hyperplane. The paper takes n = 200,000 and 40 attributes of photographs; ours are others, so
-the values are not comparable with published ones. Smaller n are named by it: ``separability10k``.
-Needs scikit-learn.
+An estimator answers yes-no questions about n images. For each question, the half of the images with
+the most confident answers is kept, and a linear SVM predicts the answer Y from the latent. With X
+the SVM's answer, the score is exp(Σ H(Y | X)), in nats, over all questions: 1 when a hyperplane
+separates the answers to every question. The paper takes n = 200,000 and 40 attributes of
+photographs; the attributes here differ, so the values are not comparable with published ones. The
+name states n: ``separability10k``. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Separability(NamedTuple):
     Attributes:
         score: exp(Σ H(Y | X)), 1 or more.
         entropies: H(Y | X) of each question, in nats.
-        constant: questions that all kept images answer alike: they count as separated.
+        constant: questions with the same answer for all kept images, which count as separated.
     """
 
     score: float
@@ -59,20 +59,19 @@ class Separability(NamedTuple):
 
 
 def metric_name(n: int) -> str:
-    """``separability10k`` for 10,000 images, ``separability200k`` for the paper's 200,000."""
+    """Return ``separability10k`` for 10,000 images, and so on."""
     return f"separability{n // 1000}k" if n % 1000 == 0 else f"separability{n}"
 
 
 def attribute_questions(readings: Array) -> list[Question]:
-    """Questions about the built-in faces' attributes.
+    """Return the questions about the attributes of the built-in faces.
 
-    A continuous attribute is asked whether it is above the middle of its range, a hue whether its
-    cosine is above 0 (nearer to red than to cyan) and whether its sine is, a categorical one
-    whether it has each value. Confidence is the distance from the line, or of the probability
-    from ½.
+    Whether a continuous attribute is above the middle of its range; whether the cosine of a hue
+    (nearer to red than to cyan) and its sine are above 0; whether a categorical attribute has each
+    of its values. Confidence is the distance from that threshold, or of the probability from ½.
 
     Args:
-        readings: [N, OUTPUTS], as ``read_attributes`` gives.
+        readings: [N, OUTPUTS], from ``read_attributes``.
     """
     questions = []
     for reading in READINGS:
@@ -91,7 +90,13 @@ def attribute_questions(readings: Array) -> list[Question]:
 def class_questions(
     probabilities: Array, names: Sequence[str], label: str = "label"
 ) -> list[Question]:
-    """Whether an image is of each class, from probabilities [N, classes]; of two, the second."""
+    """Ask for each class whether an image has it; of two classes, only for the second.
+
+    Args:
+        probabilities: [N, classes].
+        names: of the classes.
+        label: prefix of the questions' names.
+    """
     likeliest = probabilities.argmax(1)
     wanted = range(len(names)) if len(names) > 2 else range(1, len(names))
     return [
@@ -101,27 +106,31 @@ def class_questions(
 
 
 def conditional_entropy(predicted: Flags, answers: Flags) -> float:
-    """H(answer | predicted) in nats."""
+    """Return H(answer | predicted) in nats."""
     joint = [[np.sum((predicted == x) & (answers == y)) for y in (0, 1)] for x in (0, 1)]
     return max(0.0, entropy(joint) - entropy(np.sum(joint, axis=1)))
 
 
 def separability(codes: Array, questions: Sequence[Question]) -> Separability:
-    """Scores a latent space.
+    """Score a latent space.
 
-    Each dimension is brought to unit variance first, which moves no hyperplane but helps the SVM.
+    Each dimension is scaled to unit variance first, which leaves separability unchanged and helps
+    the SVM.
 
     Args:
         codes: [N, D].
         questions: about the same N images.
 
     Raises:
-        ConfigError: no question, fewer than 4 images, or scikit-learn is missing.
+        ConfigError: there is no question, there are fewer than 4 images, or scikit-learn is
+            missing.
     """
     if not questions or len(codes) < 4 or not codes.shape[1]:
         raise ConfigError(
-            f"{len(questions)} questions about codes of the shape {codes.shape}; expected "
-            "1 or more, about 4 images or more."
+            f"{len(questions)} questions are given about codes of the shape {codes.shape}",
+            field="questions",
+            value=len(questions),
+            expected="1 or more, about 4 or more images",
         )
     kept = [_most_confident(question) for question in questions]
     return _score(_standard(codes), questions, kept)
@@ -130,7 +139,7 @@ def separability(codes: Array, questions: Sequence[Question]) -> Separability:
 def separability_interval(
     codes: Array, questions: Sequence[Question], *, repeats: int = 10, seed: int = 0
 ) -> tuple[Separability, Interval]:
-    """``separability`` with an interval over seeds: the SVMs are fitted again to each resample."""
+    """Score a latent space with an interval over seeds; the SVMs are fitted to each resample."""
     scores = separability(codes, questions)
     standard = _standard(codes)
 
@@ -164,7 +173,7 @@ def _score(
     for question, rows in zip(questions, kept, strict=True):
         answers = question.answers[rows]
         if answers.all() or not answers.any():
-            # No SVM can be fitted; the paper's code takes its answers for right, too.
+            # No SVM can be fitted. The paper's code counts the answers as right, too.
             entropies[question.name] = 0.0
             constant.append(question.name)
             continue

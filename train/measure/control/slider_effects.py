@@ -1,13 +1,13 @@
-"""What moving one slider does to the attributes of images.
+"""The effect of one slider on the attributes of images, and on the identity of the person.
 
-Every attribute's change is in standard deviations (sd) of the attribute over the built-in faces,
+Changes of an attribute are in standard deviations (sd) of that attribute over the built-in faces,
 so that effects on different attributes can be compared:
 
-- continuous: the reading's change; its whole range is √12 = 3.46 sd.
-- hue: the change of its angle in units of 2π / √12, the sd of a uniform angle; half a turn is
+- continuous: the change of the reading; the whole range is √12 = 3.46 sd.
+- hue: the change of the angle in units of 2π / √12, the sd of a uniform angle; half a turn is
   1.73 sd.
 - categorical: total variation ½ Σ|Δp| of the values' probabilities in units of
-  (½ Σ q (1 - q))^½, where q are the values' frequencies. For two equally frequent values that is
+  (½ Σ q (1 - q))^½, where q are the values' frequencies. For two equally frequent values this is
   the sd of the indicator; a full switch is 1.7 to 2 sd.
 """
 
@@ -33,44 +33,6 @@ from segan.train.measure.models.model import Render
 Array = npt.NDArray[np.float64]
 
 
-def person(readings: Array, main: str) -> Array:
-    """Readings [..., OUTPUTS] without the main attribute, all others of unit variance.
-
-    A hue's cosine and sine have unit variance together; so have a categorical attribute's
-    probabilities, when sure, after a division by (Σ q (1 - q))^½.
-    """
-    parts = []
-    for reading in READINGS:
-        if reading.name == main:
-            continue
-        part = readings[..., reading.start : reading.start + reading.width]
-        if reading.kind == "categorical":
-            q = np.array(reading.attribute.weights)
-            part = part / math.sqrt(float((q * (1 - q)).sum()))
-        parts.append(part)
-    return np.concatenate(parts, axis=-1)
-
-
-def identity_kept(readings: SliderReadings, main: str) -> float:
-    """The share of the person that stays when a slider goes from its low to its high end.
-
-    Args:
-        readings: of the slider, for 2 seeds or more.
-        main: the attribute that it moves most; empty where it moves none: all attributes count.
-
-    Returns:
-        1 or less; NaN for fewer than two different persons.
-    """
-    ends = person(readings.attributes[[0, -1]], main)
-    moved = np.square(ends[1] - ends[0]).sum(-1).mean()
-    count = ends.shape[1]
-    if count < 2:
-        return math.nan
-    # Mean over pairs of seeds of ‖y - y'‖² is twice the unbiased variance.
-    apart = 2 * ends.var(axis=1, ddof=1).sum(-1).mean()
-    return float(1 - moved / apart) if apart > 0 else math.nan
-
-
 _ANGLE_SD = 2 * math.pi * UNIFORM_SD
 
 
@@ -80,13 +42,14 @@ class SliderEffect(NamedTuple):
     Attributes:
         change: root mean square over seeds and pixels of the image's change from the low end, at
             the value where it is largest, for images in [-1, 1].
-        consistent: [attributes] size of the mean over seeds of the signed change, end to end, in
-            sd: movements that differ in direction from seed to seed cancel.
-        absolute: [attributes] mean over seeds of the change's size, in sd; the estimator's noise
-            counts in it.
-        sign: [attributes] 1 or -1, the direction of the mean change; 0 where there is none.
-        monotonicity: [attributes] size of the mean over seeds of the rank correlation (Spearman)
-            between the slider's value and the reading: 1 = always in order, always the same way.
+        consistent: [attributes] magnitude of the mean over seeds of the signed change from end to
+            end, in sd: changes whose direction differs from seed to seed cancel.
+        absolute: [attributes] mean over seeds of the magnitude of the change, in sd; includes the
+            estimator's noise.
+        sign: [attributes] 1 or -1, the direction of the mean change; 0 for no direction.
+        monotonicity: [attributes] magnitude of the mean over seeds of the rank correlation
+            (Spearman) between the slider's value and the reading: 1 = always ordered, and in the
+            same direction for all seeds.
     """
 
     change: float
@@ -97,44 +60,46 @@ class SliderEffect(NamedTuple):
 
 
 class SliderReadings(NamedTuple):
-    """What a network reads while a slider moves from its low to its high end.
+    """Readings while a slider moves from its low to its high end.
 
     Attributes:
         attributes: [values, seeds, OUTPUTS].
         change: [seeds] mean square over pixels of the image's change from the low end, at the
-            value where it is largest: a hue that turns once around ends where it began.
+            value where it is largest: after a full turn a hue is what it was at the low end.
     """
 
     attributes: Array
     change: Array
 
     def of_seeds(self, rows: npt.NDArray[np.intp]) -> SliderReadings:
-        """Those of some of the seeds, which may be given more than once."""
+        """Return the readings of some of the seeds; a seed may be given more than once."""
         return SliderReadings(self.attributes[:, rows], self.change[rows])
 
     def effect(self) -> SliderEffect:
-        """The slider's effect on each attribute."""
+        """Return the slider's effect on each attribute."""
         return effect_of_readings(self.attributes, math.sqrt(float(self.change.mean())))
 
 
 def read_slider(
     render: Render, network: AttributeNetwork, seeds: Sequence[int], values: Sequence[float]
 ) -> SliderReadings:
-    """Moves one slider over ``values`` for each seed, everything else as it is.
+    """Read attributes while one slider moves over ``values`` and all other inputs stay the same.
 
     Args:
-        render: makes images [N, 3, R, R] in [-1, 1] of seeds at a value of the slider.
+        render: renders seeds at a value of the slider.
         network: reads their attributes.
         seeds: of the images.
-        values: of the slider, from low to high, at least 2.
+        values: of the slider, from low to high, 2 or more.
 
     Raises:
-        ConfigError: too few values or seeds, or images that do not fit the network.
+        ConfigError: too few values or seeds, or images that the network cannot read.
     """
     if len(values) < 2 or not len(seeds):
         raise ConfigError(
-            f"{len(seeds)} seeds and {len(values)} values are given; expected 1 or more seeds and "
-            "2 or more values."
+            f"{len(seeds)} seeds and {len(values)} values are given",
+            field="values",
+            value=len(values),
+            expected="1 or more seeds and 2 or more values",
         )
     first = render(seeds, values[0])
     change = np.zeros(len(seeds))
@@ -150,12 +115,12 @@ def read_slider(
 def measure_slider(
     render: Render, network: AttributeNetwork, seeds: Sequence[int], values: Sequence[float]
 ) -> SliderEffect:
-    """The effect of a slider; see ``read_slider``."""
+    """Return the effect of a slider; see ``read_slider``."""
     return read_slider(render, network, seeds, values).effect()
 
 
 def effect_of_readings(readings: Array, change: float = math.nan) -> SliderEffect:
-    """The effect from readings [values, seeds, OUTPUTS] that run from the low to the high end."""
+    """Return the effect from readings [values, seeds, OUTPUTS], ordered from low to high end."""
     rows = []
     for reading in READINGS:
         part = readings[:, :, reading.start : reading.start + reading.width]
@@ -176,18 +141,18 @@ def _continuous(path: Array) -> tuple[float, float, float, float]:
 
 
 def _circular(vectors: Array) -> tuple[float, float, float, float]:
-    """A hue, read as [values, seeds, 2].
+    """The effect on a hue, from readings [values, seeds, 2].
 
-    Two kinds of consistent movement exist: turning every seed's hue by the same angle, and
-    taking every seed's hue from one colour to another. The first shows in the mean angle along
-    the path, the second in the mean change of the vector (cos, sin), whose length as a chord of
-    the unit circle is an angle, too. The larger one counts.
+    A slider can change hues consistently in two ways: turn every seed's hue by the same angle, or
+    take every seed's hue from one colour to another. The first is the mean angle along the path.
+    The second is the mean change of the vector (cos, sin); its length is a chord of the unit
+    circle and gives an angle as well. The larger angle counts.
     """
     angle = np.arctan2(vectors[:, :, 1], vectors[:, :, 0])
     steps = np.remainder(np.diff(angle, axis=0) + np.pi, 2 * np.pi) - np.pi
     path = np.concatenate([np.zeros_like(angle[:1]), np.cumsum(steps, axis=0)])
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
-    inside = vectors / np.maximum(length, 1)  # an unsure reading stays short
+    inside = vectors / np.maximum(length, 1)  # an uncertain reading stays short
     chord = float(np.linalg.norm((inside[-1] - inside[0]).mean(0)))
     turned = float(path[-1].mean())
     mean = max(abs(turned), 2 * math.asin(min(1.0, chord / 2)))
@@ -216,9 +181,48 @@ def _categorical(chances: Array, reading: Reading) -> tuple[float, float, float,
 
 
 def _monotonicity(path: Array) -> float:
-    """|mean over seeds of Spearman's ρ| of a path [values, seeds] with the order of its values."""
+    """|Mean over seeds of Spearman's ρ| between a path [values, seeds] and the order of values."""
     less = (path[:, None] > path[None]).sum(1) + 0.5 * ((path[:, None] == path[None]).sum(1) - 1)
     ranks = less - less.mean(0)
     order = np.arange(len(path)) - (len(path) - 1) / 2
     norm = np.sqrt(np.square(ranks).sum(0) * np.square(order).sum())
     return float(abs(((order @ ranks) / np.maximum(norm, 1e-12)).mean()))
+
+
+def person(readings: Array, main: str) -> Array:
+    """Scale readings [..., OUTPUTS] to unit variance per attribute, and drop the main attribute.
+
+    The cosine and sine of a hue have unit variance together; so have the probabilities of a
+    categorical attribute, where they are certain, after division by (Σ q (1 - q))^½.
+    """
+    parts = []
+    for reading in READINGS:
+        if reading.name == main:
+            continue
+        part = readings[..., reading.start : reading.start + reading.width]
+        if reading.kind == "categorical":
+            q = np.array(reading.attribute.weights)
+            part = part / math.sqrt(float((q * (1 - q)).sum()))
+        parts.append(part)
+    return np.concatenate(parts, axis=-1)
+
+
+def identity_kept(readings: SliderReadings, main: str) -> float:
+    """Return the share of a person's identity that a slider preserves from its low to its high end.
+
+    Args:
+        readings: of the slider, for 2 or more seeds.
+        main: the attribute that the slider changes most, which does not count; empty where it
+            changes none, and all attributes count.
+
+    Returns:
+        1 or less; NaN for fewer than two different persons.
+    """
+    ends = person(readings.attributes[[0, -1]], main)
+    moved = np.square(ends[1] - ends[0]).sum(-1).mean()
+    count = ends.shape[1]
+    if count < 2:
+        return math.nan
+    # Mean over pairs of seeds of ‖y - y'‖² is twice the unbiased variance.
+    apart = 2 * ends.var(axis=1, ddof=1).sum(-1).mean()
+    return float(1 - moved / apart) if apart > 0 else math.nan

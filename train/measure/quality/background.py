@@ -1,4 +1,4 @@
-"""Making things in a thread of their own, a few ahead of who takes them."""
+"""Running an iterator in a background thread, a few items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-#: Items that may wait to be taken.
+#: Most items that wait for the consumer.
 _AHEAD = 2
 _POLL_S = 0.1
 
 
 @contextlib.contextmanager
 def in_background(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
-    """Runs an iterator in a thread; the block takes its items in order.
+    """Run an iterator in a thread, and yield its items in order to the block.
 
-    What the iterator raises is raised where its item would have been taken. The thread has ended
-    when the block has, also when the block raises.
+    An exception of the iterator is raised in place of its next item. The thread ends with the
+    block, also when the block raises.
 
     Args:
-        items: is run in the thread alone.
+        items: is advanced only in the thread.
     """
     waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(_AHEAD)
     stopped = threading.Event()

@@ -1,8 +1,8 @@
-"""What metrics are computed from: a generator's images, a data set, detectors, and their features.
+"""The inputs of metrics: a generator's images, a data set, detectors, and their features.
 
-Images are made once for all metrics: the requests of all are collected, each batch of images goes
-through each detector once, and each metric keeps of it what it asked for. Images are made in a
-thread of their own, while features of the last ones are taken.
+Each image is made once for all metrics. The context collects the requests of all metrics, runs each
+batch of images through each detector once, and keeps what was requested. Images are made in a
+thread of their own, while the features of the previous batch are computed.
 """
 
 from __future__ import annotations
@@ -29,37 +29,36 @@ from segan.train.measure.quality.gaussian import Gaussian, MomentSums, moments_o
 
 Rows = NDArray[np.float32]
 
-#: Seconds between two words about how far resampling has come.
+#: Seconds between two messages about the progress of resampling.
 NOTE_S = 10.0
 
 
 class Collected(NamedTuple):
-    """Outputs of a detector, in the form that was asked for; the other is None."""
+    """Outputs of a detector in the requested form; the other form is None."""
 
     rows: Rows | None
     moments: Gaussian | None
 
 
 class MetricContext:
-    """Everything that a metric may look at.
+    """Everything that a metric is computed from.
 
     Args:
         model: makes the generated images.
         detectors: the networks.
         data: the real images; None for none.
         first_seed: of the generated images.
-        batch_size: images that a detector sees at once.
-        on_images: told how many generated or real images were just looked at.
-        on_note: told what a user may want to know.
+        batch_size: images that a detector processes at once.
+        on_images: called with the number of generated or real images that were just processed.
+        on_note: called with a message for the user.
 
     Attributes:
         cache: what metrics keep between ``compute`` and ``resampled``, by the metric's name.
-        details: what metrics found that is no score, by name; see ``control_metrics``.
-        requests: those that the context was prepared for.
+        details: results of metrics that are not scores, by name; see ``control_metrics``.
+        requests: the requests that the context was prepared for.
 
     Raises:
-        DataError: images of another size or another number of channels than the generator's, or
-            for a generator with classes, without labels of as many.
+        DataError: the data differs from the generator in size, channels or number of classes.
     """
 
     def __init__(
@@ -142,13 +141,13 @@ class MetricContext:
         self._generate(features)
 
     def generated(self, request: FeatureRequest) -> Collected:
-        """The generated images' features. Raises: SeganError, where they are not made yet."""
+        """Return features of the generated images, computed if needed. Raises: SeganError."""
         if request not in self._generated:
             self._generate([request])
         return self._generated[request]
 
     def real(self, request: FeatureRequest) -> Collected:
-        """The data's features, from the cache where they are. Raises: SeganError."""
+        """Return features of the real images, from the cache if there. Raises: SeganError."""
         data = self.data
         assert data is not None, "the metric's check comes first"
         detector = self.detectors.get(request.detector)
@@ -175,22 +174,22 @@ class MetricContext:
         return self._real[key]
 
     def resampling(self, name: str, total: int, unit: str = "resamples") -> Callable[[int], None]:
-        """Tells the user every ``NOTE_S`` seconds how far resampling has come.
+        """Report the progress of resampling to the user every ``NOTE_S`` seconds.
 
         Args:
             name: of the metric.
-            total: how many there are.
-            unit: of what.
+            total: number of units.
+            unit: name of the units.
 
         Returns:
-            To be called with the number that are done.
+            A function to be called with the number of finished units.
         """
-        told = time.monotonic()
+        reported = time.monotonic()
 
         def step(done: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= NOTE_S:
-                told = time.monotonic()
+            nonlocal reported
+            if time.monotonic() - reported >= NOTE_S:
+                reported = time.monotonic()
                 self.on_note(f"{name}: {done} of {total} {unit}")
 
         return step
@@ -198,7 +197,7 @@ class MetricContext:
     def feature_batches(
         self, detector: Detector, batches: Iterable[NDArray[np.uint8]], output: Any = "features"
     ) -> Iterator[Rows]:
-        """Features of batches [n, C, H, W] uint8: [n, D] float32 each."""
+        """Return the features [n, D] float32 of each batch [n, C, H, W] uint8."""
         for batch in batches:
             yield self._run(detector, _as_rgb(batch), output)
 
@@ -226,9 +225,10 @@ class MetricContext:
             self._generated[request] = collector.finish()
 
     def ahead(self, items: Iterator[Any]) -> contextlib.AbstractContextManager[Iterator[Any]]:
-        """The items, made in a thread of their own where that lets two things compute at once.
+        """Return the items, made in a thread of their own where that is faster.
 
-        PyTorch's own threads get into each other's way when two threads call it on the CPU.
+        It is slower where both the images and the features are computed by PyTorch on the CPU:
+        calls from two threads compete for the same cores.
         """
         if self.model.backend == "torch" and self.detectors.device.type == "cpu":
             return contextlib.nullcontext(items)
@@ -236,7 +236,7 @@ class MetricContext:
 
     @contextlib.contextmanager
     def _few_threads(self, requests: Sequence[FeatureRequest]) -> Iterator[None]:
-        """One thread for a small network on the CPU, beside a backend that uses all cores."""
+        """Give PyTorch one thread for a small network, while a backend uses all cores."""
         small = all(request.detector == "faces" for request in requests)
         beside = self.model.backend != "torch" and self.detectors.device.type == "cpu"
         before = torch.get_num_threads()
@@ -248,7 +248,7 @@ class MetricContext:
             torch.set_num_threads(before)
 
     def _generated_batches(self, n: int) -> Iterator[NDArray[np.uint8]]:
-        """The generated images of the first n seeds, [m, C, H, W]."""
+        """The images of the first n seeds, in batches [m, C, H, W]."""
         for images in self.model.images(self.seeds(n)):
             yield images.transpose(0, 3, 1, 2)
 
@@ -274,13 +274,16 @@ class MetricContext:
         rows: Rows = torch.cat(parts).numpy()
         if not np.isfinite(rows).all():
             raise DataError(
-                f"{detector.record.name} gives values that are not finite. Use another file."
+                f"{detector.record.name} returns values that are not finite",
+                field="detector",
+                value=detector.record.name,
+                remedy="Use another file.",
             )
         return rows
 
 
 class _Collector:
-    """Keeps n features as rows, or sums for their moments."""
+    """Collects n features as rows, or as sums for their moments."""
 
     def __init__(self, form: str, n: int) -> None:
         self._form, self._n = form, n
@@ -293,7 +296,7 @@ class _Collector:
             self._sums.add(rows)
             return
         if not self._filled:
-            # At once: joining parts at the end would take the memory twice.
+            # All rows at once: joining parts at the end would need the memory twice.
             self._rows = np.empty((self._n, rows.shape[1]), np.float32)
         self._rows[self._filled : self._filled + len(rows)] = rows
         self._filled += len(rows)
@@ -319,7 +322,7 @@ def _from_arrays(arrays: Arrays) -> Collected:
 
 
 def _as_rgb(images: NDArray[np.uint8]) -> torch.Tensor:
-    """[N, C, H, W] → a tensor [N, 3, H, W]; grey is repeated."""
+    """[N, C, H, W] → tensor [N, 3, H, W]; grey is repeated."""
     tensor = torch.from_numpy(np.ascontiguousarray(images))
     return tensor.expand(-1, 3, -1, -1).contiguous() if tensor.shape[1] == 1 else tensor
 

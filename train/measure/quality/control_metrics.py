@@ -1,8 +1,8 @@
-"""Control of the built-in faces' attributes as metrics: sliders, and the codes behind images.
+"""Control of the built-in faces' attributes as metrics of sliders and latent codes.
 
-What is measured is defined in ``segan.train.measure.control``. Nothing is compared with real
-images: a network that was trained on drawn faces reads the generated ones. What does not fit into a
-score, such as the table of sliders, is left in ``context.details`` for ``control.json``.
+``segan.train.measure.control`` defines the measures. They need no real images: a network that was
+trained on drawn faces reads the generated images. Results that are not scores, such as the table of
+sliders, are stored in ``context.details`` for ``control.json``.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Array = npt.NDArray[np.float64]
 
 #: Seeds that sliders are moved for, values over a slider's range, resamples of the seeds.
 SEEDS, STEPS, REPEATS = 64, 5, 100
-#: Resamples for which regressors and SVMs are fitted anew.
+#: Resamples where regressors and SVMs are fitted to each resample.
 REFITS = 10
-#: Images whose codes are scored, where the name does not say.
+#: Default n of the metrics of codes.
 DCI_N, MIG_N = 4000, 10_000
 
 _SLIDERS, _READINGS, _CODES_N = "sliders", "readings", "codes n"
 
 
 class ControlMetric(Metric):
-    """Attributes that one slider controls, out of 18; more is better.
+    """Number of attributes that one slider controls, out of 18; higher is better.
 
     Args:
         name: as the user wrote it.
@@ -114,9 +114,9 @@ class ControlMetric(Metric):
         readings, report = context.cache[self.name]
         mains = {score.slider: score.attribute for score in report.scores.sliders}
         counts: list[int] = []
-        told = context.resampling(self.name, len(weights))
+        on_done = context.resampling(self.name, len(weights))
         for line in weights:
-            told(len(counts))
+            on_done(len(counts))
             rows = np.repeat(np.arange(len(line)), line.astype(int))
             drawn = {name: each.of_seeds(rows).effect() for name, each in readings.items()}
             counts.append(len(control_scores(drawn, mains).controlled()))
@@ -124,10 +124,10 @@ class ControlMetric(Metric):
 
 
 class CodesMetric(Metric):
-    """A score of the codes that images are made from, by the attributes that are read in them.
+    """A score of latent codes by the attributes that are read from their images.
 
-    Every code that the model has is scored: z, w, and coordinates where they are drawn from the
-    seeds. The images of all such metrics are made once.
+    Every code of the model is scored: z, w, and coordinates where they are drawn from the seeds.
+    All such metrics share the same images.
     """
 
     data: ClassVar[Need] = "unused"
@@ -157,7 +157,7 @@ class CodesMetric(Metric):
         return self.score(spaces)
 
     def score(self, spaces: Mapping[str, Any]) -> Score:
-        """The score of what was found for each code."""
+        """Return the score from the figures of each code."""
         space = _sliders_code(spaces)
         return _of_spaces(spaces, space)
 
@@ -197,7 +197,7 @@ class SeparabilityMetric(CodesMetric):
 
 
 class ClassSeparabilityMetric(SeparabilityMetric):
-    """Linear separability of w by the classes of the user's own data."""
+    """Linear separability of w by the classes of the user's data."""
 
     data = "required"
     detector = None
@@ -227,7 +227,7 @@ class ClassSeparabilityMetric(SeparabilityMetric):
 
 
 def control_json(context: MetricContext) -> dict[str, Any] | None:
-    """What ``control.json`` holds: the sliders, and the codes that were scored with them.
+    """Return the content of ``control.json``: the sliders, and the codes scored with them.
 
     Returns:
         None where no sliders were moved.
@@ -258,7 +258,7 @@ def control_json(context: MetricContext) -> dict[str, Any] | None:
 
 
 def _readings(context: MetricContext, n: int) -> ReadingsSample:
-    """The first n seeds' codes and attributes, of as many as any of the metrics needs."""
+    """The codes and attributes of the first n seeds, from one sample for all metrics."""
     found = context.cache.get(_READINGS)
     if found is None or len(found) < n:
         others = (each.n for each in context.requests if isinstance(each, CodesRequest))

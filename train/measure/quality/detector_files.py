@@ -1,9 +1,9 @@
-"""The published detectors' files: where they are, what their bytes must be, and fetching them.
+"""The files of the published detectors: their addresses and hashes, and fetching them.
 
-Both are NVIDIA's, published with StyleGAN2-ADA. Their sha256 are pinned here. They are stated, for
-these addresses, by several independent projects (k-diffusion and others for Inception; Hammer and
-others for VGG16), and were not computed from a download by us. A file that the user names may have
-another: then its sha256 is stored with the score, and ``--detector-sha256`` can demand one.
+NVIDIA published both detectors with StyleGAN2-ADA. Their sha256 are pinned here, as several
+independent projects state them for these addresses (k-diffusion and others for Inception; Hammer
+and others for VGG16); segan's authors did not compute them from a download. A file that the user
+names may have any sha256, which is stored with the score, unless the user restricts it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from segan.train.measure.quality.features import DetectorKind
 _BASE = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
 #: Name of the folder below the cache's root.
 FOLDER = "detectors"
-#: A file that is larger than this is none of the two.
+#: Both files are smaller than this.
 _MAX_BYTES = 1 << 30
 _TIMEOUT_S = 30.0
 
 
 class PublishedFile(NamedTuple):
-    """A detector as it is published.
+    """A published detector.
 
     Attributes:
         file: its name.
-        url: where it is.
+        url: its address.
         sha256: of its bytes.
-        size: roughly, for people.
+        size: for people, rounded.
     """
 
     file: str
@@ -70,16 +70,16 @@ class DetectorFile(NamedTuple):
 def read_detector_options(
     items: Sequence[str], wanted: Sequence[DetectorKind]
 ) -> dict[DetectorKind, Path]:
-    """Reads what was given as ``--detector``: FILE, or KIND=FILE.
+    """Read detectors that the user named: FILE, or KIND=FILE.
 
     Args:
         items: such as ``vgg16.pt``, ``inception=my.pt``, or ``faces=FOLDER`` of an attribute
             network.
-        wanted: the detectors that the metrics need; a file whose name does not tell is taken for
-            the only one of them.
+        wanted: the detectors that the metrics need. Where they need only one, it is the kind of a
+            file whose name does not state its kind.
 
     Raises:
-        ConfigError: an unknown kind, two files of a kind, or a file whose kind cannot be told.
+        ConfigError: an unknown kind, two files of a kind, or a file of unknown kind.
     """
     found: dict[DetectorKind, Path] = {}
     for item in items:
@@ -87,13 +87,20 @@ def read_detector_options(
         kind = _kind_named(name) if equals else None
         if equals and kind is None and not Path(item).exists():
             raise ConfigError(
-                f"--detector {item!r}: there is no detector {name!r}; expected inception, vgg16 or "
-                "faces."
+                f"`detector` is {item!r}, and there is no detector {name!r}",
+                field="detector",
+                value=item,
+                expected="inception, vgg16 or faces",
             )
         if kind is None:
             path, kind = item, _kind_of_file(Path(item), wanted)
         if kind in found:
-            raise ConfigError(f"--detector gives two files for {kind}; expected one.")
+            raise ConfigError(
+                f"`detector` names two files for {kind}",
+                field="detector",
+                value=item,
+                expected="one file",
+            )
         found[kind] = Path(path).expanduser()
     return found
 
@@ -118,8 +125,11 @@ def _kind_of_file(path: Path, wanted: Sequence[DetectorKind]) -> DetectorKind:
     if len(needed) == 1:
         return needed[0]
     raise ConfigError(
-        f"--detector {path} can be {' or '.join(needed or ['inception', 'vgg16'])}; say which: "
-        f"--detector inception={path}"
+        f"`detector` is {path}, whose name does not state its kind",
+        field="detector",
+        value=str(path),
+        expected=f"{' or '.join(needed or ['inception', 'vgg16'])}",
+        remedy=f"Pass `detector inception={path}`, for example.",
     )
 
 
@@ -130,28 +140,32 @@ def detector_file(
     *,
     on_fetch: Callable[[str], None] | None = None,
 ) -> DetectorFile:
-    """Finds a detector's file: the one that the user gave, the kept one, or the published one.
+    """Find a detector's file: the user's, the one in the cache, or the published one.
 
     Args:
         kind: ``inception`` or ``vgg16``.
         given: files that the user named.
-        allowed: sha256 that the user demands; empty for the published one, or whatever a named
-            file has.
-        on_fetch: told before something is fetched.
+        allowed: sha256 that the user accepts; empty accepts the published one, and any of a named
+            file.
+        on_fetch: called with a message before a download.
 
     Raises:
-        DataError: the file is missing, or has another sha256, or cannot be fetched; the message
-            says what to place where.
+        DataError: the file is missing, has another sha256, or cannot be fetched.
     """
     published = PUBLISHED[kind]
     demanded = tuple(value.lower() for value in allowed)
     if kind in given:
         path = given[kind]
         if not path.is_file():
-            raise DataError(f"--detector {path} does not exist. {where_to_place(kind)}")
+            raise DataError(
+                f"{path} does not exist",
+                field="detector",
+                value=str(path),
+                remedy=where_to_place(kind),
+            )
         found = _hash(path)
         if demanded and found not in demanded:
-            raise DataError(_other_hash(path, found, demanded))
+            raise _other_hash(path, found, demanded)
         return DetectorFile(path, found)
     path = cache_folder(FOLDER) / published.file
     if not path.is_file():
@@ -159,16 +173,16 @@ def detector_file(
     found = _hash(path)
     expected = demanded or (published.sha256,)
     if found not in expected:
-        raise DataError(_other_hash(path, found, expected))
+        raise _other_hash(path, found, expected)
     return DetectorFile(path, found)
 
 
 def where_to_place(kind: DetectorKind) -> str:
-    """What to do where the file cannot be fetched."""
+    """Return what to do where the file cannot be fetched, a sentence."""
     published = PUBLISHED[kind]
     return (
-        f"Download {published.url} ({published.size}) on a machine that can, and place it as "
-        f"{cache_root() / FOLDER / published.file}, or name it with --detector FILE."
+        f"Download {published.url} ({published.size}) on another machine, and place it at "
+        f"{cache_root() / FOLDER / published.file}, or pass `detector FILE`."
     )
 
 
@@ -176,14 +190,19 @@ def _hash(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}", field="path", value=str(path)
+        ) from error
 
 
-def _other_hash(path: Path, found: str, expected: Sequence[str]) -> str:
-    return (
-        f"{path} is another file than expected: its sha256 is {found}; expected "
-        f"{' or '.join(expected)}. Download it again. If it is meant to be used, name it with "
-        f"--detector {path} and leave --detector-sha256 out, or give its sha256 there."
+def _other_hash(path: Path, found: str, expected: Sequence[str]) -> DataError:
+    return DataError(
+        f"the sha256 of {path} is {found}",
+        field="detector_sha256",
+        value=found,
+        expected=" or ".join(expected),
+        remedy=f"Download the file again. To use it as it is, pass `detector {path}`, and leave "
+        f"`detector_sha256` out or pass `detector_sha256 {found}`.",
     )
 
 
@@ -193,7 +212,7 @@ def _fetch(
     kind: DetectorKind,
     on_fetch: Callable[[str], None] | None,
 ) -> None:
-    """Downloads to the side, and renames only what has the published sha256."""
+    """Download to a temporary file, and rename it only if it has the published sha256."""
     if on_fetch is not None:
         on_fetch(f"fetching {published.url} ({published.size})")
     digest = hashlib.sha256()
@@ -211,15 +230,19 @@ def _fetch(
                     break
             if digest.hexdigest() != published.sha256:
                 raise DataError(
-                    f"{published.url} gave {size} bytes with the sha256 {digest.hexdigest()}; "
-                    f"expected {published.sha256}. Nothing was kept. {where_to_place(kind)}"
+                    f"{published.url} returned {size} bytes with the sha256 {digest.hexdigest()}; "
+                    "they were not kept",
+                    field="detector_sha256",
+                    value=digest.hexdigest(),
+                    expected=published.sha256,
+                    remedy=where_to_place(kind),
                 )
     except (OSError, http.client.HTTPException) as error:
         raise _not_fetched(published, kind, error) from None
 
 
 def _read(reply: Any, published: PublishedFile, kind: DetectorKind) -> bytes:
-    """The next bytes. Errors of the network become DataError here, not the disk's OutputError."""
+    """Read the next bytes. A network error raises DataError, not the OutputError of the disk."""
     try:
         part: bytes = reply.read(1 << 20)
     except (OSError, http.client.HTTPException) as error:
@@ -230,6 +253,7 @@ def _read(reply: Any, published: PublishedFile, kind: DetectorKind) -> bytes:
 def _not_fetched(published: PublishedFile, kind: DetectorKind, error: Exception) -> DataError:
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     return DataError(
-        f"{published.file} is not on this machine and could not be fetched ({reason}). "
-        + where_to_place(kind)
+        f"{published.file} is not on this machine and could not be fetched ({reason})",
+        field="detector",
+        remedy=where_to_place(kind),
     )

@@ -1,4 +1,4 @@
-"""The networks whose outputs are compared, behind one interface, and the set that a run uses."""
+"""The networks that images are compared by, behind one interface, and the set of one run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Detector(Protocol):
 
     Attributes:
         record: its name and sha256.
-        resize: what it does to images of another size.
+        resize: how it resizes images of another size, in words.
     """
 
     record: DetectorRecord
     resize: str
 
     def __call__(self, images: torch.Tensor, output: Output) -> torch.Tensor:
-        """uint8 [N, 3, H, W] → float32 [N, D], on the images' device."""
+        """Return float32 [N, D] for images [N, 3, H, W] uint8, on the images' device."""
         ...
 
 
@@ -51,11 +51,11 @@ class TorchScriptDetector:
 
     Args:
         file: on this machine.
-        kind: which of the two.
+        kind: ``inception`` or ``vgg16``.
         device: where it computes.
 
     Raises:
-        DataError: it is not TorchScript.
+        DataError: the file is not TorchScript.
     """
 
     resize = "by the detector"
@@ -72,26 +72,35 @@ class TorchScriptDetector:
         return self._run(images, no_output_bias=True)
 
     def lpips(self, images: torch.Tensor) -> torch.Tensor:
-        """Features whose squared distance is LPIPS: [N, 3, H, W] from 0 to 255 → [N, F]."""
+        """Return features [N, F] whose squared distance is LPIPS.
+
+        Args:
+            images: [N, 3, H, W] from 0 to 255.
+        """
         return self._run(images, resize_images=False, return_lpips=True)
 
     def _run(self, images: torch.Tensor, **options: bool) -> torch.Tensor:
         try:
             found = self._network(images, **options)
         except (RuntimeError, TypeError) as error:
-            raise DataError(
-                f"{self._path} does not compute what is asked for ({', '.join(options)}: "
-                f"{first_line(error)}). {where_to_place(self._kind)}"
+            raise self._unfit(
+                f"cannot be called with {', '.join(options)} ({first_line(error)})"
             ) from None
         if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(images):
-            raise DataError(
-                f"{self._path} does not give [N, D] for N images. {where_to_place(self._kind)}"
-            )
+            raise self._unfit("does not return [N, D] for N images")
         return found.float()
+
+    def _unfit(self, problem: str) -> DataError:
+        return DataError(
+            f"{self._path} {problem}",
+            field="detector",
+            value=str(self._path),
+            remedy=where_to_place(self._kind),
+        )
 
 
 class FacesDetector:
-    """The features of the network that reads the built-in faces' attributes.
+    """Features of the network that reads the attributes of the built-in faces.
 
     Args:
         network: in evaluation mode.
@@ -111,14 +120,14 @@ class FacesDetector:
         return self.features(images.float().div_(127.5).sub_(1))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of images [N, 3, R, R], nominally in [-1, 1], as they are: [N, D]."""
+        """Return the features [N, D] of images [N, 3, R, R], nominally in [-1, 1]."""
         fitting = average_down(images, self.network.resolution)
         found: torch.Tensor = self.network.hidden(self._trunk(fitting))
         return found
 
 
 def _without_norms(trunk: nn.Sequential) -> nn.Sequential:
-    """The trunk with each batch norm folded into its convolution: a third less work on a CPU."""
+    """Fold each batch norm of the trunk into its convolution: a third less work on a CPU."""
     layers: list[nn.Module] = []
     for layer in trunk:
         if isinstance(layer, nn.Sequential):
@@ -131,7 +140,7 @@ def _without_norms(trunk: nn.Sequential) -> nn.Sequential:
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """sha256 of a network's parameters and buffers, by name and in float32."""
+    """Return the sha256 of a network's parameters and buffers, by name and in float32."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         if not name.endswith("num_batches_tracked"):
@@ -141,26 +150,29 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def check_sha256(name: str, detector: Detector, allowed: Sequence[str]) -> None:
-    """Raises DataError for a detector whose sha256 is none of those allowed, where any are."""
+    """Raise DataError unless the detector's sha256 is allowed; an empty list allows all."""
     found = detector.record.sha256
     if allowed and found not in {value.lower() for value in allowed}:
         raise DataError(
-            f"{name}: the sha256 of its weights is {found}; expected {' or '.join(allowed)}. Pass "
-            "its sha256 with --detector-sha256, too (the option can be repeated), or name another "
-            "network with --detector faces=FOLDER."
+            f"{name}: the sha256 of its weights is {found}",
+            field="detector_sha256",
+            value=found,
+            expected=" or ".join(allowed),
+            remedy=f"Pass `detector_sha256 {found}` as well, or another network with `detector "
+            "faces=FOLDER`.",
         )
 
 
 def faces_attributes(resolution: int, folder: Path | None = None) -> LoadedAttributes:
-    """The attribute network for images of a resolution, and its record.
+    """Load the attribute network for images of a resolution.
 
     Args:
         resolution: of the images.
-        folder: of a network that was trained elsewhere; None for the one that ships.
+        folder: of the user's own network; None for the one that ships.
 
     Raises:
-        CheckpointError: the folder holds none.
-        ConfigError: none ships for images as small as these; the message says which do.
+        CheckpointError: the folder holds no attribute network.
+        ConfigError: the images are smaller than those of every network that ships.
     """
     if folder is not None:
         return load_attributes(folder)
@@ -174,8 +186,9 @@ class DetectorSet:
         device: where they compute.
         resolution: of the images.
         given: files or folders that the user named.
-        allowed: sha256 that the user demands: of a file, or of the attribute network's weights.
-        on_fetch: told before something is fetched.
+        allowed: sha256 that the user accepts: of a file, or of the attribute network's weights;
+            empty accepts all.
+        on_fetch: called with a message before a download.
     """
 
     def __init__(
@@ -194,7 +207,7 @@ class DetectorSet:
         self._loaded: dict[DetectorKind, TorchScriptDetector | FacesDetector] = {}
 
     def get(self, kind: DetectorKind) -> Detector:
-        """The detector. Raises: DataError, ConfigError, CheckpointError."""
+        """Return a detector. Raises: DataError, ConfigError, CheckpointError."""
         if kind not in self._loaded:
             if kind == "faces":
                 detector = FacesDetector(self.attributes().network, self.device)
@@ -206,15 +219,15 @@ class DetectorSet:
         return self._loaded[kind]
 
     def attributes(self) -> LoadedAttributes:
-        """The attribute network as it was loaded. Raises: ConfigError, CheckpointError."""
+        """Return the attribute network and its record. Raises: ConfigError, CheckpointError."""
         if self._attributes is None:
             self._attributes = faces_attributes(self._resolution, self._given.get("faces"))
         return self._attributes
 
     def vgg16(self) -> TorchScriptDetector:
-        """The detector that gives LPIPS features. Raises: DataError."""
+        """Return the detector of LPIPS features. Raises: DataError."""
         return cast(TorchScriptDetector, self.get("vgg16"))
 
     def faces(self) -> FacesDetector:
-        """The attribute network. Raises: ConfigError, CheckpointError."""
+        """Return the detector of faces. Raises: ConfigError, CheckpointError."""
         return cast(FacesDetector, self.get("faces"))

@@ -1,4 +1,4 @@
-"""Taking scores of a model, and of an engine against its checkpoint."""
+"""Scores of a model, and of an engine compared with its checkpoint."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from segan.train.measure.quality.record import Protocol, ScoreRecord, now, segan
 
 Array = npt.NDArray[np.float64]
 
-#: Most numbers that the draws of one metric may be.
+#: Largest number of values in the draws of one metric.
 _MAX_DRAWS = 1 << 27
 
 
 class Comparison(NamedTuple):
-    """One metric on a model and on another one, with the same seeds.
+    """One metric of two models on the same seeds.
 
     Attributes:
-        model: score of the first.
-        against: score of the second.
-        difference: the first minus the second, with the interval of what resampled seeds give.
+        model: score of the first model.
+        against: score of the second model.
+        difference: the first minus the second, with its interval over resampled seeds.
     """
 
     model: ScoreRecord
@@ -39,7 +39,9 @@ class Comparison(NamedTuple):
     difference: ScoreRecord
 
 
-class _Taken(NamedTuple):
+class _Measured(NamedTuple):
+    """A metric's score, its resampled values [B] or None, and the time it took."""
+
     score: Score
     resampled: Array | None
     seconds: float
@@ -48,21 +50,22 @@ class _Taken(NamedTuple):
 def evaluate(
     metrics: Sequence[Metric], context: MetricContext, *, resamples: int = 0
 ) -> list[ScoreRecord]:
-    """Takes scores; all images are made once.
+    """Compute metrics of one model; each image is made once for all of them.
 
     Args:
-        metrics: which.
-        context: the generator, data and detectors.
-        resamples: how often the seeds are drawn anew for an interval; 0 for none.
+        metrics: to compute.
+        context: the model, data and detectors.
+        resamples: bootstrap resamples of the seeds for an interval; 0 for no interval.
 
     Raises:
-        SeganError: a metric cannot be computed; nothing is computed when a check fails.
+        SeganError: a metric cannot be computed. All metrics are checked before the first one is
+            computed.
     """
     check_metrics(metrics, context)
-    taken = _take(metrics, context, resamples)
+    measured = _measure(metrics, context, resamples)
     return [
         _record(metric, context, entry, _interval_of(entry))
-        for metric, entry in zip(metrics, taken, strict=True)
+        for metric, entry in zip(metrics, measured, strict=True)
     ]
 
 
@@ -73,22 +76,22 @@ def compare(
     *,
     resamples: int = 200,
 ) -> list[Comparison]:
-    """Takes the same scores of two models on the same seeds.
+    """Compute the same metrics of two models on the same seeds.
 
     Args:
-        metrics: which.
+        metrics: to compute.
         context: of the first model.
-        against: of the second, with the same data, seeds, psi and noise.
-        resamples: how often the seeds are drawn anew, the same for both; 0 for no interval.
+        against: of the second model, with the same data, seeds, psi and noise.
+        resamples: bootstrap resamples of the seeds, the same for both; 0 for no interval.
 
     Raises:
-        ConfigError: the two generators have other inputs, or are asked for other images.
+        ConfigError: the two generators differ in their inputs, or in psi or noise.
         SeganError: a metric cannot be computed.
     """
     _check_pair(context, against)
     for part in (context, against):
         check_metrics(metrics, part)
-    one, two = (_take(metrics, part, resamples) for part in (context, against))
+    one, two = (_measure(metrics, part, resamples) for part in (context, against))
     return [
         _compared(metric, context, against, *pair)
         for metric, *pair in zip(metrics, one, two, strict=True)
@@ -96,7 +99,7 @@ def compare(
 
 
 def check_metrics(metrics: Sequence[Metric], context: MetricContext) -> None:
-    """Everything that can be seen before images are made. Raises: SeganError."""
+    """Check everything that can be checked before images are made. Raises: SeganError."""
     for metric in metrics:
         context.seeds(metric.seeds_used)
         metric.check(context)
@@ -110,17 +113,19 @@ def requests_of(metrics: Sequence[Metric], *, resample: bool = False) -> tuple[R
 
 
 def draws(n: int, resamples: int) -> Array:
-    """How often each of n seeds is drawn when n are drawn with replacement: [resamples, n].
+    """Draw n seeds with replacement, and count how often each one is drawn: [resamples, n].
 
-    Always the same for the same numbers, so that two models are resampled alike.
+    The draws depend on the two numbers alone, so that two models are resampled alike.
 
     Raises:
-        ConfigError: too many for the memory.
+        ConfigError: the draws need too much memory.
     """
     if n * resamples > _MAX_DRAWS:
         raise ConfigError(
-            f"{resamples} resamples of {n} seeds are too many; expected at most "
-            f"{_MAX_DRAWS // n}. Pass a smaller --bootstrap."
+            f"`resamples` is {resamples}, too many for {n} seeds",
+            field="resamples",
+            value=resamples,
+            expected=f"at most {_MAX_DRAWS // n}",
         )
     random = np.random.RandomState(0)
     return np.stack(
@@ -131,33 +136,36 @@ def draws(n: int, resamples: int) -> Array:
     )
 
 
-def _take(metrics: Sequence[Metric], context: MetricContext, resamples: int) -> list[_Taken]:
+def _measure(metrics: Sequence[Metric], context: MetricContext, resamples: int) -> list[_Measured]:
     start = time.perf_counter()
     context.prepare(requests_of(metrics, resample=resamples > 0))
     shared = time.perf_counter() - start
-    taken = []
+    measured = []
     for metric in metrics:
         start = time.perf_counter()
         score = metric.compute(context)
         if not all(map(math.isfinite, (score.value, *score.values.values()))):
             raise DataError(
-                f"{metric.name} is {score.value}, which is not a finite number. Use more images."
+                f"{metric.name} is {score.value}, which is not a finite number",
+                field="metrics",
+                value=metric.name,
+                remedy="Use more images.",
             )
         resampled = metric.resampled(context, draws(metric.n, resamples)) if resamples else None
         own = time.perf_counter() - start
         requests = metric.requests(resample=resamples > 0)
         in_pass = shared if any(isinstance(r, FeatureRequest) for r in requests) else 0.0
-        taken.append(_Taken(score, resampled, own + in_pass))
-    return taken
+        measured.append(_Measured(score, resampled, own + in_pass))
+    return measured
 
 
-def _interval_of(taken: _Taken) -> tuple[float, float] | None:
-    """That of the resampled values, or the one that the metric has found itself."""
-    return _interval(taken.resampled, taken.score.value) or taken.score.interval
+def _interval_of(measured: _Measured) -> tuple[float, float] | None:
+    """The interval of the resampled values, else the metric's own."""
+    return _interval(measured.resampled, measured.score.value) or measured.score.interval
 
 
 def _interval(resampled: Array | None, value: float) -> tuple[float, float] | None:
-    """See ``centred_interval``; None where nothing was resampled, or not all of it has a value."""
+    """See ``centred_interval``; None without resamples, or where one of them has no value."""
     if resampled is None:
         return None
     ends = centred_interval(resampled, value)
@@ -165,7 +173,7 @@ def _interval(resampled: Array | None, value: float) -> tuple[float, float] | No
 
 
 def _compared(
-    metric: Metric, context: MetricContext, against: MetricContext, one: _Taken, two: _Taken
+    metric: Metric, context: MetricContext, against: MetricContext, one: _Measured, two: _Measured
 ) -> Comparison:
     apart = one.score.value - two.score.value
     spread = None
@@ -196,7 +204,7 @@ def _compared(
 def _record(
     metric: Metric,
     context: MetricContext,
-    taken: _Taken,
+    measured: _Measured,
     interval: tuple[float, float] | None,
 ) -> ScoreRecord:
     model = context.model
@@ -204,10 +212,10 @@ def _record(
     detector = None if metric.detector is None else context.detectors.get(metric.detector).record
     return ScoreRecord(
         metric=metric.name,
-        value=taken.score.value,
-        values=taken.score.values,
+        value=measured.score.value,
+        values=measured.score.values,
         interval=interval,
-        intervals=dict(taken.score.intervals),
+        intervals=dict(measured.score.intervals),
         protocol=Protocol(
             n=metric.n,
             seeds=f"{seeds[0]}-{seeds[-1]}",
@@ -221,7 +229,7 @@ def _record(
             settings=metric.settings(context),
         ),
         model=model.record,
-        seconds=round(taken.seconds, 3),
+        seconds=round(measured.seconds, 3),
         segan=segan_version(),
         time=now(),
     )

@@ -1,8 +1,8 @@
-"""Features of a data set, kept in the user's cache by what they depend on.
+"""Features of a data set in the user's cache.
 
-The name of an entry is a hash of the images' fingerprint, the detector's sha256, what the detector
-does to the images' size, its output, the form and the number of images. An entry holds the sha256
-of its own arrays: one that was cut short or altered is made again.
+The name of an entry is a hash of everything that the features depend on: the images' fingerprint,
+the detector's sha256, resizing and output, the form and the number of images. An entry contains the
+sha256 of its own arrays; an entry that was cut short or altered is computed again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from segan.runtime.files.cache import cache_folder
 
 #: Name of the folder below the cache's root.
 FOLDER = "features"
-#: Counted up when what is stored changes its meaning.
+#: Increased when the meaning of entries changes.
 _VERSION = 1
 _DIGEST = "sha256"
 
@@ -31,7 +31,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def entry_path(key: Mapping[str, str | int]) -> Path:
-    """Where the entry of a key lies. Raises: OutputError for a cache that is not the user's own."""
+    """Return the path of an entry. Raises: OutputError for a cache of another user."""
     text = json.dumps({"version": _VERSION, **key}, sort_keys=True)
     return cache_folder(FOLDER) / f"{hashlib.sha256(text.encode()).hexdigest()}.npz"
 
@@ -42,21 +42,18 @@ def cached_arrays(
     *,
     on_note: Callable[[str], None] | None = None,
 ) -> Arrays:
-    """The arrays of a key, from the cache or computed and kept.
+    """Return the arrays of a key, from the cache or computed and stored there.
 
     Args:
-        key: everything that they depend on.
-        compute: makes them.
-        on_note: told of a damaged entry, and of a cache that cannot be written.
-
-    Raises:
-        whatever ``compute`` raises.
+        key: everything that the arrays depend on.
+        compute: computes the arrays; its errors are raised.
+        on_note: called with a message about a damaged entry, or a cache that cannot be written.
     """
     note = on_note or (lambda _: None)
     try:
         path = entry_path(key)
     except OutputError as error:
-        note(f"features are not kept: {error}")
+        note(f"features are not stored: {error}")
         return compute()
     if path.exists():
         found = _read(path)
@@ -69,12 +66,12 @@ def cached_arrays(
             stored: dict[str, Any] = {**arrays, _DIGEST: np.array(_digest(arrays))}
             np.savez(file, allow_pickle=False, **stored)
     except OutputError as error:
-        note(f"features are not kept: {error}")
+        note(f"features are not stored: {error}")
     return arrays
 
 
 def _read(path: Path) -> Arrays | None:
-    """The arrays of an entry; None unless they are what was written."""
+    """The arrays of an entry; None for a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""What metrics that compare features of generated and real images share."""
+"""The base of metrics that compare features of generated and real images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def too_few_images(user: str, data: ImageDataset, expected: str, remedy: str = "
 
 
 class FeatureMetric(Metric):
-    """Compares rows of features of n generated images with those of the real ones.
+    """Compares features of n generated images with those of the real images.
 
     Args:
         name: as the user wrote it.
@@ -38,9 +38,9 @@ class FeatureMetric(Metric):
         full: compare with all real images; else with the first n.
     """
 
-    #: Fewest images on either side that the statistic has a value for.
+    #: Fewest generated or real images that the statistic is defined for.
     fewest: ClassVar[int] = 2
-    #: Most real images that are taken.
+    #: Most real images that are compared.
     most_real: ClassVar[int | None] = None
 
     def __init__(self, name: str, n: int, *, full: bool = True) -> None:
@@ -49,7 +49,7 @@ class FeatureMetric(Metric):
         check_n(name, n, self.fewest)
 
     def request(self) -> FeatureRequest:
-        """The rows that are compared."""
+        """Return the request for the rows of features."""
         assert self.detector is not None, "every feature metric has one"
         return FeatureRequest(
             detector=self.detector,
@@ -87,7 +87,7 @@ class FeatureMetric(Metric):
         return msgspec.structs.replace(found, images=min(found.images, most or found.images))
 
     def rows(self, context: MetricContext) -> tuple[Rows, Rows]:
-        """(generated [n, D], real [m, D])."""
+        """Return the features (generated [n, D], real [m, D])."""
         request = self.request()
         generated, real = context.generated(request).rows, context.real(request).rows
         assert generated is not None

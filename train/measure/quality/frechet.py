@@ -1,4 +1,4 @@
-"""FID, and the same distance of the built-in faces' features."""
+"""FID, and the Fréchet distance of the attribute network's features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FrechetMetric(FeatureMetric):
     detector: ClassVar[DetectorKind | None] = "inception"
 
     def requests(self, *, resample: bool) -> tuple[FeatureRequest, ...]:
-        """Moments; rows of the generated images, too, when they are to be resampled."""
+        """Moments; for resampling also the rows of the generated images."""
         moments = self._moments()
         return (moments, self._generated_rows()) if resample else (moments,)
 
@@ -86,15 +86,15 @@ class FrechetMetric(FeatureMetric):
 class FacesFrechetMetric(FrechetMetric):
     """Fréchet distance of the attribute network's features.
 
-    Without a data set the faces' moments that are kept with the network are compared with; of one
-    as many images as are generated, or with ``_full`` all.
+    Generated images are compared with as many images of the data set, or with ``_full`` with all of
+    them; without a data set, with the moments of drawn faces that are stored with the network.
     """
 
     detector = "faces"
     data = "optional"
 
     def _moments(self) -> FeatureRequest:
-        # The data's features are taken when they are asked for: there may be no data.
+        # ``real_moments`` asks for the data's features, since there may be no data.
         return FeatureRequest(
             detector="faces",
             form="moments",
@@ -104,7 +104,7 @@ class FacesFrechetMetric(FrechetMetric):
         )
 
     def real_moments(self, context: MetricContext) -> Gaussian:
-        """Those of the data, or of the faces that the network was tested on."""
+        """Moments of the data, or of the faces that the network was tested on."""
         if context.data is None:
             return reference(context.detectors.faces().network)
         found = context.real(self._moments()).moments

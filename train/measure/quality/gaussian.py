@@ -1,4 +1,4 @@
-"""The Fréchet distance between Gaussians, as FID uses it on features of images."""
+"""Gaussians of features: moments summed batch by batch, and the Fréchet distance of FID."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ class Gaussian(NamedTuple):
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """‖m_a - m_b‖² + tr(C_a + C_b - 2 (C_a C_b)^½), at least 0.
+    """Return ‖m_a - m_b‖² + tr(C_a + C_b - 2 (C_a C_b)^½), at least 0.
 
-    Source: Dowson & Landau 1982; Heusel et al. 2017, Eq. 6. The trace of (C_a C_b)^½ is that of
-    (C_a^½ C_b C_a^½)^½, which is symmetric: the roots of its eigenvalues, without a general
-    matrix root.
+    Source: Dowson & Landau 1982; Heusel et al. 2017, Eq. 6. The trace of (C_a C_b)^½ equals that of
+    (C_a^½ C_b C_a^½)^½, which is symmetric: its eigenvalues suffice, without a general matrix root.
     """
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -38,9 +37,9 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 class MomentSums:
-    """Sums Σ(x - s) and Σ(x - s)(x - s)ᵀ in float64, s being the first batch's mean.
+    """Sums Σ(x - s) and Σ(x - s)(x - s)ᵀ in float64, where s is the mean of the first batch.
 
-    The shift keeps the two terms of the covariance from cancelling where features lie far from 0.
+    The shift prevents cancellation in the covariance of features far from 0.
     """
 
     def __init__(self) -> None:
@@ -50,7 +49,7 @@ class MomentSums:
         self._products: Array = np.zeros((0, 0))
 
     def add(self, rows: npt.ArrayLike) -> None:
-        """Adds features [N, D]."""
+        """Add features [N, D]."""
         values = np.asarray(rows, np.float64)
         if self._shift is None:
             width = values.shape[1]
@@ -59,24 +58,29 @@ class MomentSums:
         apart = values - self._shift
         self.count += len(values)
         self._sum += apart.sum(0)
-        # By torch, whose threads the caller rules: numpy's would spin beside the backend's.
+        # In torch, whose threads the caller limits: numpy's would compete with the backend's.
         given = torch.from_numpy(apart)
         self._products += (given.T @ given).numpy()
 
     def gaussian(self) -> Gaussian:
-        """Mean [D] and covariance [D, D], divided by N as StyleGAN2-ADA's metrics do.
+        """Return mean [D] and covariance [D, D], divided by N as in StyleGAN2-ADA's metrics.
 
         Raises:
             ConfigError: fewer than 2 features.
         """
         if self._shift is None or self.count < 2:
-            raise ConfigError(f"{self.count} features are given; expected 2 or more.")
+            raise ConfigError(
+                f"{self.count} features are given",
+                field="count",
+                value=self.count,
+                expected="2 or more",
+            )
         mean = self._sum / self.count
         return Gaussian(self._shift + mean, self._products / self.count - np.outer(mean, mean))
 
 
 def moments_of(rows: npt.ArrayLike, size: int = 1000) -> Gaussian:
-    """The same of rows [N, D] in memory, ``size`` at a time."""
+    """Return the moments of rows [N, D], summed ``size`` rows at a time."""
     values = np.asarray(rows)
     sums = MomentSums()
     for start in range(0, len(values), size):
@@ -92,18 +96,18 @@ def resampled_distances(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> Array:
-    """The distance from ``real`` of the Gaussians of weighted rows, once for each set of weights.
+    """Return the distance of weighted rows' Gaussian from ``real`` for each set of weights.
 
-    What does not change is computed once: with R = C_real^½ and Y = X R, the overlap is
+    Terms without weights are computed once: with R = C_real^½ and Y = X R, the overlap is
     tr (R C_w R)^½, and R C_w R is the covariance of the weighted rows of Y. Where fewer rows than
-    columns count, the eigenvalues come from their Gram matrix.
+    columns have a weight, the eigenvalues are those of their Gram matrix.
 
     Args:
         rows: features [n, D].
-        weights: [B, n] how often each row counts, each line with the same sum.
-        real: what they are compared with.
+        weights: [B, n] weight of each row; each line has the same sum.
+        real: moments of the real features.
         device: where to compute, in float64; None for the CPU.
-        on_done: told after each how many are done.
+        on_done: called with the number of finished sets after each one.
 
     Returns:
         [B] distances.

@@ -1,7 +1,7 @@
 """The Inception score: exp E KL(p(y|x) ‖ p(y)) (Salimans et al. 2016).
 
 As StyleGAN2-ADA computes it: class probabilities without the last layer's bias, 10 parts of the
-images in their order, mean and standard deviation over the parts. No real images are compared.
+images in order, mean and standard deviation over the parts. It needs no real images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPLITS = 10
 
 
 class InceptionScoreMetric(Metric):
-    """Inception score. More is better, from 1 to the number of classes."""
+    """Inception score. Higher is better, from 1 to the number of classes."""
 
     data = "unused"
     detector = "inception"

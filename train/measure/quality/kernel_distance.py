@@ -29,7 +29,7 @@ _BLOCK = 512
 
 
 class KernelMetric(FeatureMetric):
-    """Kernel distance of Inception features. Lower is better; 0 or a bit less for equal sets."""
+    """Kernel distance of Inception features. Lower is better; about 0 for equal sets."""
 
     detector: ClassVar[DetectorKind | None] = "inception"
     most_real = 1_000_000
@@ -41,11 +41,11 @@ class KernelMetric(FeatureMetric):
         return Score(value, {"kid": value, "std_of_subsets": spread})
 
     def resampled(self, context: MetricContext, weights: Array) -> Array:
-        """See ``Metric``; of the estimate from all features at once, without subsets."""
+        """See ``Metric``; estimated from all features at once, without subsets."""
         generated, real = self.rows(context)
-        told = context.resampling(self.name, len(generated), "images' kernels for all resamples")
+        on_done = context.resampling(self.name, len(generated), "images' kernels for all resamples")
         return weighted_kernel_distances(
-            generated, weights, real, context.detectors.device, on_done=told
+            generated, weights, real, context.detectors.device, on_done=on_done
         )
 
 
@@ -64,15 +64,15 @@ def kernel_distance(
     subset_size: int = SUBSET_SIZE,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Mean and standard deviation over pairs of subsets of the unbiased estimator.
+    """Return mean and standard deviation of the unbiased estimate over pairs of subsets.
 
     Args:
         generated: features [n, D].
         real: features [m, D].
         device: where to compute; None for the CPU.
-        subsets: how many pairs.
-        subset_size: of each, at most n and m.
-        seed: that subsets are drawn from, without replacement.
+        subsets: number of pairs.
+        subset_size: features of a subset; at most n and m.
+        seed: of the subsets, which are drawn without replacement.
     """
     size = min(len(generated), len(real), subset_size)
     random = np.random.RandomState(seed)
@@ -86,7 +86,7 @@ def kernel_distance(
 
 
 def _unbiased_estimate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Bińkowski et al. 2018, Eq. 4, of two sets of one size [n, D]."""
+    """Bińkowski et al. 2018, Eq. 4, for two sets of equal size [n, D]."""
     n = len(x)
     within_x, within_y = ((k.sum(1) - k.diag()).sum() for k in (_kernel(x, x), _kernel(y, y)))
     between = _kernel(x, y).sum(0).sum()
@@ -101,19 +101,19 @@ def weighted_kernel_distances(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> Array:
-    """The unbiased estimate from all features, with each generated one counted by its weight.
+    """Return the unbiased estimate from all features, with weights for the generated ones.
 
-    Pairs of a feature with itself are left out, also when it was drawn twice:
+    Pairs of a feature with itself are excluded, also when it was drawn twice:
     Σ_{i≠j} w_i w_j k(x_i, x_j) / Σ_{i≠j} w_i w_j - 2 Σ w_i mean_j k(x_i, y_j) / Σ w_i + (a term of
-    the real features alone). Kernel matrices are made block by block for all weights at once, so
-    memory does not grow with n².
+    the real features alone). Kernel matrices are computed block by block for all weights at once,
+    so memory does not grow with n².
 
     Args:
         generated: features [n, D].
         weights: [B, n].
         real: features [m, D].
         device: where to compute, in float64; None for the CPU.
-        on_done: told after each block how many of the generated features are done.
+        on_done: called after each block with the number of finished generated features.
 
     Returns:
         [B].

@@ -1,8 +1,8 @@
-"""What a metric is: its name, what it needs, and how it is computed from a context.
+"""The interface of a metric: its name, its inputs, and its computation from a context.
 
-A metric that compares features of images says which in ``requests``; the context then makes every
-image once for all metrics, in one pass. A metric that makes images of its own (path lengths, say)
-requests nothing and uses ``context.model``. Importing this module needs no torch.
+A metric that compares features of images returns them from ``requests``; the context then makes
+every image once for all metrics, in one pass. A metric that makes its own images (path lengths, for
+example) requests nothing and uses ``context.model``. Importing this module needs no torch.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 Need = Literal["required", "optional", "unused"]
 
-#: Low and high end of an interval that holds 95 %.
+#: Low and high end of a 95 % interval.
 Ends = tuple[float, float]
 
 
 class Score(NamedTuple):
-    """What a metric found.
+    """The result of a metric.
 
     Attributes:
-        value: the number that the metric is known for.
-        values: all of its numbers by name, for a metric that has several; else empty.
+        value: the metric's main number.
+        values: all numbers by name, for a metric that has several; else empty.
         interval: of the value, for a metric that resamples its seeds itself.
-        intervals: of its numbers by name, likewise.
+        intervals: of the numbers by name, for such a metric.
     """
 
     value: float
@@ -59,9 +59,9 @@ class Metric(abc.ABC):
         name: as the user wrote it, such as ``fid5k_full``.
         n: generated images, or pairs of them.
         data: whether a data set is needed.
-        detector: the network that it computes with; None for none of these.
+        detector: the network that it uses; None for none.
         labels: whether every image of the data needs a class.
-        less_is_better: which way the value improves.
+        less_is_better: whether lower values are better.
     """
 
     data: ClassVar[Need] = "required"
@@ -74,11 +74,11 @@ class Metric(abc.ABC):
 
     @property
     def seeds_used(self) -> int:
-        """How many seeds in a row it takes, from the first."""
+        """Number of consecutive seeds that the metric uses."""
         return self.n
 
     def requests(self, *, resample: bool) -> tuple[Request, ...]:
-        """The features that ``compute`` takes from the context.
+        """Return what ``compute`` needs from the context.
 
         Args:
             resample: whether ``resampled`` will be called, which may need rows.
@@ -86,11 +86,11 @@ class Metric(abc.ABC):
         return ()
 
     def check(self, context: MetricContext) -> None:
-        """Looks at what is cheap to see before anything is computed.
+        """Check what can be checked before images are made.
 
         Raises:
-            DataError: the data has too few images, or no labels.
-            ConfigError: the generator does not fit.
+            DataError: the data is missing, has too few images, or no labels.
+            ConfigError: the metric cannot be computed for this generator.
         """
         if self.data == "required" or self.labels:
             data = context.dataset(self.name)
@@ -127,15 +127,15 @@ class Metric(abc.ABC):
             )
 
     def resize(self, context: MetricContext) -> str:
-        """What is done to images before the detector sees them, for the record."""
+        """Return how images are resized for the detector, in words, for the record."""
         return "none" if self.detector is None else context.detectors.get(self.detector).resize
 
     def settings(self, context: MetricContext) -> dict[str, Any]:
-        """What else the number depends on, for the record: numbers and texts by name."""
+        """Return further settings that the value depends on, for the record."""
         return {}
 
     def real_images(self, context: MetricContext) -> DataRecord | None:
-        """The real images that were compared, for the record; None for none."""
+        """Return the record of the real images that are compared; None for none."""
         if self.data == "unused" or context.data is None:
             return None
         data = context.data
@@ -143,7 +143,7 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def compute(self, context: MetricContext) -> Score:
-        """The score.
+        """Compute the score.
 
         Raises:
             SeganError: the data, the detector or the generator cannot be used.
@@ -152,10 +152,10 @@ class Metric(abc.ABC):
     def resampled(
         self, context: MetricContext, weights: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64] | None:
-        """The value with each seed counted as often as it was drawn.
+        """Compute the value for resampled seeds.
 
         Args:
-            context: the one of ``compute``, which came before.
+            context: that ``compute`` was called with before.
             weights: [B, n] how often each of the n images (or pairs) was drawn.
 
         Returns:

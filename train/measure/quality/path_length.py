@@ -1,13 +1,13 @@
-"""Perceptual path length: how much an image changes as its latent moves a little.
+"""Perceptual path length: how much an image changes as its latent changes a little.
 
-E[d(G(a(t)), G(a(t + ε))) / ε²], d being LPIPS with VGG16, along a path a between two latents
+E[d(G(a(t)), G(a(t + ε))) / ε²], where d is LPIPS with VGG16 and a is a path between two latents
 (Karras et al. 2019, Section 4.1, Eq. 2 and 3). As StyleGAN2-ADA computes it: ε = 1e-4, 50,000
-pairs, fp32 images cut to the middle (for FFHQ's faces) and averaged down to 256² where larger,
-slerp in z or lerp in w, t uniform (``full``) or 0 (``end``), and the mean of what lies between the
+pairs, fp32 images cropped to the middle (for FFHQ's faces) and averaged down to 256² where larger,
+slerp in z or lerp in w, t uniform (``full``) or 0 (``end``), and the mean of the values between the
 1st and the 99th percentile.
 
-What is ours: coordinates, noise and class come from the pair's first seed and are the same at both
-ends, so that only the path counts. A pair has the seeds 2 i and 2 i + 1 after the first.
+Different from it, coordinates, noise and class come from the pair's first seed and are the same at
+both ends, so that only the path counts. Pair i has the seeds first + 2 i and first + 2 i + 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Images = npt.NDArray[np.float32]
 PAIRS = 50_000
 #: Larger images are averaged down to this side.
 MAX_SIDE = 256
-#: Distances outside these percentiles are left out of the mean.
+#: Distances outside these percentiles are excluded from the mean.
 TRIM = (1.0, 99.0)
 
 
@@ -55,12 +55,12 @@ class PathConfig:
 
 
 class PathLengthMetric(Metric):
-    """Perceptual path length of n pairs. Less is smoother.
+    """Perceptual path length of n pairs. Lower is smoother.
 
     Args:
         name: as the user wrote it.
         n: pairs.
-        path: which.
+        path: kind of path.
     """
 
     data = "unused"
@@ -72,7 +72,7 @@ class PathLengthMetric(Metric):
 
     @property
     def seeds_used(self) -> int:
-        """Two for each pair."""
+        """Two seeds for each pair."""
         return 2 * self.n
 
     def resize(self, context: MetricContext) -> str:
@@ -85,7 +85,7 @@ class PathLengthMetric(Metric):
         return {"path": f"{self.path.space}{self.path.sampling}", "epsilon": self.path.epsilon}
 
     def features(self, context: MetricContext, images: torch.Tensor) -> torch.Tensor:
-        """Features whose squared distance counts: images [N, C, R, R] in [-1, 1] → [N, D]."""
+        """Return features [N, D], compared by squared distance, of images [N, C, R, R]."""
         return context.detectors.vgg16().lpips(prepared(images, crop=self.path.crop))
 
     def compute(self, context: MetricContext) -> Score:
@@ -103,7 +103,7 @@ class PathLengthMetric(Metric):
 
 
 class FacesPathLengthMetric(PathLengthMetric):
-    """The same with the attribute network's features in place of LPIPS: another scale, no PPL."""
+    """Path length by the attribute network's features instead of LPIPS: another scale, not PPL."""
 
     detector = "faces"
 
@@ -117,14 +117,14 @@ class FacesPathLengthMetric(PathLengthMetric):
 
 
 #: Images [N, C, R, R], nominally in [-1, 1], on the detectors' device → features [N, D].
-See = Callable[[torch.Tensor], torch.Tensor]
+Features = Callable[[torch.Tensor], torch.Tensor]
 
 
-def path_distances(context: MetricContext, path: PathConfig, n: int, see: See) -> Array:
-    """d / ε² of n pairs, [n]; d is the squared distance of what ``see`` gives.
+def path_distances(context: MetricContext, path: PathConfig, n: int, features: Features) -> Array:
+    """Return d / ε² of n pairs, [n]; d is the squared distance of features.
 
     Raises:
-        DataError: the detector gives no such features.
+        DataError: the detector cannot compute the features.
         BackendError: the backend failed.
     """
     device = context.detectors.device
@@ -134,7 +134,7 @@ def path_distances(context: MetricContext, path: PathConfig, n: int, see: See) -
         context.ahead(_image_pairs(context, path, n)) as pairs,
     ):
         for images in pairs:
-            begin, end = see(torch.from_numpy(images).to(device)).double().chunk(2)
+            begin, end = features(torch.from_numpy(images).to(device)).double().chunk(2)
             found.append(((begin - end).square().sum(1) / path.epsilon**2).cpu().numpy())
             context.on_images(len(images))
     distances: Array = np.concatenate(found)
@@ -142,7 +142,7 @@ def path_distances(context: MetricContext, path: PathConfig, n: int, see: See) -
 
 
 def _image_pairs(context: MetricContext, path: PathConfig, n: int) -> Any:
-    """Images of some pairs: all beginnings, then all ends, [2 m, C, H, W]."""
+    """Images of the pairs in batches: all beginnings, then all ends, [2 m, C, H, W]."""
     model = context.model
     seeds = context.seeds(2 * n)
     size = max(1, model.batch_size // 2)
@@ -164,7 +164,7 @@ def _render_pairs(model: MeasuredModel, one: range, two: range, path: PathConfig
         along = np.tile(begin, (2, 1)) + twice[:, None] * np.tile(end - begin, (2, 1))
         points = along.astype(np.float32)
     else:
-        # On the unit sphere, as published: the mapping network normalises z all the same.
+        # On the unit sphere, as published: the mapping network normalises z anyway.
         unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (a, b)]
         z = slerp(np.tile(unit[0], (2, 1)), np.tile(unit[1], (2, 1)), twice)
         points = renderer.map(z, both)
@@ -173,7 +173,7 @@ def _render_pairs(model: MeasuredModel, one: range, two: range, path: PathConfig
 
 
 def prepared(images: torch.Tensor, *, crop: bool) -> torch.Tensor:
-    """What the detector sees: [N, C, R, R] in [-1, 1] → [N, 3, h, w] from 0 to 255."""
+    """Prepare images for the detector: [N, C, R, R] in [-1, 1] → [N, 3, h, w] from 0 to 255."""
     side = images.shape[2]
     if crop:
         eighth = side // 8
@@ -186,7 +186,7 @@ def prepared(images: torch.Tensor, *, crop: bool) -> torch.Tensor:
 
 
 def trimmed_mean(distances: Array) -> float:
-    """The mean of what lies from the 1st to the 99th percentile, both included."""
+    """Return the mean of the values from the 1st to the 99th percentile, both included."""
     low = np.percentile(distances, TRIM[0], method="lower")
     high = np.percentile(distances, TRIM[1], method="higher")
     return float(distances[(distances >= low) & (distances <= high)].mean())

@@ -1,9 +1,9 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019, Eq. 1 and 2).
 
-A set's manifold is the union of balls around its features, each as large as the distance to the
-k-th nearest other one. Precision is the share of generated images that lie in the real manifold,
-recall the share of real images that lie in the generated one. StyleGAN2-ADA computes distances of
-half-precision features; ours are single.
+The manifold of a set is the union of balls around its features; the radius of a ball is the
+distance to the k-th nearest other feature. Precision is the share of generated images in the real
+manifold, recall the share of real images in the generated manifold. Distances are computed in
+single precision; StyleGAN2-ADA computes them from half-precision features.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Rows = npt.NDArray[np.floating[Any]]
 Array = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
 
-#: Distances that are held at once.
+#: Distances in memory at once.
 _DISTANCES = 1 << 24
 
 
 class PrecisionRecallMetric(FeatureMetric):
-    """Precision (the value) and recall of VGG16 features. More is better, up to 1.
+    """Precision (the value) and recall of VGG16 features. Higher is better, up to 1.
 
     Args:
         name: as the user wrote it.
         n: generated images.
-        k: neighbour that a ball reaches to; 3 in published values.
+        k: number of the neighbour that sets the radius of a ball; 3 in published values.
         full: compare with all real images, up to 200,000; else with the first n.
     """
 
@@ -72,7 +72,7 @@ class PrecisionRecallMetric(FeatureMetric):
         return Score(precision, {"precision": precision, "recall": recall})
 
     def resampled(self, context: MetricContext, weights: Array) -> Array:
-        """Precision alone: the real manifold does not depend on the seeds."""
+        """See ``Metric``; precision alone, since the real manifold does not depend on seeds."""
         hits: Hits = context.cache[self.name]
         found: Array = weights @ hits / weights.sum(1)
         return found
@@ -87,21 +87,21 @@ class FacesPrecisionRecallMetric(PrecisionRecallMetric):
 def inside_manifold(
     probes: Rows, manifold: Rows, k: int, device: torch.device | None = None
 ) -> Hits:
-    """Whether each probe lies in a manifold.
+    """Return whether each probe lies in a manifold.
 
     Args:
         probes: features [p, D].
         manifold: features [m, D], m above k.
-        k: the neighbour, itself left out, that each ball reaches to.
+        k: number of the neighbour, not counting the feature itself, that sets a ball's radius.
         device: where to compute; None for the CPU.
 
     Returns:
         [p].
     """
     where = device or torch.device("cpu")
-    # Around the middle the squares are small, and so is what they lose by cancelling.
+    # Centred features have smaller squares, which lose less by cancellation.
     middle = manifold.mean(0)
-    points, asked = (
+    points, centred = (
         torch.from_numpy(np.ascontiguousarray(part - middle)).to(where)
         for part in (manifold, probes)
     )
@@ -109,7 +109,7 @@ def inside_manifold(
     radii = torch.cat(
         [torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(size)]
     )
-    hits = [(torch.cdist(part, points) <= radii).any(1) for part in asked.split(size)]
+    hits = [(torch.cdist(part, points) <= radii).any(1) for part in centred.split(size)]
     found: Hits = torch.cat(hits).cpu().numpy()
     return found
 

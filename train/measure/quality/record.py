@@ -1,4 +1,4 @@
-"""Scores as they are stored: one JSON line each, with everything that the number depends on."""
+"""Stored scores: one JSON line each, with everything that the value depends on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTROL = "control.json"
 
 
 class DetectorRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The network that features came from: its name and the sha256 of its file or weights."""
+    """The network that computed features: its name and the sha256 of its file or weights."""
 
     name: str
     sha256: str
@@ -36,9 +36,9 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: of the data set.
-        fingerprint: sha256 of their pixels and labels; for moments that are kept with a detector,
-            the detector's.
-        images: how many were compared; None where that was not kept.
+        fingerprint: sha256 of their pixels and labels; the detector's sha256 for moments that are
+            stored with a detector.
+        images: number of compared images; None where it is unknown.
     """
 
     name: str
@@ -47,20 +47,20 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a score was taken.
+    """How a score was measured.
 
     Attributes:
         n: generated images, or pairs of them.
         seeds: ``0-49999``.
         psi: truncation strength; 1 = off.
         noise: ``const``, ``random`` or ``none``.
-        resize: what was done to images before the detector saw them.
+        resize: how images were resized for the detector.
         detector: the network; None for a metric without one.
         backend: ``torch`` for a checkpoint, else the backend's name.
-        precision: what images were computed in.
+        precision: of the computation of images.
         data: the real images; None for a metric without them.
         against: the other model, in the record of a difference; absent in others.
-        settings: what else the number depends on; absent where there is nothing else.
+        settings: further settings that the value depends on; absent where there are none.
     """
 
     n: int
@@ -81,15 +81,15 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         metric: its name; ``NAME.difference`` for an engine's value minus its checkpoint's.
-        value: the number that the metric is known for.
+        value: the metric's main number.
         values: several numbers by name, or empty.
-        interval: where 95 % of the resampled values lie; None when nothing was resampled.
-        intervals: the same of several numbers by name, for metrics that resample by themselves.
-        protocol: how it was taken.
-        model: of what.
-        seconds: that it took, shared passes included.
+        interval: 95 % interval of the resampled values; None without resamples.
+        intervals: 95 % intervals of several numbers by name, for metrics that resample themselves.
+        protocol: how it was measured.
+        model: that was measured.
+        seconds: duration, shared passes included.
         segan: version.
-        time: when it was finished, UTC.
+        time: of completion, UTC.
     """
 
     metric: str
@@ -105,7 +105,7 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scores_file(model: str, kind: str) -> Path | None:
-    """Where a model's scores are kept: in its run's folder, or beside the bundle.
+    """Return the path of a model's scores: in its run's folder, or beside the bundle.
 
     Args:
         model: path of the checkpoint's folder or the bundle.
@@ -124,7 +124,7 @@ def scores_file(model: str, kind: str) -> Path | None:
 
 
 def control_file(scores: Path) -> Path:
-    """Where a model's table of sliders is kept: beside its scores, ``control.json``.
+    """Return the path of a model's table of sliders: ``control.json`` beside its scores.
 
     Args:
         scores: ``metrics.jsonl``, ``NAME.metrics.jsonl`` (gives ``NAME.control.json``) or another.
@@ -134,24 +134,24 @@ def control_file(scores: Path) -> Path:
 
 
 def segan_version() -> str:
-    """The installed version."""
+    """Return the installed version."""
     return version("segan")
 
 
 def now() -> str:
-    """The time in UTC, such as ``2026-05-01T12:00:00Z``."""
+    """Return the time in UTC, such as ``2026-05-01T12:00:00Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def append_scores(path: Path, records: Sequence[ScoreRecord]) -> None:
-    """Adds lines to a file, made when it is missing.
+    """Append lines to a file, which is created if missing.
 
-    All lines go down in one write, under a lock; a write that fails half-way is taken back. So a
-    killed process leaves no torn line, and two processes lose nothing of each other. A line that
-    something else left unfinished at the end is ended first, so that ours begins a new one.
+    All lines are written at once, under a lock, and a failed write is undone. So a killed process
+    leaves no incomplete line, and two processes lose no lines. If the file ends with an incomplete
+    line of another program, a line break is written first.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     make_folder(path.absolute().parent)
     lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
@@ -173,10 +173,10 @@ def append_scores(path: Path, records: Sequence[ScoreRecord]) -> None:
 
 
 def read_scores(path: Path) -> list[ScoreRecord]:
-    """The scores of a file, oldest first; lines that are none are left out, as is a missing file.
+    """Return the scores of a file, oldest first; empty for a missing file.
 
     Args:
-        path: of a ``metrics.jsonl``.
+        path: of a ``metrics.jsonl``. Lines that are no scores are ignored.
     """
     try:
         lines = path.read_bytes().splitlines()

@@ -1,11 +1,12 @@
 """Sliced Wasserstein distance between the patches of two sets of images, level by level.
 
-Needs no trained network, so it fits images of any kind. The measure is that of Karras et al. 2018
-(Progressive Growing of GANs, Sec. 5): 7×7 patches of each level of a Laplacian pyramid, projected
-on random directions, where optimal transport is a matter of sorting. Ours is a faster variant, made
-for comparing the checkpoints of one run, and its values are not comparable with published ones:
-fewer images and patches; both sets are scaled by the real set's mean and deviation of each channel
-instead of each by its own, so that a wrong contrast or tint counts; and no factor of 1000.
+It needs no trained network and applies to images of any kind. Karras et al. 2018 (Progressive
+Growing of GANs, Sec. 5) define it: 7×7 patches of each level of a Laplacian pyramid are projected
+on random directions, where sorting solves optimal transport. This is a faster variant for comparing
+the checkpoints of one run, and its values are not comparable with published ones: it uses fewer
+images and patches; it scales both sets by the real set's mean and deviation of each channel,
+instead of each set by its own, so that a wrong contrast or tint counts; and it has no factor of
+1000.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ import torch.nn.functional as F
 
 #: Height and width of a patch.
 PATCH = 7
-#: Resolution of the pyramid's coarsest level; smaller images have one level, their own.
+#: Resolution of the pyramid's coarsest level; smaller images have one level.
 COARSEST = 16
-#: Least deviation that a level's channel is scaled by: one step of 8 bits, in [-1, 1].
+#: Smallest deviation that a level's channel is scaled by: one step of 8 bits, in [-1, 1].
 _LEAST_DEVIATION = 2 / 255
 
 
 def laplacian_pyramid(images: torch.Tensor) -> list[torch.Tensor]:
-    """Splits images into bands of detail.
+    """Split images into bands of detail.
 
     Args:
         images: [N, C, R, R].
 
     Returns:
-        What each resolution adds to the next coarser one, finest first: [N, C, R, R],
-        [N, C, R/2, R/2], …; the last is the coarsest image itself, at 16² (at R² for R below 16).
+        The detail that each resolution adds to the next coarser one, finest first: [N, C, R, R],
+        [N, C, R/2, R/2], …; the last is the coarsest image, at 16² (at R² for R below 16).
 
-    The filters are Burt and Adelson's (1983), 5×5 binomial with mirrored edges.
+    The filters are those of Burt and Adelson (1983), 5×5 binomial with mirrored edges.
     """
     levels = [images]
     while levels[-1].shape[2] > COARSEST:
@@ -59,33 +60,37 @@ def _enlarge(images: torch.Tensor) -> torch.Tensor:
 
 
 def unit_directions(count: int, width: int, random: torch.Generator) -> torch.Tensor:
-    """Directions drawn uniformly from the sphere: [width, count]."""
+    """Draw directions uniformly from the sphere: [width, count]."""
     drawn = torch.randn(width, count, generator=random, device=random.device)
     return F.normalize(drawn, dim=0)
 
 
 def sorted_projections(points: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """Points [n, d] seen along directions [d, k], each column in ascending order: [n, k]."""
+    """Project points [n, d] on directions [d, k], and sort each column: [n, k]."""
     return (points @ directions).sort(dim=0).values
 
 
 def sliced_distance(one: torch.Tensor, two: torch.Tensor) -> float:
-    """Mean 1-Wasserstein distance over directions, from ``sorted_projections`` [n, k] of each.
+    """Return the mean 1-Wasserstein distance over directions.
 
-    In one dimension the optimal transport between n points and n points joins them in order.
+    In one dimension, optimal transport between n points and n points joins them in order.
+
+    Args:
+        one: ``sorted_projections`` [n, k] of the first set.
+        two: of the second set.
     """
     return float((one - two).abs().mean())
 
 
 class SlicedWasserstein:
-    """Distance of generated images from a fixed set of real ones, which is seen once and kept.
+    """Distance of generated images from a fixed set of real images, which is projected once.
 
     Args:
         real: batches [N, C, R, R] in [-1, 1], float32, R at least 8.
-        count: images in all the batches together.
-        random: a stream on the CPU, for the patches' places and the directions.
-        patches: taken from each image of each level.
-        directions: to project on.
+        count: number of images in all batches.
+        random: a stream on the CPU, for the positions of patches and the directions.
+        patches: per image and level.
+        directions: number of directions to project on.
     """
 
     def __init__(
@@ -111,16 +116,16 @@ class SlicedWasserstein:
         self._real = self._project(points)
 
     def levels(self, fake: Iterable[torch.Tensor]) -> list[float]:
-        """The distance at each level of the pyramid, finest first.
+        """Return the distance at each level of the pyramid, finest first.
 
         Args:
-            fake: batches like those of the real images, as many images in all.
+            fake: batches as of the real images, with as many images in all.
         """
         projected = self._project(self._points(fake))
         return [sliced_distance(one, two) for one, two in zip(self._real, projected, strict=True)]
 
     def distance(self, fake: Iterable[torch.Tensor]) -> float:
-        """The mean over all levels: 0 for equal sets, in deviations of the real pixels."""
+        """Return the mean over all levels: 0 for equal sets, in deviations of the real pixels."""
         levels = self.levels(fake)
         return sum(levels) / len(levels)
 
@@ -162,11 +167,11 @@ class SlicedWasserstein:
 
 
 def in_8_bits(images: torch.Tensor) -> torch.Tensor:
-    """Images in [-1, 1] as they are stored: clipped, and rounded to 256 levels."""
+    """Clip images to [-1, 1] and round them to 256 levels, as they are stored."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def in_batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most ``size`` that cover 0 … count - 1."""
+    """Yield slices of at most ``size`` that cover 0 … count - 1."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -67,8 +70,10 @@ def test_intervals_hold_the_scores(case: Case) -> None:
     assert found.low < found.value < found.high < found.low + 0.2
 
 
-def test_too_few_codes_or_another_regressor_are_refused(case: Case) -> None:
-    with pytest.raises(ConfigError, match="expected 40 or more"):
+def test_too_few_codes_or_another_regressor_are_refused(
+    case: Case, raises_error: Callable[..., Any]
+) -> None:
+    with raises_error(ConfigError, field="codes", value=case[0][:20].shape):
         dci(case[0][:20], case[2][:20])
-    with pytest.raises(ConfigError, match="expected forest or lasso"):
+    with raises_error(ConfigError, field="regressor", value="tree", expected="forest or lasso"):
         dci(case[0], case[2], "tree")  # type: ignore[arg-type]

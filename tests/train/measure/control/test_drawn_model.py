@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +68,6 @@ def test_images_do_not_depend_on_the_batch_and_codes_are_turned() -> None:
     assert float(moved.mean()) < float(model.render(range(3)).mean())  # the skin gets darker
 
 
-def test_a_mixing_of_another_width_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"mixing has the shape \(2, 3\)"):
+def test_a_mixing_of_another_width_is_refused(raises_error: Callable[..., Any]) -> None:
+    with raises_error(ConfigError, field="mixing", value=(2, 3)):
         DrawnModel(16, np.ones((2, 3)))

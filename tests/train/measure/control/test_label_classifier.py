@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import pytest
 
 from segan.runtime.errors import ConfigError, DataError
 from segan.train.data.dataset import ImageDataset, build_dataset
@@ -40,17 +41,19 @@ def test_classes_are_learned_and_seen_in_other_images() -> None:
     assert found.class_names[chances[0].argmax()] == "green"
 
 
-def test_data_without_labels_is_refused_with_the_way_out() -> None:
+def test_data_without_labels_is_refused_with_the_way_out(raises_error: Callable[..., Any]) -> None:
     bare = dataclasses.replace(shades(30), labels=None, class_names=())
-    with pytest.raises(ConfigError, match=r"shades has no labels.*dataset\.json"):
+    with raises_error(ConfigError, field="data", value="shades", remedy="dataset.json"):
         train_label_classifier(bare)
 
 
-def test_data_that_cannot_be_used_is_refused() -> None:
-    with pytest.raises(DataError, match="6 images of 'dark'; expected 2 classes or more with 10"):
+def test_data_that_cannot_be_used_is_refused(raises_error: Callable[..., Any]) -> None:
+    with raises_error(DataError, field="data", problem="6 images of 'dark'"):
         check_labels(shades(18))
-    with pytest.raises(ConfigError, match="images of 8² with 3 channels"):
+    with raises_error(
+        ConfigError, field="data", problem="8 x 8", expected="RGB of 16 x 16 or more"
+    ):
         check_labels(shades(60, 8))
     grey = dataclasses.replace(shades(60), img_channels=1)
-    with pytest.raises(ConfigError, match="with 1 channels; expected RGB"):
+    with raises_error(ConfigError, field="data", problem="1 channels"):
         check_labels(grey)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
@@ -63,6 +66,6 @@ def test_the_interval_holds_the_gap_of_few_codes() -> None:
         assert found.low <= found.value <= found.high
 
 
-def test_too_few_codes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected 400 or more"):
+def test_too_few_codes_are_refused(raises_error: Callable[..., Any]) -> None:
+    with raises_error(ConfigError, field="codes", value=(399, 2)):
         mig(np.zeros((399, 2)), np.zeros((399, 25)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-import pytest
 import torch
 
 from segan.runtime.errors import ConfigError
@@ -41,6 +43,6 @@ def test_spaces_of_a_model_with_and_without_drawn_coordinates() -> None:
     assert list(code_spaces(codes._replace(coords=np.zeros((4, 0))))) == ["z", "w"]
 
 
-def test_one_image_is_refused() -> None:
-    with pytest.raises(ConfigError, match="n is 1"):
+def test_one_image_is_refused(raises_error: Callable[..., Any]) -> None:
+    with raises_error(ConfigError, field="n", value=1):
         sample_readings(DrawnModel(16), AttributeNetwork(16), 1)

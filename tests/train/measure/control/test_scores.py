@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -83,8 +86,8 @@ def test_concentration_of_even_and_mixed_rows() -> None:
     assert concentration(np.array([[1.0], [2.0]])) == pytest.approx(1)
 
 
-def test_no_slider_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no slider"):
+def test_no_slider_is_refused(raises_error: Callable[..., Any]) -> None:
+    with raises_error(ConfigError, field="effects", value=0):
         control_scores({})
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -43,15 +46,17 @@ def test_every_attribute_is_read_well_at_64() -> None:
 
 
 @pytest.mark.parametrize("resolution", [8, 48, 128])
-def test_other_resolutions_name_those_that_there_are(resolution: int) -> None:
-    with pytest.raises(ConfigError, match=f"of {resolution}²; this segan has: 16, 32, 64"):
+def test_other_resolutions_name_those_that_there_are(
+    resolution: int, raises_error: Callable[..., Any]
+) -> None:
+    with raises_error(ConfigError, field="resolution", value=resolution, problem="16, 32, 64"):
         shipped_attribute_network(resolution)
 
 
-def test_the_sharpest_network_that_fits_is_taken() -> None:
+def test_the_sharpest_network_that_fits_is_taken(raises_error: Callable[..., Any]) -> None:
     assert attributes_for(32).record.resolution == 32
     assert attributes_for(256).record.resolution == 64
-    with pytest.raises(ConfigError, match="images of 8²"):
+    with raises_error(ConfigError, field="resolution", value=8):
         attributes_for(8)
 
 

@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     notes: list[str] = []
     arrays = {"rows": np.ones((3, 2), np.float32)}
     assert cached_arrays({"a": 1}, lambda: arrays, on_note=notes.append) is arrays
-    assert "not kept" in notes[0]
+    assert "not stored" in notes[0]
 
 
 def test_data_that_does_not_fit_is_refused(
