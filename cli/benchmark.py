@@ -12,6 +12,7 @@ import click
 
 from segan.cli.options import json_option, newest_bundle
 from segan.cli.progress import Progress, progress
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="all",
     metavar="LIST",
-    help="Backends, separated by commas: tensorrt, cuda, openvino, cpu.",
+    help=f"Backends, separated by commas: {', '.join(BACKENDS)}.",
 )
 @click.option(
     "--precisions",

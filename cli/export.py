@@ -16,6 +16,7 @@ from segan.cli.bundle_output import (
     show_step,
 )
 from segan.cli.options import json_option
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default="the best that works here",
     metavar="NAME",
-    help="Backend to tune for: tensorrt, cuda, openvino or cpu.",
+    help=f"Backend to tune for: {', '.join(BACKENDS)}.",
 )
 @click.option(
     "--precision",

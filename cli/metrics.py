@@ -10,6 +10,7 @@ import click
 
 from segan.cli.options import json_option
 from segan.cli.progress import progress
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import check_seed
 
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="Backend of a bundle: auto, tensorrt, cuda, openvino or cpu.",
+    help=f"Backend of a bundle: auto, {', '.join(BACKENDS)}.",
 )
 @click.option(
     "--precision",

@@ -19,6 +19,7 @@ from segan.cli.option_values import (
     parse_psi_layers,
     parse_sliders,
 )
+from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
@@ -128,7 +129,7 @@ def bundle_options(function: _Function) -> _Function:
             default="auto",
             show_default=True,
             metavar="NAME",
-            help="Backend: auto (the best that works here), tensorrt, cuda, openvino or cpu.",
+            help=f"Backend: auto (the best that works here), {', '.join(BACKENDS)}.",
         ),
         click.option(
             "--precision",

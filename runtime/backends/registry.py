@@ -1,13 +1,17 @@
-"""The table of backends: one record for each, which says everything that other rooms ask of it."""
+"""The table of backends: one record for each, with everything that other modules need to know.
+
+Importing it loads neither numpy nor a backend, so that the command line's help can list the names.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from segan.runtime.backends.session import Precision, Session
+if TYPE_CHECKING:
+    from segan.runtime.backends.session import Precision, Session
 
 _ROOM = "segan.runtime.backends"
 
