@@ -37,7 +37,7 @@ from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.bundle.sliders import find_slider
 from segan.runtime.bundle.writer import check_suffix, zip_entry
 from segan.runtime.errors import ConfigError, OutputError
-from segan.runtime.files.atomic import atomic_file, output_error, sync_folder, write_atomic
+from segan.runtime.files.atomic import atomic_file, sync_folder, write_atomic, writing
 
 
 def name_slider(
@@ -173,10 +173,8 @@ def write_attributes(
         write_atomic(folder / PENDING_ATTRIBUTES, data)
         write_atomic(folder / MANIFEST, manifest)
         sync_folder(folder)
-        try:
+        with writing(folder / ATTRIBUTES):
             os.replace(folder / PENDING_ATTRIBUTES, folder / ATTRIBUTES)
-        except OSError as error:
-            raise output_error(folder / ATTRIBUTES, error) from error
     else:
         # A link is followed: the file that it points to is replaced, not the link.
         _write_zip(bundle, Path(os.path.realpath(bundle.path)), manifest, data)

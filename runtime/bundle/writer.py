@@ -16,7 +16,7 @@ from typing import Self
 from segan.runtime.bundle.manifest import Manifest, encode_manifest
 from segan.runtime.bundle.reader import MANIFEST, SUFFIX
 from segan.runtime.errors import ConfigError, OutputError
-from segan.runtime.files.atomic import atomic_file, output_error, write_atomic
+from segan.runtime.files.atomic import atomic_file, write_atomic, writing
 from segan.runtime.files.whole_folder import WholeFolder, recover
 
 #: Earliest date of a zip entry: with the time of day each export would have other bytes.
@@ -36,10 +36,8 @@ def check_target(out: Path) -> None:
         OutputError: something that is not a bundle is there.
     """
     check_suffix(out)
-    try:
+    with writing(out):
         _check_replaceable(out)
-    except OSError as error:
-        raise output_error(out, error) from error
 
 
 def check_suffix(out: Path) -> None:
@@ -110,10 +108,8 @@ class BundleFiles:
 
     def remove(self, name: str) -> None:
         """Remove one file. Raises: OutputError."""
-        try:
+        with writing(self.path / name):
             (self.path / name).unlink()
-        except OSError as error:
-            raise output_error(self.path / name, error) from error
         del self.files[name]
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -148,11 +144,9 @@ class BundleDraft(BundleFiles):
         super().__init__(self._folder.path)
 
     def __enter__(self) -> Self:
-        try:
+        with writing(self._shown):
             name = re.escape(self._out.name)
             recover(self._out.parent, name, former_names=[_FORMER_NAME])
-        except OSError as error:
-            raise output_error(self._shown, error) from error
         self._folder.__enter__()
         return self
 
@@ -172,20 +166,16 @@ class BundleDraft(BundleFiles):
             OutputError: it cannot be made.
         """
         folder = self.path / "scratch"
-        try:
+        with writing(folder):
             folder.mkdir()
-        except OSError as error:
-            raise output_error(folder, error) from error
         yield folder
         shutil.rmtree(folder)
 
     def check_zip(self) -> None:
         """Raise OutputError when something that is not a bundle is in the zip's place."""
         target = zip_path(self._out)
-        try:
+        with writing(target):
             _check_replaceable(target)
-        except OSError as error:
-            raise output_error(target, error) from error
 
     def write_zip(self) -> None:
         """Write the committed bundle as one zip with stored entries, beside the folder.

@@ -36,6 +36,15 @@ def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
 
 
 @contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise an OSError of the block as the OutputError of ``output_error``."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+@contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a file that appears under ``path`` whole, or not at all.
 
@@ -52,15 +61,14 @@ def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[
     path = Path(path)
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise output_error(path, error) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -75,10 +83,8 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and its parents, and return its path. Raises: OutputError."""
     path = Path(path)
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
     return path
 
 

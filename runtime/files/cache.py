@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from segan.runtime.errors import OutputError
-from segan.runtime.files.atomic import output_error
+from segan.runtime.files.atomic import writing
 
 
 def cache_root() -> Path:
@@ -32,13 +32,11 @@ def cache_folder(name: str) -> Path:
         OutputError: it cannot be made, or others may write to it.
     """
     folder = cache_root() / name
-    try:
+    with writing(folder):
         # One at a time: with parents=True only the last folder gets the mode.
         for path in (cache_root(), folder):
             path.mkdir(parents=path != folder, exist_ok=True, mode=0o700)
         found = folder.stat()
-    except OSError as error:
-        raise output_error(folder, error) from error
     if hasattr(os, "getuid") and (
         found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     ):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from segan.runtime.errors import ConfigError
-from segan.runtime.files.atomic import output_error
+from segan.runtime.files.atomic import writing
 
 
 @contextlib.contextmanager
@@ -38,10 +38,8 @@ def locked(
         return
     from filelock import lock_descriptor  # 25 ms that most commands do not need
 
-    try:
+    with writing(path):
         handle = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise output_error(path, error) from error
     try:
         # An OSError: the file system knows no locks.
         with contextlib.suppress(OSError):

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from segan.runtime.errors import OutputError
-from segan.runtime.files.atomic import output_error, sync_folder
+from segan.runtime.files.atomic import output_error, sync_folder, writing
 
 #: Longest name, in bytes, that temporary names repeat; a file system allows 255.
 _NAME_BYTES = 220
@@ -50,10 +50,8 @@ class WholeFolder:
         self.path = _temporary(final, ".tmp")
 
     def __enter__(self) -> Self:
-        try:
+        with writing(self._shown):
             self.path.mkdir(parents=True)
-        except OSError as error:
-            raise output_error(self._shown, error) from error
         return self
 
     def __exit__(
@@ -83,7 +81,7 @@ class WholeFolder:
         sync_folder(self.path)
         aside = _temporary(self._final, ".old.tmp")
         replaces = os.path.lexists(self._final)
-        try:
+        with writing(self._shown):
             try:
                 if replaces:
                     os.rename(self._final, aside)
@@ -93,8 +91,6 @@ class WholeFolder:
                     with contextlib.suppress(OSError):
                         os.rename(aside, self._final)
                 raise
-        except OSError as error:
-            raise output_error(self._shown, error) from error
         sync_folder(self._final.parent)
         if replaces:
             remove_whole(aside, self._final)
@@ -235,7 +231,7 @@ def check_folder(out: Path, kind: FolderKind) -> None:
     Raises:
         OutputError: ``out`` is something else, holds other files, or is the current folder.
     """
-    try:
+    with writing(out):
         place = Path(os.path.abspath(out))
         recover(place.parent, re.escape(place.name), may_remove=kind.lists_all)
         _check_current(out)
@@ -254,8 +250,6 @@ def check_folder(out: Path, kind: FolderKind) -> None:
                 remedy="Pass another `out`, or remove it.",
             )
         foreign = sorted(files_in(out) - files)
-    except OSError as error:
-        raise output_error(out, error) from error
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise OutputError(
@@ -278,13 +272,10 @@ def folder_draft(out: Path, kind: FolderKind) -> Iterator[Path]:
         OutputError: something else is at ``out``, or it cannot be written.
     """
     check_folder(out, kind)
-    try:
-        with WholeFolder(Path(os.path.abspath(out)), out) as draft:
-            yield draft.path
-            check_folder(out, kind)  # A file may have been put there in the meantime.
-            draft.commit()
-    except OSError as error:
-        raise output_error(out, error) from error
+    with writing(out), WholeFolder(Path(os.path.abspath(out)), out) as draft:
+        yield draft.path
+        check_folder(out, kind)  # A file may have been put there in the meantime.
+        draft.commit()
 
 
 def _check_current(out: Path) -> None:

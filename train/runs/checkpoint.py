@@ -23,9 +23,9 @@ import msgspec
 from segan.runtime.errors import CheckpointError
 from segan.runtime.files.atomic import (
     make_folder,
-    output_error,
     sha256_file,
     write_atomic,
+    writing,
 )
 from segan.runtime.files.json_record import decode_record, encode_record
 from segan.runtime.files.whole_folder import WholeFolder, recover, remove_whole
@@ -348,10 +348,8 @@ def set_newer_aside(run: Path, cur_nimg: int) -> list[Path]:
         to, number = folder / path.name, 1
         while to.exists():
             to, number = folder / f"{path.name}-{number}", number + 1
-        try:
+        with writing(path):
             os.rename(path, to)
-        except OSError as error:
-            raise output_error(path, error) from error
         moved.append(to)
     return moved
 
@@ -365,10 +363,8 @@ def remove_leftovers(run: Path) -> None:
         OutputError: a checkpoint cannot be renamed.
     """
     folder = run / "checkpoints"
-    try:
+    with writing(folder):
         recover(folder, _NAME.pattern, locked=True, former_names=[_FORMER_NAME])
-    except OSError as error:
-        raise output_error(folder, error) from error
 
 
 def describe(path: Path) -> dict[str, Any]:
