@@ -17,6 +17,7 @@ from segan.runtime.errors import OutputError
 from segan.runtime.generate.generator import load
 
 if TYPE_CHECKING:
+    from tests.conftest import RaisesError
     from tests.runtime.atlas.conftest import DrawnGenerator
 
 COMMANDS = PageCommands()
@@ -78,7 +79,7 @@ def test_an_atlas_is_replaced_whole(atlas: Atlas, tmp_path: Path) -> None:
     assert (out / "index.html").is_file()
 
 
-def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path) -> None:
+def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path, raises_error: RaisesError) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years of work")
@@ -90,26 +91,28 @@ def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     before = contents(tmp_path)
     for name in ("mine", "other", "file", "link"):
-        with pytest.raises(OutputError, match="not an atlas"):
+        with raises_error(OutputError, field="out", value=tmp_path / name):
             write_atlas(atlas, tmp_path / name, COMMANDS)
     assert contents(tmp_path) == before
     check_atlas_folder(tmp_path / "nothing")
 
 
-def test_an_atlas_with_somebodys_notes_is_left_alone(atlas: Atlas, tmp_path: Path) -> None:
+def test_an_atlas_with_somebodys_notes_is_left_alone(
+    atlas: Atlas, tmp_path: Path, raises_error: RaisesError
+) -> None:
     out = tmp_path / "atlas"
     write_atlas(atlas, out, COMMANDS)
     (out / "strips" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match=r"strips/notes\.txt"):
+    with raises_error(OutputError, field="out", value=out, problem="strips/notes.txt"):
         check_atlas_folder(out)
-    with pytest.raises(OutputError, match=r"strips/notes\.txt"):
+    with raises_error(OutputError, field="out", value=out, problem="strips/notes.txt"):
         write_atlas(atlas, out, COMMANDS)
     assert contents(tmp_path) == before
     # An atlas that does not say what belongs to it could hold anything.
     (out / "strips" / "notes.txt").unlink()
     (out / "atlas.json").write_text(json.dumps(atlas.to_json()))
-    with pytest.raises(OutputError, match="not an atlas"):
+    with raises_error(OutputError, field="out", value=out):
         write_atlas(atlas, out, COMMANDS)
 
 
