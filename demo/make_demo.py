@@ -1,7 +1,7 @@
-"""``make demo``: from nothing to a page of faces whose attributes change along learned subspaces.
+"""``make demo``: trains, exports and sweeps a generator of faces, and writes a page about it.
 
-Every step is a command that a user would type; it is shown, run and timed, and the first failure
-ends the demo with that command's own message. The page is written by ``demo_page``.
+Every step is a command as a user would type it. The demo shows, runs and times it, and ends at the
+first failure with the command's own message. ``demo_page`` writes the page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from demo_page import Step, write_page
 #: Seeds of the sample sheet and of the walk.
 SAMPLES, WALK = "0-63", "3,11,19,27"
 
-#: Exit status of a command that was asked to stop, and of the demo itself.
+#: Exit status of a command that was interrupted, and of the demo itself.
 INTERRUPTED = 130
 
 #: What the demo writes into its folder.
@@ -34,25 +34,25 @@ MADE = (
 
 
 class Demo:
-    """Runs the steps one after another in ``out`` and remembers them for the page.
+    """Runs the steps in order and records them for the page.
 
     Args:
-        out: where everything goes; a relative path keeps the shown commands short.
+        out: the folder of all results; a relative path keeps the shown commands short.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.steps: list[Step] = []
-        # 'segan' is the one beside this Python, whether or not its environment is activated.
+        # The script beside this Python, whether or not its environment is activated.
         self._segan = str(Path(sys.executable).parent / "segan")
 
     def run(self, title: str, *arguments: object, limit_s: float | None = None) -> Step:
-        """Shows and runs ``segan ARGUMENTS``.
+        """Show and run ``segan ARGUMENTS``.
 
         Args:
             title: what the step does, for the screen.
             *arguments: of segan.
-            limit_s: after this many seconds the command is asked to stop, as Ctrl-C does.
+            limit_s: seconds after which the command is interrupted, as by Ctrl-C.
         """
         words = [str(argument) for argument in arguments]
         command = shlex.join(["segan", *words])
@@ -67,41 +67,41 @@ class Demo:
         return self.steps[-1]
 
     def _call(self, words: list[str], limit_s: float | None) -> tuple[int, bool]:
-        """Exit status, and whether the command was stopped for its time."""
+        """Return the exit status, and whether the command ran into its time limit."""
         process = subprocess.Popen([self._segan, *words])
         try:
             return process.wait(limit_s), False
         except subprocess.TimeoutExpired:
-            print(f"   {limit_s:.0f} s are over: saving and going on with what is learned")
+            print(f"   {limit_s:.0f} s have passed: training saves and stops here")
             process.send_signal(signal.SIGINT)
             return process.wait(), True
         except KeyboardInterrupt:
-            # The terminal has sent Ctrl-C to the command as well; it saves what it has.
+            # The terminal has sent Ctrl-C to the command, too, which saves its state.
             process.wait()
             quit_demo("the demo was interrupted.", INTERRUPTED)
 
 
 def quit_demo(message: str, status: int) -> NoReturn:
-    """Ends the demo with a message on stderr."""
+    """End the demo with a message on stderr."""
     print(f"\n{message}", file=sys.stderr)
     sys.exit(status)
 
 
 def main() -> None:
-    """Parses the options and runs the demo."""
+    """Parse the options and run the demo."""
     parser = argparse.ArgumentParser(description="Train, export, generate and sweep; write a page.")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for everything")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of all results")
     parser.add_argument("--kimg", type=float, default=50, help="thousand images to train on")
-    parser.add_argument("--minutes", type=float, default=8, help="most minutes to train for")
+    parser.add_argument("--minutes", type=float, default=8, help="most minutes of training")
     parser.add_argument("--faces", type=int, default=20_000, help="faces to draw")
     options = parser.parse_args()
     if options.kimg <= 0 or options.minutes <= 0:
         quit_demo("--kimg and --minutes must be more than 0, such as --kimg 50 --minutes 8.", 2)
     clean(options.out)
     print(
-        f"This draws {options.faces} cartoon faces, trains on {options.kimg:g} thousand images "
-        f"(at most {options.minutes:g} minutes), exports and sweeps.\nAbout 10 minutes in all on "
-        f"two cores. Everything goes to {options.out}/; Ctrl-C stops it.",
+        f"The demo draws {options.faces} cartoon faces, trains on {options.kimg:g} thousand images "
+        f"(at most {options.minutes:g} minutes), exports and sweeps.\nIt takes about 10 minutes on "
+        f"two cores. Results: {options.out}/. Ctrl-C stops it.",
         flush=True,
     )
     start = time.monotonic()
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def clean(out: Path) -> None:
-    """Removes what an earlier demo made in ``out``; anything else there stays."""
+    """Remove the results of an earlier demo from ``out``; other files stay."""
     out.mkdir(parents=True, exist_ok=True)
     for name in MADE:
         for path in out.glob(name):
@@ -122,7 +122,7 @@ def clean(out: Path) -> None:
 
 
 def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
-    """All steps; returns the page."""
+    """Run all steps and return the page's path."""
     from segan.runtime.bundle.shipped import shipped_bundle
 
     out = demo.out
@@ -139,7 +139,7 @@ def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
         limit_s=limit_s,
     )
     if not any(runs.glob("*/checkpoints/*/checkpoint.json")):
-        quit_demo("training had no time to save anything. Allow it more: --minutes 8", 1)
+        quit_demo("training stopped before its first checkpoint. Train longer: --minutes 8", 1)
     (run,) = runs.iterdir()
     demo.run("Export three ONNX graphs, and verify them", "export", run, "-o", bundle)
     demo.run("Show what the bundle holds", "info", bundle)
@@ -156,7 +156,7 @@ def make(demo: Demo, kimg: float, limit_s: float, faces: int) -> Path:
 
 
 def draw_data_sheet(demo: Demo, data: Path, path: Path) -> None:
-    """A sheet of the first 64 training images: no command draws one, four lines of Python do."""
+    """Draw a sheet of the first 64 training images, for which there is no command."""
     from segan.runtime.pictures.sheets import grid, write_sheet
     from segan.train.data.dataset import open_dataset
 
@@ -168,13 +168,12 @@ def draw_data_sheet(demo: Demo, data: Path, path: Path) -> None:
 
 
 def swept_layers(bundle: Path) -> list[int]:
-    """The layers that have sliders."""
+    """Return the layers that have sliders."""
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     return sorted({subspace["layer"] for subspace in manifest["subspaces"]})
 
 
 if __name__ == "__main__":
-    # Training draws on both cores; the commands after it are quick either way.
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
         main()

@@ -120,7 +120,7 @@ def test_the_page_shows_every_picture_with_its_command(
     assert text.count('width="30" height="20"') == 12
 
 
-def test_names_are_text_and_nothing_else(tmp_path: Path, demo_page: dict[str, Any]) -> None:
+def test_names_are_escaped(tmp_path: Path, demo_page: dict[str, Any]) -> None:
     nasty = "<script>alert('1')</script>\"&"
     run, bundle = make_folder(tmp_path)
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -209,5 +209,5 @@ def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
     # The time is up: training is stopped, and the demo goes on with what there is.
     again = run_demo(tmp_path, "--kimg", "1000", "--minutes", "0.4", "--faces", "64")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "24 s are over" in again.stdout
+    assert "24 s have passed" in again.stdout
     assert len(list((out / "runs").iterdir())) == 1

@@ -103,7 +103,7 @@ def test_the_page_shows_the_command_that_makes_it(
     assert segan_here(*shlex.split(sweeps[0])[1:]).returncode == 0
 
 
-def test_what_cannot_be_drawn(
+def test_bundles_and_folders_that_are_refused(
     segan_here: Segan, toy_bundle: Path, toy_bundle_plain: Path, tmp_path: Path
 ) -> None:
     done = segan_here("atlas", toy_bundle_plain)
@@ -191,7 +191,7 @@ def test_names_are_proposed_and_written(
     assert json.loads(done.stdout)["named"] == 0
 
 
-def test_the_sign_makes_more_of_the_name_more_of_it(
+def test_the_sign_follows_the_named_attribute(
     segan_here: Segan, faces_bundle: Path, reads_red: list[int]
 ) -> None:
     from segan.runtime.generate.generator import load
@@ -217,7 +217,7 @@ def test_names_go_into_a_copy(
     assert "segan sweep named.segan --attr smile" in re.sub("</?span>", "", page)
 
 
-def test_who_asks_for_names_vouches_for_the_data(
+def test_names_of_other_data_are_proposed_on_request(
     segan_here: Segan,
     toy_bundle: Path,
     toy_bundle_zip: Path,
@@ -248,7 +248,7 @@ def test_who_asks_for_names_vouches_for_the_data(
         (ModuleNotFoundError("No module named 'torch._C'", name="torch._C"), "torch._C')"),
     ],
 )
-def test_no_network_is_said(
+def test_a_missing_network_is_reported(
     segan_here: Segan,
     faces_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,

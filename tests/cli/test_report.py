@@ -36,7 +36,7 @@ def test_without_a_run_it_takes_the_newest(segan_here: Segan, make_run: MakeRun)
     assert "00000-a" in done.stderr
 
 
-def test_mistakes_are_said(segan_here: Segan, make_run: MakeRun, tmp_path: Path) -> None:
+def test_errors_are_reported(segan_here: Segan, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     done = segan_here("report", tmp_path / "none")
     assert (done.returncode, done.stdout) == (1, "")

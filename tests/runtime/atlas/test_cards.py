@@ -107,7 +107,7 @@ def test_links_between_cards_lead_to_cards(atlas: Atlas) -> None:
     assert len(ids) == len([a for _, a in page.found if "id" in a])
 
 
-def test_names_are_text_and_nothing_else(open_drawn: OpenDrawn, toy_bundle: Path) -> None:
+def test_names_are_escaped(open_drawn: OpenDrawn, toy_bundle: Path) -> None:
     name = EVIL.replace("=", "")  # a name has no '='
     bundle = open_bundle(toy_bundle)
     write_attributes(bundle, name_slider(bundle, Slider(0, 0, 0), name))
@@ -174,7 +174,7 @@ def test_a_proposal_is_shown_until_there_is_a_name(atlas: Atlas) -> None:
     assert "glow?" not in text
 
 
-def test_what_was_left_out_is_said(drawn: DrawnGenerator) -> None:
+def test_left_out_sliders_are_noted(drawn: DrawnGenerator) -> None:
     atlas = measure_atlas(drawn, AtlasConfig(seeds=[0, 1], steps=3, max_sliders=2, psi=0.5))
     text, _ = page_of(atlas)
     assert "This bundle has 16 sliders. Shown are the 2 that" in text

@@ -34,7 +34,7 @@ def test_the_nearest_in_either_direction() -> None:
     assert nearest(alike[:1, :1], [True]) == [None]
 
 
-def test_members_are_like_their_leader_not_like_a_chain() -> None:
+def test_members_are_similar_to_their_leader() -> None:
     """Each of a fan is like its neighbours, but the ends are unlike."""
     angles = np.radians([0, 30, 60, 90])
     alike = similarities(units(*[[float(np.cos(a)), float(np.sin(a))] for a in angles]))

@@ -107,7 +107,9 @@ def test_hidden_sliders_are_left_out(open_drawn: OpenDrawn, toy_bundle: Path) ->
     assert shown.hidden == 0
 
 
-def test_all_hidden(open_drawn: OpenDrawn, toy_bundle: Path) -> None:
+def test_a_bundle_with_only_hidden_sliders_is_refused(
+    open_drawn: OpenDrawn, toy_bundle: Path
+) -> None:
     for row, dims in enumerate((6, 6, 4)):
         for dim in range(dims):
             bundle = open_bundle(toy_bundle)
@@ -118,7 +120,7 @@ def test_all_hidden(open_drawn: OpenDrawn, toy_bundle: Path) -> None:
     assert "16" in caught.value.problem
 
 
-def test_of_too_many_the_most_effective_are_taken(drawn: DrawnGenerator) -> None:
+def test_the_most_effective_sliders_are_kept(drawn: DrawnGenerator) -> None:
     totals: list[int] = []
     made: list[int] = []
     config = AtlasConfig(seeds=range(4), steps=3, max_sliders=3)
@@ -170,13 +172,15 @@ def test_classes_in_turn_or_one(toy_bundle_zip: Path) -> None:
         ({"class_index": 1}, "class_index", 1),
     ],
 )
-def test_what_cannot_be(drawn: DrawnGenerator, options: Any, field: str, value: object) -> None:
+def test_invalid_settings_are_refused(
+    drawn: DrawnGenerator, options: Any, field: str, value: object
+) -> None:
     with pytest.raises(ConfigError) as caught:
         measure_atlas(drawn, AtlasConfig(**{"seeds": [0, 1], "steps": 3, **options}))
     assert (caught.value.field, caught.value.value) == (field, value)
 
 
-def test_a_bundle_without_sliders(toy_bundle_plain: Path) -> None:
+def test_a_bundle_without_sliders_is_refused(toy_bundle_plain: Path) -> None:
     with (
         load(toy_bundle_plain, "cpu", threads=1) as generator,
         pytest.raises(ConfigError, match="segan directions"),

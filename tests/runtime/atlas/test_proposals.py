@@ -34,7 +34,7 @@ def test_accepted_names_are_written_and_read_back(toy_bundle: Path) -> None:
     assert found["smile"].extra == {"proposed": {"confidence": 0.7}}
 
 
-def test_what_cannot_be_proposed(toy_bundle: Path) -> None:
+def test_invalid_proposals_are_refused(toy_bundle: Path) -> None:
     manifest = open_bundle(toy_bundle).manifest
     check_proposals(manifest, {Slider(0, 0, 0): Proposal("smile", 1.0)})
     for slider, proposal, field, value in (

@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_folder_holds_the_page_and_all_that_it_shows(atlas: Atlas, tmp_path: Path) -> None:
+def test_the_folder_holds_the_page_and_its_pictures(atlas: Atlas, tmp_path: Path) -> None:
     page = write_atlas(atlas, tmp_path / "deep" / "atlas", COMMANDS)
     out = tmp_path / "deep" / "atlas"
     assert page == out / "index.html"
@@ -79,7 +79,9 @@ def test_an_atlas_is_replaced_whole(atlas: Atlas, tmp_path: Path) -> None:
     assert (out / "index.html").is_file()
 
 
-def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path, raises_error: RaisesError) -> None:
+def test_other_folders_are_not_replaced(
+    atlas: Atlas, tmp_path: Path, raises_error: RaisesError
+) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years of work")
@@ -97,7 +99,7 @@ def test_what_is_no_atlas_stays(atlas: Atlas, tmp_path: Path, raises_error: Rais
     check_atlas_folder(tmp_path / "nothing")
 
 
-def test_an_atlas_with_somebodys_notes_is_left_alone(
+def test_an_atlas_with_other_files_is_not_replaced(
     atlas: Atlas, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     out = tmp_path / "atlas"
@@ -143,7 +145,7 @@ def test_a_failure_leaves_the_old_atlas(
     assert list(tmp_path.glob(".*.tmp")) == []
 
 
-def test_heat_lies_where_the_picture_changes(atlas: Atlas, tmp_path: Path) -> None:
+def test_heat_is_where_the_image_changes(atlas: Atlas, tmp_path: Path) -> None:
     write_atlas(atlas, tmp_path / "atlas", COMMANDS)
     with Image.open(tmp_path / "atlas" / "heat" / "L0N0D0.webp") as found:
         heat = np.asarray(found.convert("RGB")).astype(int)

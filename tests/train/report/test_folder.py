@@ -55,7 +55,7 @@ def test_a_failure_leaves_the_older_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": "segan.batch/1"}', '{"files": 1}'])
-def test_another_folder_is_left_alone(
+def test_another_folder_is_not_replaced(
     tmp_path: Path, content: str, raises_error: RaisesError
 ) -> None:
     out = tmp_path / "report"
@@ -66,7 +66,7 @@ def test_another_folder_is_left_alone(
     assert [path.name for path in out.iterdir()] == ["report.json"]
 
 
-def test_a_report_with_somebodys_notes_is_left_alone(
+def test_a_report_with_other_files_is_not_replaced(
     tmp_path: Path, raises_error: RaisesError
 ) -> None:
     out = tmp_path / "report"
@@ -78,7 +78,7 @@ def test_a_report_with_somebodys_notes_is_left_alone(
     assert (out / "index.html").read_text() == "one"
 
 
-def test_a_file_in_the_way_is_left_alone(tmp_path: Path, raises_error: RaisesError) -> None:
+def test_a_file_is_not_replaced(tmp_path: Path, raises_error: RaisesError) -> None:
     (tmp_path / "report").write_text("mine")
     with raises_error(OutputError, field="out", value=tmp_path / "report"):
         check_target(tmp_path / "report")

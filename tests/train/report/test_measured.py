@@ -36,7 +36,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def test_metrics_are_read_and_torn_lines_left_out(tmp_path: Path) -> None:
+def test_metrics_are_read_without_incomplete_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     line = json.dumps(LINE)
     path.write_text(f'{line}\n{line[:40]}\n\n{line}\n{{"metric": "to')
@@ -46,7 +46,7 @@ def test_metrics_are_read_and_torn_lines_left_out(tmp_path: Path) -> None:
     assert (first.model.kimg, first.protocol["n"]) == (40.0, 50000)
 
 
-def test_metrics_may_be_short(tmp_path: Path) -> None:
+def test_optional_fields_of_metrics_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"metric": "ppl", "value": 3, "new": 1}\n')
     (found,) = read_metrics(path)

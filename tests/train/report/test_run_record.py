@@ -34,7 +34,7 @@ def test_seconds_add_up(make_run: MakeRun) -> None:
     assert "step" not in seconds
 
 
-def test_a_run_that_goes_on_is_read(make_run: MakeRun) -> None:
+def test_a_running_training_is_read(make_run: MakeRun) -> None:
     path = make_run(total_kimg=4.0)
     with open(path / "log.jsonl", "a") as file:
         file.write('{"nimg": 1500, "kimg": 1.5, "loss/gen')  # just being written
@@ -57,7 +57,7 @@ def test_a_run_without_anything_but_settings_is_read(make_run: MakeRun) -> None:
     assert run.seconds_by_phase() == {}
 
 
-def test_numbers_that_are_none_are_left_out(make_run: MakeRun) -> None:
+def test_values_that_are_not_finite_numbers_are_left_out(make_run: MakeRun) -> None:
     path = make_run()
     with open(path / "log.jsonl", "a") as file:
         for value in ("NaN", "Infinity", '"x"', "null", "true"):
@@ -65,7 +65,7 @@ def test_numbers_that_are_none_are_left_out(make_run: MakeRun) -> None:
     assert read_run(path).points("loss/generator") == [(0.5, 2.0), (1.0, 3.0)]
 
 
-def test_what_is_no_run_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+def test_other_paths_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     for path in (tmp_path / "none", run / "config.json", run / "checkpoints" / "nimg00001000"):
         with pytest.raises(CheckpointError) as caught:

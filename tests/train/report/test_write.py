@@ -110,7 +110,7 @@ def test_runs_are_compared(make_run: MakeRun, tmp_path: Path) -> None:
     assert record["runs"][1]["best"] == {"checkpoint": "nimg00001000", "kimg": 1.0, "swd": 0.1}
 
 
-def test_no_best_is_marked_where_runs_cannot_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
+def test_no_best_is_marked_if_runs_cannot_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
     report(make_run("00000-a"), make_run("00001-b", resolution=32), out=tmp_path / "report")
     assert "number best" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
@@ -129,7 +129,7 @@ def test_runs_at_any_stage_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
     assert "0 of 1 kimg" in report(going, started, out=tmp_path / "report").text
 
 
-def test_alarms_ring(make_run: MakeRun, tmp_path: Path) -> None:
+def test_alarms_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(swd=(0.1, 0.2))
     with open(run / "log.jsonl", "a") as file:
         entry = {
@@ -313,7 +313,7 @@ def test_broken_files_are_named_and_leave_no_report(make_run: MakeRun, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_what_cannot_be_reported_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     others = tuple(Path(str(number)) for number in range(33))
     for settings, field, value in (

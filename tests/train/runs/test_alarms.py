@@ -43,7 +43,7 @@ def test_alarms_say_the_figures_and_the_settings() -> None:
     assert loading.text.endswith("50% of the training time.")
 
 
-def test_the_other_alarms_ring_above_their_thresholds() -> None:
+def test_the_other_alarms_have_thresholds() -> None:
     assert overfitting_alarm(None) is None
     assert overfitting_alarm(0.95) is None
     assert overfitting_alarm(0.951) is not None

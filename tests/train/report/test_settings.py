@@ -12,7 +12,7 @@ from segan.train.report.settings import deviations, run_names
 MakeRun = Callable[..., Path]
 
 
-def test_settings_that_are_not_the_presets_are_found(make_run: MakeRun) -> None:
+def test_deviations_from_the_preset_are_found(make_run: MakeRun) -> None:
     run = read_run(make_run(seed=3, subspace__dims=4, mirror=True))
     found = {own.field: (own.preset, own.value) for own in deviations(run.config) or ()}
     assert found == {
@@ -40,7 +40,7 @@ def test_settings_that_are_not_the_presets_are_found(make_run: MakeRun) -> None:
         (({}, {"seed": 1}, {"seed": 1}), ["seed 0", "seed 1, run 00001", "seed 1, run 00002"]),
     ],
 )
-def test_runs_are_named_by_what_sets_them_apart(
+def test_runs_are_named_by_what_distinguishes_them(
     make_run: MakeRun, settings: tuple[dict[str, Any], ...], names: list[str]
 ) -> None:
     paths = [make_run(f"{i:05d}-faces", **own) for i, own in enumerate(settings)]
