@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,11 @@ import pytest
 from segan.runtime.atlas import figures
 from segan.train.runs import alarms
 from segan.train.runs.alarms import (
+    DATA_SHARE_ABOVE,
+    DEAD_BELOW,
+    REAL_SIGN_ABOVE,
+    SWD_RISE_ABOVE,
+    Z_SHARE_BELOW,
     coordinate_alarms,
     data_alarm,
     overfitting_alarm,
@@ -58,3 +64,20 @@ def test_the_other_alarms_have_thresholds() -> None:
 
 def test_an_atlas_and_training_call_the_same_effects_dead() -> None:
     assert alarms.DEAD_BELOW is figures.DEAD_BELOW
+
+
+def test_the_guide_states_the_thresholds() -> None:
+    guide = Path(__file__).parents[3] / "docs" / "guides" / "training.md"
+    rows = {
+        line.split("|")[1].strip(): line.rsplit("|", 3)
+        for line in guide.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    }
+    for fields, threshold in (
+        ("`score/real_sign`", f"above {REAL_SIGN_ABOVE:g}"),
+        ("`effects`, `dead_coords` of `coords`", f"below {DEAD_BELOW:g} rms"),
+        ("`seconds/tick`, `seconds/data`, `seconds/step`", f"above {DATA_SHARE_ABOVE:.0%}"),
+        ("`swd`", f"{SWD_RISE_ABOVE - 1:.0%} above"),
+        ("`share_coords`, `share_z`", f"below {Z_SHARE_BELOW:g}"),
+    ):
+        assert threshold in "".join(rows[fields]), fields
