@@ -38,11 +38,8 @@ from segan.train.measure.control.report import measure_sliders
 from segan.train.measure.models.model import ImageOptions, SliderModel
 from segan.train.measure.models.open import Compute, open_model
 from segan.train.measure.models.torch_graphs import generator_model
-from segan.train.measure.quality.context import MetricContext
-from segan.train.measure.quality.detectors import DetectorSet
-from segan.train.measure.quality.evaluate import evaluate
+from segan.train.measure.quality.evaluate import score
 from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.registry import parse_metric
 from segan.train.networks.config import SubspaceConfig
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.networks.stylegan2.subspace import StyleSubspace
@@ -116,7 +113,6 @@ def quality_scores(generator: Generator, options: argparse.Namespace) -> dict[st
     fd_faces is that of ``segan metrics``; the other two have constant noise, as the sliders.
     """
     given: dict[DetectorKind, Path] = {"faces": options.attributes} if options.attributes else {}
-    detectors = DetectorSet(torch.device("cpu"), generator.network.resolution, given)
     wanted = {
         "fd_faces": (f"fd_faces{options.images}", options.images),
         "path_length": (f"ppl_faces{options.path_lengths}_wend", options.path_lengths),
@@ -126,11 +122,10 @@ def quality_scores(generator: Generator, options: argparse.Namespace) -> dict[st
     intervals = {}
     for name, (metric, n) in wanted.items():
         if n:
-            # Separability resamples by itself: its SVMs are fitted anew.
+            # Separability resamples itself: its SVMs are fitted to each resample.
             repeats = options.repeats if name == "path_length" else 0
-            noise = ImageOptions() if name == "fd_faces" else CONSTANT
-            context = MetricContext(generator_model(generator, noise), detectors)
-            record = evaluate([parse_metric(metric)], context, resamples=repeats)[0]
+            model = generator_model(generator, ImageOptions() if name == "fd_faces" else CONSTANT)
+            (record,) = score(model, [metric], detectors=given, resamples=repeats)
             values[name] = record.value
             if record.interval is not None:
                 intervals[name] = record.interval

@@ -39,13 +39,10 @@ from segan.train.measure.control.scores import LEAKAGE, STRICT_LEAKAGE
 from segan.train.measure.control.separability import class_questions, metric_name
 from segan.train.measure.models.model import ImageOptions, SliderModel
 from segan.train.measure.models.open import Compute, open_model
-from segan.train.measure.quality.context import MetricContext
-from segan.train.measure.quality.detectors import DetectorSet
-from segan.train.measure.quality.evaluate import evaluate
+from segan.train.measure.quality.evaluate import score
 from segan.train.measure.quality.features import DetectorKind
 from segan.train.measure.quality.frechet import reference
 from segan.train.measure.quality.gaussian import frechet_distance, moments_of
-from segan.train.measure.quality.registry import parse_metric
 
 
 def open_named(name: str, threads: int) -> SliderModel:
@@ -107,10 +104,8 @@ def fd_faces(images: SliderModel, attributes: LoadedAttributes, options: Any) ->
         features = torch.cat([network.features(part) for part in parts])
         return frechet_distance(moments_of(features.numpy()), reference(network))
     given: dict[DetectorKind, Path] = {"faces": options.attributes} if options.attributes else {}
-    detectors = DetectorSet(torch.device("cpu"), images.resolution, given)
     model = open_model(options.model, compute=Compute(threads=options.threads))
-    record = evaluate([parse_metric(f"fd_faces{n}")], MetricContext(model, detectors))[0]
-    return record.value
+    return score(model, [f"fd_faces{n}"], detectors=given)[0].value
 
 
 def own_separability(images: SliderModel, options: Any) -> dict[str, Any]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from segan.runtime.errors import ConfigError, DataError
+from segan.train.data.dataset import ImageDataset
 from segan.train.measure.control.bootstrap import centred_interval
-from segan.train.measure.models.model import ModelRecord
+from segan.train.measure.models.model import MeasuredModel, ModelRecord
 from segan.train.measure.quality.context import MetricContext
-from segan.train.measure.quality.features import FeatureRequest, Request
+from segan.train.measure.quality.detectors import DetectorSet
+from segan.train.measure.quality.features import DetectorKind, FeatureRequest, Request
 from segan.train.measure.quality.metric import Metric, Score
 from segan.train.measure.quality.record import Protocol, ScoreRecord, now, segan_version
+from segan.train.measure.quality.registry import check_names, parse_metric
 
 Array = npt.NDArray[np.float64]
 
@@ -45,6 +50,40 @@ class _Measured(NamedTuple):
     score: Score
     resampled: Array | None
     seconds: float
+
+
+def score(
+    model: MeasuredModel,
+    names: Iterable[str],
+    *,
+    data: ImageDataset | None = None,
+    detectors: Mapping[DetectorKind, Path] | None = None,
+    device: torch.device | None = None,
+    resamples: int = 0,
+    first_seed: int = 0,
+) -> list[ScoreRecord]:
+    """Compute metrics of a model by name.
+
+    Args:
+        model: from ``open_model``, for example.
+        names: such as ``fd_faces5k``; see ``segan metrics --list``.
+        data: the real images; None for metrics that need none.
+        detectors: files to use in place of the published ones.
+        device: of the detectors; None for the CPU.
+        resamples: bootstrap resamples of the seeds for an interval; 0 for no interval.
+        first_seed: of the generated images.
+
+    Returns:
+        One record for each name, with its value, interval and protocol.
+
+    Raises:
+        ConfigError: an unknown name.
+        SeganError: a metric cannot be computed.
+    """
+    metrics = [parse_metric(name) for name in check_names(names)]
+    networks = DetectorSet(device or torch.device("cpu"), model.resolution, detectors)
+    context = MetricContext(model, networks, data, first_seed=first_seed)
+    return evaluate(metrics, context, resamples=resamples)
 
 
 def evaluate(

@@ -20,7 +20,7 @@ from segan.train.measure.models.model import ImageOptions
 from segan.train.measure.models.torch_graphs import generator_model
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.evaluate import compare, evaluate, requests_of
-from segan.train.measure.quality.features import FeatureRequest
+from segan.train.measure.quality.features import DetectorKind, FeatureRequest
 from segan.train.measure.quality.record import ScoreRecord, append_scores, read_scores, scores_file
 from segan.train.measure.quality.registry import parse_metric
 from segan.train.networks.stylegan2.generator import Generator
@@ -262,6 +262,20 @@ def test_memory_of_moments_does_not_grow_with_n(
     # Kept as rows, the features alone would take this much more.
     rows = (600 - 100) * width * 4
     assert peak(600) - peak(100) < rows / 5
+
+
+def test_a_model_is_scored_by_name(
+    generator: Generator, both: dict[str, Path], real_data: ImageDataset, make_context: Make
+) -> None:
+    from segan.train.measure import ImageOptions, score
+
+    model = generator_model(generator, ImageOptions(noise="const"))
+    given: dict[DetectorKind, Path] = {"inception": both["inception"]}
+    found = score(model, ["fid40_full", "is40"], data=real_data, detectors=given, first_seed=3)
+    context = make_context(model, real_data, both, first_seed=3)
+    expected = evaluate([parse_metric(name) for name in ("fid40_full", "is40")], context)
+    assert [record.value for record in found] == [record.value for record in expected]
+    assert [record.protocol for record in found] == [record.protocol for record in expected]
 
 
 # Records.
