@@ -41,10 +41,10 @@ def test_settings_are_written_as_options(error: ConfigError, args: list[str], te
 #: Fields that no command has an option for; messages keep their names.
 WITHOUT_OPTION = {
     *("MASTER_ADDR", "SEGAN_CACHE"),  # environment variables
-    *("a", "b", "w"),  # latents
-    *("batch_sizes", "feeds", "folder", "generator", "image", "images", "img_channels", "initial"),
-    *("initial_sha256", "level", "max_error", "maximum_batch", "optimum_batch", "p", "rank", "run"),
-    *("site_lowering", "slider", "source_path", "step", "target", "values", "weights"),
+    *("a", "b", "batch_sizes", "codes", "effects", "feeds", "folder", "generator", "image"),
+    *("images", "img_channels", "initial", "initial_sha256", "level", "max_error", "maximum_batch"),
+    *("mixing", "n", "optimum_batch", "p", "questions", "rank", "regressor", "run"),
+    *("site_lowering", "slider", "source_path", "step", "target", "values", "w", "weights"),
 }
 
 
