@@ -269,10 +269,17 @@ def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_whole_one(
     assert save(run, small_config(), 80) == again
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path: Path, small_config: Config) -> None:
+#: The process in temporary names: as it is written now, and as older versions wrote it.
+PROCESSES = ("123-0123abcd", "123")
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_what_a_kill_left_half_written_is_removed(
+    tmp_path: Path, small_config: Config, process: str
+) -> None:
     run = tmp_path / "run"
     whole = save(run, small_config())
-    torn = run / "checkpoints" / ".nimg00000080.123.tmp"
+    torn = run / "checkpoints" / f".nimg00000080.{process}.tmp"
     torn.mkdir()
     (torn / "generator.safetensors").write_bytes(b"torn")
     remove_leftovers(run)
@@ -385,16 +392,17 @@ def test_a_rename_that_fails_leaves_the_old_checkpoint(
     load_generator(old)
 
 
+@pytest.mark.parametrize("process", PROCESSES)
 def test_a_kill_while_the_only_checkpoint_is_replaced_loses_nothing(
-    tmp_path: Path, small_config: Config
+    tmp_path: Path, small_config: Config, process: str
 ) -> None:
     run = tmp_path / "run"
     only = save(run, small_config())
-    only.rename(only.with_name(".nimg00000040.123.old.tmp"))
+    only.rename(only.with_name(f".nimg00000040.{process}.old.tmp"))
     assert list_checkpoints(run) == []
     remove_leftovers(run)
     assert list_checkpoints(run) == [only]
     load_generator(only)
-    shutil.copytree(only, only.with_name(".nimg00000040.123.old.tmp"))  # killed a moment later
+    shutil.copytree(only, only.with_name(f".nimg00000040.{process}.old.tmp"))  # killed a moment later
     remove_leftovers(run)
     assert list((run / "checkpoints").iterdir()) == [only]
