@@ -34,7 +34,7 @@ MAX_NAME = 100
 #: How many names an error lists.
 _LISTED = 12
 
-_REMEDY = "Export or copy the bundle again, or name it anew with 'segan name'."
+_REMEDY = "Export or copy the bundle again, or rename the slider with 'segan name'."
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):

@@ -403,6 +403,7 @@ def test_a_kill_while_the_only_checkpoint_is_replaced_loses_nothing(
     remove_leftovers(run)
     assert list_checkpoints(run) == [only]
     load_generator(only)
-    shutil.copytree(only, only.with_name(f".nimg00000040.{process}.old.tmp"))  # killed a moment later
+    # Killed a moment later.
+    shutil.copytree(only, only.with_name(f".nimg00000040.{process}.old.tmp"))
     remove_leftovers(run)
     assert list((run / "checkpoints").iterdir()) == [only]
