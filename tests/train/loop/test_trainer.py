@@ -31,7 +31,7 @@ from segan.train.loop.step import TrainingState
 from segan.train.loop.streams import DataOrder
 from segan.train.loop.trainer import Trainer
 from segan.train.loop.watch.score import CheckpointScore
-from segan.train.loop.watch.sheets import seed_images
+from segan.train.loop.watch.sheets import seed_probe
 from segan.train.networks.config import ComputeConfig
 from segan.train.runs.checkpoint import (
     best_checkpoint,
@@ -309,7 +309,7 @@ def test_learning_shows(tmp_path: Path, small_config: Config) -> None:
         r1_gamma=0.1,
     )
     run = train(tmp_path, config, build_dataset("green", images))
-    shown = seed_images(load_generator(list_checkpoints(run)[-1]).generator, range(8))
+    shown = seed_probe(load_generator(list_checkpoints(run)[-1]).generator, range(8)).images()
     mean = shown.reshape(-1, 3).mean(0)
     assert mean[1] > 160
     assert mean[0] < 95

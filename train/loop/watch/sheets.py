@@ -5,60 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.files.atomic import atomic_file
-from segan.runtime.latents.draws import sample_coords, sample_z
+from segan.runtime.generate.probe import Probe, classes_in_turn
+from segan.runtime.generate.renderer import Renderer
 from segan.runtime.pictures.sheets import grid, labelled_sheet, value_label
+from segan.train.measure.models.torch_graphs import TorchGraphs
 from segan.train.networks.stylegan2.generator import Generator
 
 #: Positions on a slider's range that its strip shows.
 SLIDER_STEPS = 7
 
 
-@torch.no_grad()
-def seed_images(
-    generator: Generator, seeds: range, slider: Slider | None = None, value: float = 0.0
-) -> np.ndarray:
-    """Return images of seeds with constant noise, uint8 [N, H, W, C], as the runtime draws them.
+def seed_probe(generator: Generator, seeds: range) -> Probe:
+    """Return a probe of seeds with constant noise, as the runtime draws them.
 
     Args:
         generator: any generator; a conditional one shows its classes in turn.
         seeds: the seeds.
-        slider: a coordinate to set; None = all coordinates are drawn.
-        value: of the slider.
     """
-    device, network = generator.w_avg.device, generator.network
-    z = torch.from_numpy(sample_z(seeds, network.z_dim)).to(device)
-    labels = None
-    if network.c_dim:
-        classes = torch.arange(len(seeds), device=device) % network.c_dim
-        labels = torch.nn.functional.one_hot(classes, network.c_dim).float()
-    coords = None
-    rows, dims = generator.coords_shape
-    if rows:
-        coords = torch.from_numpy(sample_coords(seeds, generator.table, dims)).to(device)
-        if slider is not None:
-            row = [(entry.layer, entry.index) for entry in generator.table].index(slider[:2])
-            coords[:, row, slider.dim] = value
-    noise = generator.synthesis.noise_const()
-    parts = [
-        generator(
-            z[i : i + 16],
-            None if labels is None else labels[i : i + 16],
-            None if coords is None else coords[i : i + 16],
-            noise=noise,
-        )
-        for i in range(0, len(seeds), 16)
-    ]
-    return to_uint8(torch.cat(parts).cpu().numpy())
+    renderer = Renderer(TorchGraphs(generator))
+    classes = classes_in_turn(renderer.manifest, len(seeds))
+    settings = renderer.settings(class_index=None if classes is None else classes[0])
+    return Probe(renderer, seeds, settings, classes=classes)
 
 
 def write_sample_sheet(generator: Generator, path: Path, *, count: int = 64) -> None:
     """Write a grid of the images of seeds 0 … count - 1. Raises: OutputError."""
-    sheet = grid(seed_images(generator, range(count)), 8)
+    sheet = grid(seed_probe(generator, range(count)).images(), 8)
     with atomic_file(path) as file:
         sheet.save(file, "png")
 
@@ -83,11 +58,9 @@ def write_slider_sheet(
         return False
     steps = np.linspace(-1, 1, SLIDER_STEPS)
     ends = np.array([[entry.low, entry.high] for entry, _ in sliders])
+    probe = seed_probe(generator, range(seed, seed + 1))
     strips = [
-        [
-            seed_images(generator, range(seed, seed + 1), slider, float(np.interp(t, (-1, 1), end)))
-            for t in steps
-        ]
+        [probe.images({slider: float(np.interp(t, (-1, 1), end))}) for t in steps]
         for (_, slider), end in zip(sliders, ends, strict=True)
     ]
     sheet = labelled_sheet(
