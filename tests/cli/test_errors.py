@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from segan.cli.errors import _PARAMETERS, error_text
+from segan.cli.errors import _PARAMETERS, error_text, option_text
 from segan.cli.main import root
 from segan.runtime.errors import ConfigError, DataError
 
@@ -36,6 +36,15 @@ from segan.runtime.errors import ConfigError, DataError
 def test_settings_are_written_as_options(error: ConfigError, args: list[str], text: str) -> None:
     assert isinstance(root, click.Group)
     assert error_text(error, root, args) == text
+
+
+def test_texts_name_the_options_of_the_running_command() -> None:
+    assert isinstance(root, click.Group)
+    train = root.get_command(click.Context(root), "train")
+    assert train is not None
+    with click.Context(train):
+        text = option_text("Reduce `dims`, or pass `augment ada`; `w` is no option.")
+    assert text == "Reduce --dims, or pass --augment ada; w is no option."
 
 
 #: Fields that no command has an option for; messages keep their names.
