@@ -137,17 +137,17 @@ def serve(request: Any, compute: Callable[[Any, Step], Any]) -> None:
     # What a library prints goes to stderr, so that it cannot come between the answers.
     os.dup2(2, 1)
 
-    def tell(kind: str, content: Any) -> None:
+    def send(kind: str, content: Any) -> None:
         out.write(_encode({kind: content}))
         out.flush()
 
     for line in sys.stdin.buffer:
         try:
-            found = compute(msgspec.json.decode(line, type=request), lambda s: tell("step", s))
+            found = compute(msgspec.json.decode(line, type=request), lambda s: send("step", s))
         except SeganError as error:
-            tell("error", error.to_data())
+            send("error", error.to_data())
             return
-        tell("answer", found)
+        send("answer", found)
 
 
 def _encode(content: Any) -> bytes:

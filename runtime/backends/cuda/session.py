@@ -109,7 +109,7 @@ def _package_problem() -> BackendError | None:
 
 
 @cache
-def _library_problem() -> BackendError | None:
+def _missing_libraries() -> str | None:
     """Return which of the provider's libraries are missing; None also where that is unknown."""
     import onnxruntime
 
@@ -127,17 +127,14 @@ def _library_problem() -> BackendError | None:
     if not missing:
         return None
     packages = ", ".join(dict.fromkeys(missing.values()))
-    return _missing(
-        f"{packages} for CUDA {cuda}, and {', '.join(missing)} cannot be loaded",
-        "Run: pip install 'onnxruntime-gpu[cuda,cudnn]'",
-    )
+    return f"{packages} for CUDA {cuda}, and {', '.join(missing)} cannot be loaded"
 
 
 def _preload(onnxruntime: Any) -> None:
     """Load the libraries that pip installed beside ONNX Runtime, where the loader does not look."""
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
-        # It prints what it does not find, which _library_problem reports.
+        # It prints what it does not find, which _missing_libraries reports.
         with contextlib.redirect_stdout(io.StringIO()):
             preload()
 
@@ -204,7 +201,11 @@ class CudaSession(OrtSession):
         problem = why_no_gpu()
         if problem is not None:
             return _missing(f"an NVIDIA GPU, but {problem}", "")
-        return _package_problem() or _library_problem()
+        package = _package_problem()
+        missing = None if package is not None else _missing_libraries()
+        if missing is not None:
+            return _missing(missing, "Run: pip install 'onnxruntime-gpu[cuda,cudnn]'")
+        return package
 
     def _load_error(self, error: Exception) -> BackendError:
         if "assigned to the default CPU EP" in str(error):

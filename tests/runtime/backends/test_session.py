@@ -186,3 +186,21 @@ def test_half_an_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
     with pytest.raises(BackendError, match=r"is incomplete.*--force-reinstall"):
         OnnxRuntimeSession(b"", name="mapping")
+
+
+def test_an_error_of_a_bundles_graph_names_the_bundle_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from segan.runtime.backends.graphs import open_graphs
+    from segan.runtime.bundle.reader import open_bundle
+
+    def fail(self: object, *_: object, **__: object) -> None:
+        raise BackendError("it is torn", field="backend", value="cpu", remedy="Mend it.")
+
+    monkeypatch.setattr(OnnxRuntimeSession, "__init__", fail)
+    for _ in range(2):
+        with pytest.raises(BackendError) as error:
+            open_graphs(open_bundle(DATA), "cpu")
+        assert error.value.problem == f"{DATA}: it is torn"
+        assert (error.value.field, error.value.value) == ("backend", "cpu")
+        assert error.value.remedy == "Mend it."

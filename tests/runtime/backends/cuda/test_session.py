@@ -330,7 +330,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         module = ModuleType("onnxruntime")
         vars(module).update(attributes)
         monkeypatch.setitem(sys.modules, "onnxruntime", module)
-        cuda._library_problem.cache_clear()
+        cuda._missing_libraries.cache_clear()
 
     return pretend
 
@@ -381,6 +381,6 @@ def test_missing_libraries_are_named(
     assert capsys.readouterr().out == ""
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: io.BytesIO())
-    cuda._library_problem.cache_clear()
+    cuda._missing_libraries.cache_clear()
     assert CudaSession.why_not() is None
-    cuda._library_problem.cache_clear()
+    cuda._missing_libraries.cache_clear()
