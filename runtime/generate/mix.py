@@ -45,7 +45,8 @@ def mix(
             of_cols.coords_of(col_seeds),
             settings.coords_of(row_seeds),
         )
-        rendered = renderer.render(w, coords, row_seeds, settings)
+        noise = renderer.noise_of(row_seeds, settings)
+        rendered = renderer.render(w, coords, noise, settings)
         for (r, c), image in zip(batch, rendered, strict=True):
             images[r, c] = image
     return images

@@ -15,6 +15,9 @@ from segan.runtime.generate.renderer import Array, Images, Renderer
 from segan.runtime.latents.options import Settings, one_hot_rows
 from segan.runtime.latents.seeds import check_seeds
 
+#: Most bytes of noise that a probe keeps.
+_KEPT_NOISE_BYTES = 1 << 26
+
 _Batch = TypeVar("_Batch", Images, Array)
 
 #: Value of each slider: one for all images, or one for each.
@@ -58,6 +61,7 @@ class Probe:
         labels = None if classes is None else one_hot_rows(renderer.manifest, classes)
         self.w = renderer.map_seeds(self.seeds, settings, labels)
         self.coords = settings.coords_of(self.seeds)
+        self._noise: dict[tuple[int, ...], Array | None] = {}
 
     def images(
         self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
@@ -97,7 +101,7 @@ class Probe:
 
     def _batches(
         self,
-        render: Callable[[ArrayLike, Array, Sequence[int], Settings], _Batch],
+        render: Callable[[ArrayLike, Array, Array | None, Settings], _Batch],
         sliders: SliderValues | None,
         rows: Sequence[int] | None,
     ) -> Iterator[_Batch]:
@@ -113,11 +117,21 @@ class Probe:
             coords = self.coords[chosen]
             for row, dim, values in columns:
                 coords[:, row, dim] = values[part]
-            # The noise of a single seed is drawn once for the whole batch.
-            seeds = self.seeds if len(self.seeds) == 1 else [self.seeds[at] for at in chosen]
-            batch = render(self.w[chosen], coords, seeds, self._settings)
+            batch = render(self.w[chosen], coords, self._noise_of(chosen), self._settings)
             self._on_images(len(batch))
             yield batch
+
+    def _noise_of(self, rows: NDArray[np.intp]) -> Array | None:
+        """The noise of a batch, kept for the next values of sliders where it is small enough."""
+        # The noise of a single seed is drawn once for the whole batch.
+        at = (0,) if len(self.seeds) == 1 else tuple(rows.tolist())
+        if at in self._noise:
+            return self._noise[at]
+        noise = self._renderer.noise_of([self.seeds[row] for row in at], self._settings)
+        kept = sum(0 if each is None else each.nbytes for each in self._noise.values())
+        if noise is None or kept + noise.nbytes <= _KEPT_NOISE_BYTES:
+            self._noise[at] = noise
+        return noise
 
 
 def classes_in_turn(manifest: Manifest, count: int) -> list[int] | None:

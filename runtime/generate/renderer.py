@@ -197,25 +197,33 @@ class Renderer:
                 styles[:, number] = style_of[settings.mixed[site.layer]]
         return styles
 
+    def noise_of(self, seeds: Sequence[int], settings: Settings) -> Array | None:
+        """The noise of seeds, as ``render`` takes it; see ``Settings.noise_of``.
+
+        Args:
+            seeds: one for each image, or one for all images.
+            settings: noise is used.
+        """
+        return settings.noise_of(seeds, self._graphs.noise)
+
     def render(
-        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
+        self, w: ArrayLike, coords: Array, noise: Array | None, settings: Settings
     ) -> Images:
         """Images of latents.
 
         Args:
             w: [N, w_dim] or [N, num_sites, w_dim].
             coords: [N, num_subspaces, coords_dim], the input of the offsets graph.
-            noise_seeds: N seeds, or one for all images, that random noise is drawn from.
-            settings: psi and noise are used.
+            noise: [1 or N, size], from ``noise_of``; None for the constant noise, or for none.
+            settings: psi is used.
 
         Returns:
             [N, H, W, C] uint8.
         """
-        noise = settings.noise_of(noise_seeds, self._graphs.noise)
         return self._graphs.images(GraphInputs(w=w, psi=settings.psi, coords=coords, noise=noise))
 
     def render_float(
-        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
+        self, w: ArrayLike, coords: Array, noise: Array | None, settings: Settings
     ) -> Array:
         """As ``render``, before the images are rounded to 8 bits.
 
@@ -223,7 +231,7 @@ class Renderer:
             [N, C, H, W] float32, nominally in [-1, 1].
         """
         ws, shifts = self.style(w, settings.psi, coords)
-        return self.synthesize(ws, shifts, settings.noise_of(noise_seeds, self._graphs.noise))
+        return self.synthesize(ws, shifts, noise)
 
     def images(self, seeds: int | Iterable[int], settings: Settings) -> Images:
         """The images of seeds, [N, H, W, C] uint8; see ``Generator.generate``."""

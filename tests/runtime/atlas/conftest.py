@@ -31,14 +31,15 @@ class DrawnGenerator(Generator):
     Their own coordinates do not show, so that each slider is seen alone.
     """
 
-    def render(
-        self, w: ArrayLike, coords: Any, noise_seeds: Sequence[int], settings: Any
-    ) -> NDArray[np.uint8]:
-        own = self.settings().coords_of(list(noise_seeds))
+    def noise_of(self, seeds: Sequence[int], settings: Any) -> Any:
+        return np.array(seeds)  # the pictures show their seeds
+
+    def render(self, w: ArrayLike, coords: Any, noise: Any, settings: Any) -> NDArray[np.uint8]:
+        own = self.settings().coords_of(noise.tolist())
         moved = np.where(coords == own, np.nan, coords)
         images = np.full((len(coords), 16, 16, 3), 128, np.float64)
-        images[:, 15, 15] = np.array(noise_seeds)[:, None] % 256
-        for image, at, seed in zip(images, moved, noise_seeds, strict=True):
+        images[:, 15, 15] = noise[:, None] % 256
+        for image, at, seed in zip(images, moved, noise, strict=True):
             first, second = np.nan_to_num(at[0]), at[1]
             image[:4, :4] += 20 * first[0] - 10 * first[1]
             image += 5 * first[3]

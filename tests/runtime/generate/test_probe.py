@@ -80,13 +80,33 @@ def test_images_are_those_of_the_renderer_bit_by_bit(
     for start, batch in zip(range(0, 5, batch_size), found, strict=True):
         part = slice(start, start + batch_size)
         np.testing.assert_array_equal(
-            batch, toy.render(w[part], coords[part], seeds[part], settings)
+            batch,
+            toy.render(w[part], coords[part], toy.noise_of(seeds[part], settings), settings),
         )
     assert counted == [len(batch) for batch in found]
     assert max(counted) <= batch_size
     np.testing.assert_array_equal(
         probe.images({SLIDER: values, OTHER: 0.75}, rows)[:2], found[0][:2]
     )
+
+
+def test_noise_is_drawn_once_for_all_values(
+    toy: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = toy.settings(noise="random", batch_size=2)
+    drawn: list[list[int]] = []
+    noise_of = toy.noise_of
+
+    def counted(seeds: Sequence[int], settings: Any) -> Any:
+        drawn.append(list(seeds))
+        return noise_of(seeds, settings)
+
+    monkeypatch.setattr(toy, "noise_of", counted)
+    probe = Probe(toy, SEEDS, settings)
+    first = probe.images({SLIDER: 1})
+    probe.images({SLIDER: -1})
+    np.testing.assert_array_equal(probe.images({SLIDER: 1}), first)
+    assert drawn == [list(SEEDS[:2]), list(SEEDS[2:])]
 
 
 def test_float_images_are_those_before_rounding(toy: Generator) -> None:

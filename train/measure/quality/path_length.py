@@ -169,7 +169,10 @@ def _render_pairs(model: MeasuredModel, one: range, two: range, path: PathConfig
         z = slerp(np.tile(unit[0], (2, 1)), np.tile(unit[1], (2, 1)), twice)
         points = renderer.map(z, both)
     coords = np.tile(model.settings.coords_of(one), (2, 1, 1))
-    return renderer.render_float(points, coords, [*one, *one], model.settings)
+    noise = renderer.noise_of(one, model.settings)
+    if noise is not None and len(noise) > 1:
+        noise = np.tile(noise, (2, 1))
+    return renderer.render_float(points, coords, noise, model.settings)
 
 
 def prepared(images: torch.Tensor, *, crop: bool) -> torch.Tensor:
