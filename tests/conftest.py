@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import importlib.util
 import json
+import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -184,6 +187,39 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return run
 
     return build
+
+
+@pytest.fixture
+def in_browser(tmp_path: Path) -> Callable[[Path, str], dict[str, Any]]:
+    """in_browser(page, steps) runs JavaScript in a page and returns its object ``seen``.
+
+    ``seen.errors`` holds the errors of the page's own scripts. Skips where there is no Chromium.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no Chromium")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    options += ["--dump-dom", f"--user-data-dir={tmp_path / 'profile'}"]
+
+    def run(page: Path, steps: str) -> dict[str, Any]:
+        text = page.read_text(encoding="utf-8").replace(
+            "<head>",
+            "<head><script>const seen = {errors: []};"
+            "window.onerror = (message) => { seen.errors.push(message); };</script>",
+            1,
+        )
+        script = f"<script>{steps};document.title = JSON.stringify(seen);</script></body>"
+        tried = page.with_name("tried.html")
+        tried.write_text(text.replace("</body>", script), encoding="utf-8")
+        command = [browser, *options, tried.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        found = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
+        assert found is not None
+        seen: dict[str, Any] = json.loads(html.unescape(found[1]))
+        return seen
+
+    return run
 
 
 @pytest.fixture
