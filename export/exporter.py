@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from segan.export.finishing import ExportResult, commit_draft, verify_draft
-from segan.export.graphs.family import OPSET, graphs_of
+from segan.export.graphs import OPSET
+from segan.export.graphs.family import graphs_of
 from segan.export.graphs.lowering import DEFAULT_LOWERING, LOWERINGS, Lowering
 from segan.export.memory import frugal_memory, release_memory
 from segan.export.precisions import REDUCED, ReducedPrecision

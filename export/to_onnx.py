@@ -20,7 +20,7 @@ from onnx_ir.passes import Sequential
 from onnxscript import optimizer
 from torch import nn
 
-from segan.export.graphs.family import OPSET
+from segan.export.graphs import OPSET
 from segan.export.memory import release_memory
 from segan.export.naming import tidy_graph
 from segan.runtime.errors import ExportError

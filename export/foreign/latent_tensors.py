@@ -49,12 +49,8 @@ def read_tensor_latents(path: Path, manifest: Manifest) -> Latents:
     if isinstance(found, torch.Tensor):
         return _latents({"": found}, manifest, str(path))
     if not isinstance(found, Mapping) or not found:
-        raise DataError(
-            f"{path} holds {type(found).__name__}",
-            field="latents",
-            value=path,
-            expected=f"a tensor, or tensors by name ({', '.join(LATENT_KEYS)})",
-        )
+        expected = f"a tensor, or tensors by name ({', '.join(LATENT_KEYS)})"
+        raise _error(path, f"holds {type(found).__name__}", expected=expected)
     nested = [value for value in found.values() if isinstance(value, Mapping)]
     if len(nested) == len(found):
         parts = [_latents(value, manifest, f"{path}: {name}") for name, value in found.items()]
@@ -62,38 +58,26 @@ def read_tensor_latents(path: Path, manifest: Manifest) -> Latents:
     return _latents(found, manifest, str(path))
 
 
+def _error(path: Path | str, problem: str, **data: str) -> DataError:
+    return DataError(f"{path} {problem}", field="latents", value=path, **data)
+
+
 def _load(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(
-                f"{path} has more than {MAX_BYTES} bytes",
-                field="latents",
-                value=path,
-                remedy="Give a file of latents.",
-            )
+            raise _error(path, f"has more than {MAX_BYTES} bytes", remedy="Give a file of latents.")
         with warnings.catch_warnings():
             # torch warns about old file formats.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist",
-            field="latents",
-            value=path,
-            remedy="Give an .npz, .npy or .pt file.",
-        ) from None
+        raise _error(path, "does not exist", remedy="Give an .npz, .npy or .pt file.") from None
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}", field="latents", value=path
-        ) from None
+        raise _error(path, f"cannot be read: {error.strerror or error}") from None
     except _DAMAGED as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{path} is damaged, or holds more than tensors: {first[:160]}",
-            field="latents",
-            value=path,
-            remedy="Save the latents as plain tensors, or as .npz.",
-        ) from None
+        problem = f"is damaged, or holds more than tensors: {first[:160]}"
+        raise _error(path, problem, remedy="Save plain tensors, or .npz.") from None
 
 
 def _latents(values: Mapping[Any, Any], manifest: Manifest, where: str) -> Latents:
@@ -101,21 +85,12 @@ def _latents(values: Mapping[Any, Any], manifest: Manifest, where: str) -> Laten
     for name, value in values.items():
         if isinstance(value, torch.Tensor) and not value.is_complex():
             if value.layout != torch.strided or value.is_quantized:
-                raise DataError(
-                    f"{where}: {name} is not a dense tensor",
-                    field="latents",
-                    value=where,
-                    remedy="Save plain tensors.",
-                )
+                raise _error(f"{where}: {name}", "is not a dense tensor", remedy="Save plain ones.")
             if len(values) > 1 and str(name) not in (*LATENT_KEYS, "coords"):
                 continue
             # Strides of 0 can make a few stored bytes a very large tensor.
             if value.numel() * 8 > MAX_BYTES:
-                raise DataError(
-                    f"{where}: {name} has {value.numel()} values",
-                    field="latents",
-                    value=where,
-                    expected=f"at most {MAX_BYTES // 8}",
-                )
+                expected = f"at most {MAX_BYTES // 8}"
+                raise _error(f"{where}: {name}", f"has {value.numel()} values", expected=expected)
             arrays[str(name)] = value.detach().to(torch.float64).numpy()
     return latents_of_arrays(arrays, manifest, where, row_keys=_ROW_KEYS)

@@ -18,15 +18,12 @@ from segan.export.graphs.stylegan2.family import StyleGAN2Graphs
 from segan.runtime.backends.session import Precision
 from segan.train.networks.family import Generator
 
-#: ONNX operator set that the graphs are written in.
-OPSET = 18
-
 
 class GeneratorGraphs(Protocol):
     """The networks of one generator as modules that ``to_onnx`` can write.
 
     Each call returns a new module, since ``to_onnx`` uses its module up. Input and output names
-    and shapes are those of DESIGN.md §5.
+    and shapes are those of docs/reference/bundle.md.
 
     Attributes:
         activation_bound: largest magnitude of a feature map in the fp16 and bf16 graphs.

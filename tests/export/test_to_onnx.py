@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from segan.export import to_onnx as to_onnx_module
 from segan.export.exporter import ExportConfig, export_files
-from segan.export.graphs.family import OPSET
+from segan.export.graphs import OPSET
 from segan.export.graphs.stylegan2.graphs import MappingGraph
 from segan.export.to_onnx import to_onnx
 from segan.runtime.errors import ExportError

@@ -57,7 +57,7 @@ def test_bad_files(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.Monke
     for value, part in (
         ({"w": _Command()}, "more than tensors"),
         ([1, 2], "holds list"),
-        ({"g_ema": torch.zeros(3), "g": torch.zeros(3)}, "expected latents named"),
+        ({"g_ema": torch.zeros(3), "g": torch.zeros(3)}, "an array named"),
         ({"w": torch.zeros(1, 8).expand(1 << 40, 8)}, r"w has \d+ values"),
         ({"w": torch.zeros(2, 8).to_sparse()}, "not a dense tensor"),
         ({"w": torch.zeros(2, 9)}, "another generator"),
