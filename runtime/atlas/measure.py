@@ -16,7 +16,7 @@ from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import ConfigError
 from segan.runtime.generate.generator import Generator
-from segan.runtime.generate.probe import Probe, classes_in_turn
+from segan.runtime.generate.probe import Probe
 
 Images = NDArray[np.uint8]
 
@@ -118,18 +118,18 @@ class _Samples:
     def __init__(
         self, generator: Generator, config: AtlasConfig, on_images: Callable[[int], None]
     ) -> None:
-        manifest, count = generator.manifest, len(config.seeds)
-        given = config.class_index
-        classes: Sequence[int | str] | None = classes_in_turn(manifest, count)
-        if given is not None:
-            classes = [given] * count
-        settings = generator.settings(
+        self._probe = Probe.in_turn(
+            generator,
+            config.seeds,
+            on_images=on_images,
             psi=config.psi,
-            class_index=None if classes is None else classes[0],
+            class_index=config.class_index,
             batch_size=config.batch_size,
         )
-        self._probe = Probe(generator, config.seeds, settings, classes=classes, on_images=on_images)
-        self.labels = tuple(_class_text(manifest, label) for label in classes or ())
+        classes = self._probe.classes
+        if config.class_index is not None:
+            classes = [config.class_index] * len(config.seeds)
+        self.labels = tuple(_class_text(generator.manifest, label) for label in classes or ())
 
     @property
     def count(self) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segan.runtime.bundle.layout import Slider
-from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.sliders import find_slider
 from segan.runtime.generate.renderer import Array, Images, Renderer
-from segan.runtime.latents.options import Settings, one_hot_rows
+from segan.runtime.latents.options import Options, Settings, one_hot_rows
 from segan.runtime.latents.seeds import check_seeds
 
 #: Most bytes of noise that a probe keeps.
@@ -39,6 +38,7 @@ class Probe:
 
     Attributes:
         seeds: S integers.
+        classes: the class of each seed; None for that of the settings.
         w: [S, w_dim] or [S, num_sites, w_dim] float32.
         coords: [S, num_subspaces, coords_dim] float32, with no slider set.
 
@@ -57,11 +57,32 @@ class Probe:
         on_images: Callable[[int], None] = lambda images: None,
     ) -> None:
         self._renderer, self._settings, self._on_images = renderer, settings, on_images
-        self.seeds = check_seeds(seeds)
+        self.seeds, self.classes = check_seeds(seeds), classes
         labels = None if classes is None else one_hot_rows(renderer.manifest, classes)
         self.w = renderer.map_seeds(self.seeds, settings, labels)
         self.coords = settings.coords_of(self.seeds)
         self._noise: dict[tuple[int, ...], Array | None] = {}
+
+    @classmethod
+    def in_turn(
+        cls,
+        renderer: Renderer,
+        seeds: int | Iterable[int],
+        *,
+        on_images: Callable[[int], None] = lambda images: None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """A probe whose seeds take the classes in turn: 0, 1, … and from 0 again.
+
+        With ``class_index`` among the options, or without classes, it is an ordinary probe.
+        """
+        checked, count = check_seeds(seeds), renderer.manifest.c_dim
+        classes = None
+        if count and options.get("class_index") is None:
+            classes = [number % count for number in range(len(checked))]
+            options["class_index"] = 0
+        settings = renderer.settings(**options)
+        return cls(renderer, checked, settings, classes=classes, on_images=on_images)
 
     def images(
         self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
@@ -132,8 +153,3 @@ class Probe:
         if noise is None or kept + noise.nbytes <= _KEPT_NOISE_BYTES:
             self._noise[at] = noise
         return noise
-
-
-def classes_in_turn(manifest: Manifest, count: int) -> list[int] | None:
-    """Class numbers 0, 1, … and from 0 again for ``count`` seeds; None without classes."""
-    return [number % manifest.c_dim for number in range(count)] if manifest.c_dim else None

@@ -14,7 +14,7 @@ from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
 from segan.runtime.generate.generator import Generator, load
-from segan.runtime.generate.probe import Probe, classes_in_turn
+from segan.runtime.generate.probe import Probe
 from segan.runtime.generate.renderer import Renderer
 from segan.runtime.latents.files import Latents
 
@@ -127,9 +127,19 @@ def test_each_seed_has_its_class(
     same_images(probe.images(), oracle_shifts.image(w, coords=oracle_shifts.coords(SEEDS)))
 
 
-def test_classes_go_in_turn(toy: Generator, shifts: Generator) -> None:
-    assert classes_in_turn(shifts.manifest, 5) == [0, 1, 2, 0, 1]
-    assert classes_in_turn(toy.manifest, 5) is None
+def test_classes_go_in_turn(
+    toy: Generator, shifts: Generator, oracle_shifts: Oracle, same_images: Same
+) -> None:
+    probe = Probe.in_turn(shifts, range(5), psi=0.5)
+    assert probe.classes == [0, 1, 2, 0, 1]
+    z = oracle_shifts.z(range(5))
+    w = np.concatenate([oracle_shifts.w(z[n : n + 1], n % 3) for n in range(5)])
+    coords = oracle_shifts.coords(range(5), 0.5)
+    same_images(probe.images(), oracle_shifts.image(w, psi=0.5, coords=coords))
+    one = Probe.in_turn(shifts, range(5), class_index="star")
+    assert one.classes is None
+    np.testing.assert_array_equal(one.images(), shifts.generate(range(5), class_index=2))
+    assert Probe.in_turn(toy, range(5)).classes is None
 
 
 def test_latents_and_mixed_layers_are_probed(toy: Generator) -> None:

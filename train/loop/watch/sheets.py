@@ -8,7 +8,7 @@ import numpy as np
 
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.files.atomic import atomic_file
-from segan.runtime.generate.probe import Probe, classes_in_turn
+from segan.runtime.generate.probe import Probe
 from segan.runtime.generate.renderer import Renderer
 from segan.runtime.pictures.sheets import grid, labelled_sheet, value_label
 from segan.train.measure.models.torch_graphs import TorchGraphs
@@ -25,10 +25,7 @@ def seed_probe(generator: Generator, seeds: range) -> Probe:
         generator: any generator; a conditional one shows its classes in turn.
         seeds: the seeds.
     """
-    renderer = Renderer(TorchGraphs(generator))
-    classes = classes_in_turn(renderer.manifest, len(seeds))
-    settings = renderer.settings(class_index=None if classes is None else classes[0])
-    return Probe(renderer, seeds, settings, classes=classes)
+    return Probe.in_turn(Renderer(TorchGraphs(generator)), seeds)
 
 
 def write_sample_sheet(generator: Generator, path: Path, *, count: int = 64) -> None:

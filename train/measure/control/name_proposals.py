@@ -19,7 +19,7 @@ from segan.runtime.bundle.attributes_editing import write_attributes
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError, SeganError
 from segan.runtime.generate.generator import Generator
-from segan.runtime.generate.probe import Probe, classes_in_turn
+from segan.runtime.generate.probe import Probe
 
 if TYPE_CHECKING:
     from segan.train.measure.control.attributes import AttributeNetwork
@@ -148,8 +148,7 @@ def _read(
     from segan.train.measure.control.slider_effects import measure_slider
 
     manifest = generator.manifest
-    classes = classes_in_turn(manifest, len(_SEEDS))
-    probe = Probe(generator, _SEEDS, generator.settings(), classes=classes)
+    probe = Probe.in_turn(generator, _SEEDS)
     ends = {
         Slider(subspace.layer, subspace.index, dim): (subspace.low, subspace.high)
         for subspace in manifest.subspaces
