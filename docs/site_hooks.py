@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -25,6 +26,10 @@ PAGES = {
 }
 #: An inline link or image: (start, target, end).
 LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)\s]+)\)")
+#: What a page loads by itself from elsewhere.
+LOADED = re.compile(
+    r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)"
+)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -64,3 +69,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts += [LINK.sub(relink, markdown[end : fence.start()]), fence.group()]
         end = fence.end()
     return "".join([*parts, LINK.sub(relink, markdown[end:])])
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Checks that the pages load nothing from the network. Raises: PluginError if one does."""
+    for page in Path(config.site_dir).rglob("*.html"):
+        found = LOADED.findall(page.read_text(encoding="utf-8"))
+        if found:
+            raise PluginError(f"{page.name} loads {found[0]}; expected files of the site alone")
