@@ -46,9 +46,9 @@ from segan.train.networks.stylegan2.subspace import StyleSubspace
 from segan.train.runs.checkpoint import list_checkpoints, load_generator, read_meta
 
 VARIANTS = [(0, "eigen")] + [(mode, kind) for kind in ("eigen", "diagonal") for mode in (1, 2, 3)]
-#: Directions for each layer that stand for sliders where there are none, or too many to measure.
+#: Directions per layer that are measured for models without sliders, or with too many of them.
 DIRECTIONS = 6
-#: Sliders are moved with the noise that the generator has learned.
+#: Sliders are moved with constant noise.
 CONSTANT = ImageOptions(noise="const")
 METHODS: tuple[Method, ...] = ("sefa", "pca")
 COLUMNS = (
@@ -69,7 +69,7 @@ COLUMNS = (
 
 
 def options_for(mode: int, kind: str, words: list[str]) -> list[str]:
-    """Those of the options of segan train that do something in this variant."""
+    """Return the options of segan train that have an effect in this variant."""
     subspace = msgspec.convert({"mode": mode, "kind": kind}, SubspaceConfig)
     useless = set() if subspace.has_basis else {"--dims"}
     if not subspace.sampled:
@@ -84,14 +84,19 @@ def options_for(mode: int, kind: str, words: list[str]) -> list[str]:
 
 
 def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespace) -> Path:
-    """Trains a variant, goes on with it, or finds it complete; returns its run's folder."""
+    """Train or resume a variant unless it is complete; return its run's folder."""
     home = runs / f"mode{mode}-{kind}-seed{seed}"
     found = sorted(home.glob("0*")) if home.is_dir() else []
     command = [sys.executable, "-m", "segan.cli.main", "train"]
     if options.measure_only:
         complete = [run for run in found if list_checkpoints(run)]
         if not complete:
-            raise ConfigError(f"{home} has no run with a checkpoint. Leave out --measure-only.")
+            raise ConfigError(
+                f"{home} has no run with a checkpoint",
+                field="runs",
+                value=str(home),
+                remedy="Leave out --measure-only.",
+            )
         return complete[-1]
     if found:
         checkpoints = list_checkpoints(found[-1])
@@ -108,9 +113,9 @@ def train(runs: Path, mode: int, kind: str, seed: int, options: argparse.Namespa
 
 
 def quality_scores(generator: Generator, options: argparse.Namespace) -> dict[str, Any]:
-    """fd_faces, path length on the faces' features and separability of w, with their intervals.
+    """Return fd_faces, ppl_faces and separability of w, with their intervals.
 
-    fd_faces is that of ``segan metrics``; the other two have constant noise, as the sliders.
+    fd_faces is measured as by ``segan metrics``, the others with constant noise, as the sliders.
     """
     given: dict[DetectorKind, Path] = {"faces": options.attributes} if options.attributes else {}
     wanted = {
@@ -133,7 +138,7 @@ def quality_scores(generator: Generator, options: argparse.Namespace) -> dict[st
 
 
 def with_directions(bundle: Path, method: Method, threads: int) -> Path:
-    """Writes the bundle with ``DIRECTIONS`` directions a layer beside it; returns where."""
+    """Write a copy of the bundle with ``DIRECTIONS`` directions per layer; return its path."""
     directed = bundle.with_name(f"{method}.segan")
     config = DirectionsConfig(method=method, dims=DIRECTIONS)
     with load(bundle, "cpu", threads=threads) as opened:
@@ -144,7 +149,7 @@ def with_directions(bundle: Path, method: Method, threads: int) -> Path:
 def measure(
     run: Path, network: AttributeNetwork | None, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """Measures of a run's generator: by ``sliders``, or for mode 0 by ``sefa`` and ``pca``."""
+    """Measure a run's generator: its ``sliders``, or in mode 0 those of ``sefa`` and ``pca``."""
     generator = load_generator(list_checkpoints(run)[-1]).generator
     network = network or attributes_for(generator.network.resolution).network
     scores = quality_scores(generator, options)
@@ -185,7 +190,7 @@ def measure(
 
 
 def _main_sliders(generator: Generator) -> list[Slider]:
-    """All of a layer's first subspace, or of its many the most important ones."""
+    """Return the ``DIRECTIONS`` most important sliders of each layer's first subspace."""
     found = []
     for number, entry in enumerate(generator.table):
         if entry.index:
@@ -204,7 +209,7 @@ def keep(
     about: dict[str, Any],
     path: Path | None,
 ) -> None:
-    """Adds a run's rows to the results, says so, and writes all of them to ``path``.
+    """Add a run's rows to the results, and write all results to ``path``.
 
     Args:
         results: rows by name; added to.
@@ -222,7 +227,7 @@ def keep(
 
 
 def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The table: the mean over seeds with their range, or one seed's value with its interval."""
+    """Return the table: means over seeds with their range, or a seed's value with its interval."""
     rows = [row for each in results.values() for row in each]
     columns = [entry for entry in COLUMNS if any(row[entry[0]] is not None for row in rows)]
     head = ["variant", *(title for _, title, _ in columns)]
@@ -244,7 +249,7 @@ def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    """Trains what is missing, measures everything, prints the table."""
+    """Train missing variants, measure all of them, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--attributes", type=Path, help="an attribute network, not the shipped one")
     parser.add_argument("--runs", type=Path, default=Path("runs/comparison"))

@@ -46,24 +46,24 @@ from segan.train.measure.quality.gaussian import frechet_distance, moments_of
 
 
 def open_named(name: str, threads: int) -> SliderModel:
-    """The model of a path with constant noise, or the drawn faces of ``drawn:RESOLUTION``."""
+    """Open the model of a path, with constant noise, or the drawn faces of ``drawn:RESOLUTION``."""
     kind, _, resolution = name.partition(":")
     if kind != "drawn":
         model = open_model(name, ImageOptions(noise="const"), Compute(threads=threads))
         model.require_rgb()
         return model
     if not resolution.isdecimal():
-        raise ConfigError(f"model is {name!r}; expected a resolution, as in drawn:32.")
+        raise ConfigError(field="model", value=name, expected="a resolution, as in drawn:32")
     return DrawnModel(int(resolution))
 
 
 def say(text: str) -> None:
-    """Says on standard error what is being done."""
+    """Print a step on standard error."""
     print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def measure(images: SliderModel, attributes: LoadedAttributes, options: Any) -> dict[str, Any]:
-    """The record of a model: its sliders, its codes, and the distance from the faces."""
+    """Return the record of a model: its sliders, its latent codes, and its fd_faces."""
     start = time.perf_counter()
     network = attributes.network
     seeds = range(options.first_seed, options.first_seed + options.seeds)
@@ -97,7 +97,7 @@ def measure(images: SliderModel, attributes: LoadedAttributes, options: Any) -> 
 
 
 def fd_faces(images: SliderModel, attributes: LoadedAttributes, options: Any) -> float:
-    """The metric ``fd_faces`` of ``segan metrics``; of drawn faces, which it does not open, too."""
+    """Return the metric ``fd_faces`` of ``segan metrics``, also for drawn faces."""
     n, network = options.images, attributes.network
     if isinstance(images, DrawnModel):
         parts = [images.render(range(start, min(start + 250, n))) for start in range(0, n, 250)]
@@ -109,7 +109,7 @@ def fd_faces(images: SliderModel, attributes: LoadedAttributes, options: Any) ->
 
 
 def own_separability(images: SliderModel, options: Any) -> dict[str, Any]:
-    """Separability by the classes of the user's own data."""
+    """Return separability by the classes of the user's data."""
     dataset = open_dataset(options.classes)
     say(f"training a classifier on the classes of {dataset.name}")
     classifier = train_label_classifier(dataset)
@@ -123,7 +123,7 @@ def own_separability(images: SliderModel, options: Any) -> dict[str, Any]:
 
 
 def table(sliders: dict[str, Any], attribute: str | None) -> str:
-    """One line for each slider: main attribute, effect, leakage, and what else it moves."""
+    """Return one line per slider: main attribute, effect, leakage, and other effects."""
     lines = ["slider    attribute        effect   leak  leak|Δ|  monotone  identity    also moves"]
     rows = sliders["sliders"]
     if attribute:
@@ -147,7 +147,7 @@ def table(sliders: dict[str, Any], attribute: str | None) -> str:
 
 
 def interval(entry: dict[str, Any], form: str) -> str:
-    """A value with its interval as text."""
+    """Return a value with its interval as text."""
     if entry["value"] is None:
         return "–"
     text = format(entry["value"], form)
@@ -157,7 +157,7 @@ def interval(entry: dict[str, Any], form: str) -> str:
 
 
 def show(record: dict[str, Any], attribute: str | None) -> None:
-    """Prints the measures as text."""
+    """Print the measures."""
     print(f"{record['model']}, read at {record['protocol']['network']['resolution']}²")
     sliders = record["sliders"]
     if sliders:
@@ -190,7 +190,7 @@ def show(record: dict[str, Any], attribute: str | None) -> None:
 
 
 def main() -> None:
-    """Measures a model."""
+    """Measure a model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("model", help="run, checkpoint or bundle; or drawn:32")
     parser.add_argument("--attributes", type=Path, help="an attribute network, not the shipped one")

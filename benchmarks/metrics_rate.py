@@ -1,10 +1,9 @@
 """How fast metrics run against the bare session, and what memory they take, in one run.
 
-For each round, taking turns: the bundle's images alone (``generate_batches``, batch 64, from seeds
-to bytes, as ``segan generate`` makes them) and ``fd_faces`` of as many seeds. The ratio of the
-rates is taken within a round, and that of the processor's time: where other processes want the
-cores, the first depends on them. Memory is the peak of a process of its own that takes the score at
-one n and then at a larger one.
+Each round measures in turn the bundle's images alone (``generate_batches``, batch 64, from seeds to
+bytes, as in ``segan generate``) and ``fd_faces`` of as many seeds. The ratios of the rates and of
+the processor's time are taken within a round; only the first depends on the load of other
+processes. Memory is the peak of a separate process for each of two n.
 
 Run from the repository root: ``python benchmarks/metrics_rate.py BUNDLE [--network FOLDER]``.
 """
@@ -21,7 +20,7 @@ from pathlib import Path
 
 
 def rates(options: argparse.Namespace) -> None:
-    """Prints the rates of each round and their ratios."""
+    """Print the rates of each round and their ratios."""
     import torch
 
     from segan.runtime.generate.generator import load
@@ -72,7 +71,7 @@ def rates(options: argparse.Namespace) -> None:
 
 
 def memory(options: argparse.Namespace) -> None:
-    """Prints the peak of a process at two n."""
+    """Print the peak memory of a process at two values of n."""
     for n in (options.images, 10 * options.images):
         command = [sys.executable, __file__, str(options.bundle), "--backend", options.backend]
         command += ["--images", str(n), "--batch", str(options.batch), "--worker"]
@@ -83,7 +82,7 @@ def memory(options: argparse.Namespace) -> None:
 
 
 def worker(options: argparse.Namespace) -> None:
-    """Takes one score; prints the process's peak memory."""
+    """Compute one score, and print the peak memory of the process."""
     import torch
 
     from segan.runtime.machine.memory import peak_memory
@@ -105,7 +104,7 @@ def worker(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Reads the arguments."""
+    """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--network", type=Path, help="an attribute network; else the shipped one")

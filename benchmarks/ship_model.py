@@ -46,10 +46,11 @@ OUT = Path("runtime/bundle/models/faces64.segan")
 
 
 def named_sliders(scores: ControlScores, manifest: Manifest) -> list[Attribute]:
-    """One name for each attribute that a slider controls well enough, in the faces' order.
+    """Return a name for each attribute that a slider controls, in the order of the faces.
 
-    A slider's name is that of its main attribute, so no slider gets two and no name is given
-    twice. ``sign`` makes more of the name more of the attribute; that of a hue is the turning's.
+    A slider's name is that of its main attribute, so each slider has one name at most and each name
+    one slider. ``sign`` makes a larger value mean more of the attribute; for a hue it is the
+    direction of rotation.
     """
     return [
         named(name, score, manifest)
@@ -59,7 +60,7 @@ def named_sliders(scores: ControlScores, manifest: Manifest) -> list[Attribute]:
 
 
 def named(name: str, score: SliderScore, manifest: Manifest) -> Attribute:
-    """The entry of one attribute, over its subspace's range, with what was measured."""
+    """Return the entry of one attribute, with its subspace's range and the measured figures."""
     slider = Slider.parse(score.slider)
     (subspace,) = (
         row for row in manifest.subspaces if (row.layer, row.index) == (slider.layer, slider.index)
@@ -82,10 +83,10 @@ def named(name: str, score: SliderScore, manifest: Manifest) -> Attribute:
 
 
 def exchange_dims(generator: Generator, first: Slider, second: Slider) -> None:
-    """Makes two coordinates of one subspace change places.
+    """Exchange two coordinates of one subspace.
 
-    A subspace's coordinates have no order of their own and are drawn alike, so the generator makes
-    the same images as before, of other seeds.
+    The coordinates of a subspace are unordered and identically distributed, so the generator makes
+    the same images as before, for other seeds.
 
     Args:
         generator: mode 2, eigen; changed in place.
@@ -104,8 +105,10 @@ def exchange_dims(generator: Generator, first: Slider, second: Slider) -> None:
     module = generator.subspaces[rows[0]] if rows else None
     if not isinstance(module, EigenOffset):
         raise ConfigError(
-            f"{first} and {second} cannot change places; expected two sliders of one subspace of "
-            "a generator of mode 2, eigen."
+            f"{first} and {second} cannot be exchanged",
+            field="first",
+            value=str(first),
+            expected="two sliders of one subspace of a generator of mode 2, eigen",
         )
     order = torch.arange(len(module.importance))
     order[[first.dim, second.dim]] = order[[second.dim, first.dim]]
@@ -115,7 +118,7 @@ def exchange_dims(generator: Generator, first: Slider, second: Slider) -> None:
 
 
 def training_command(loaded: LoadedGenerator) -> str:
-    """The command that trains such a model; provenance.training has every setting."""
+    """Return a command that trains such a model; provenance.training has every setting."""
     config = loaded.config
     words = ["segan train", f"--mode {config.subspace.mode}", f"--preset {config.preset}"]
     words += [f"--kimg {config.total_kimg:g}", f"--batch-size {config.batch_size}"]
@@ -136,7 +139,7 @@ def ship(
     name: str,
     exchange: tuple[Slider, Slider] | None = None,
 ) -> list[Attribute]:
-    """Writes the shipped bundle and reads it back; returns its named sliders.
+    """Write the shipped bundle and read it back; return its named sliders.
 
     Raises:
         SeganError: the checkpoint or network cannot be used, verification fails, or the file
@@ -149,7 +152,7 @@ def ship(
     read = load_attributes(attributes) if attributes else attributes_for(resolution)
     effects = generator_effects(loaded.generator, read.network, range(seeds))
     if not effects:
-        raise ConfigError("this generator has no sliders; expected one of mode 1, 2 or 3.")
+        raise ConfigError("this generator has no sliders", expected="one of mode 1, 2 or 3")
     scores = control_scores(effects)
     provenance: dict[str, Any] = {
         "shipped_model": {
@@ -172,8 +175,9 @@ def ship(
         write_attributes(bundle, named_sliders(scores, bundle.manifest))
         if small.stat().st_size > MAX_BYTES:
             raise ExportError(
-                f"the bundle has {small.stat().st_size} bytes; expected at most {MAX_BYTES}. "
-                "Ship a smaller model."
+                f"the bundle has {small.stat().st_size} bytes",
+                expected=f"at most {MAX_BYTES}",
+                remedy="Ship a smaller model.",
             )
         pack_bundle(small, out)
     written = open_bundle(out)
@@ -184,7 +188,7 @@ def ship(
 def _export(
     loaded: LoadedGenerator, folder: Path, name: str, provenance: dict[str, Any], *, fp16: bool
 ) -> Path:
-    """A verified bundle as one zip beside ``folder``."""
+    """Export a verified bundle as one zip beside ``folder``."""
     config = ExportConfig(name=name, precisions=("fp16",) if fp16 else (), provenance=provenance)
     export_bundle(loaded, folder, config, on_step=lambda text: print(f"{text} ...", flush=True))
     packed = folder.with_name(f"packed-{folder.name}")
@@ -193,7 +197,7 @@ def _export(
 
 
 def main() -> None:
-    """Parses the options, writes the file and says what it holds."""
+    """Parse the options, write the file, and print its contents."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("path", type=Path, help="run or checkpoint folder")
     parser.add_argument("--attributes", type=Path, help="an attribute network, not the shipped one")

@@ -29,7 +29,7 @@ from segan.train.runs.settings import replace_settings
 
 
 def fields_of(text: str) -> tuple[str, dict[str, Any]]:
-    """``name:field=value,…`` → the name, and the values by field; words stay words."""
+    """Read ``name:field=value,…``: the name, and the values by field, JSON or text."""
     name, _, rest = text.partition(":")
     fields = {}
     for part in filter(None, rest.split(",")):
@@ -42,7 +42,7 @@ def fields_of(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def train(name: str, fields: dict[str, Any], seed: int, options: argparse.Namespace) -> Path:
-    """Trains a setting, or finds it complete; returns its run's folder."""
+    """Train a setting unless a complete run exists; return its run's folder."""
     home = Path(options.runs) / f"{name}-seed{seed}"
     dataset = open_dataset(options.data, cache="memory")
     common = {
@@ -69,7 +69,7 @@ def train(name: str, fields: dict[str, Any], seed: int, options: argparse.Namesp
 
 
 def main() -> None:
-    """Trains what is missing, measures everything, prints the table."""
+    """Train missing settings, measure all of them, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("data", type=Path, help="faces, from segan data render")
     parser.add_argument("settings", nargs="+", help="name:field=value,field=value")

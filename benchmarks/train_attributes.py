@@ -38,7 +38,7 @@ EPOCHS = {16: 3.0, 32: 12.0, 64: 3.0}
 
 
 def training_faces(resolution: int, seed: int, count: int, file: Path | None) -> DrawnFaces:
-    """Draws the faces, or reads those of an earlier run."""
+    """Draw the faces, or read those of an earlier run."""
     if file is not None and file.is_file():
         images = np.load(file, mmap_mode="r")[:count]
     else:
@@ -52,7 +52,7 @@ def training_faces(resolution: int, seed: int, count: int, file: Path | None) ->
 
 
 def table(scores: HeldOutScores) -> str:
-    """One line for each attribute: its score on faces as drawn, and on worse ones."""
+    """Return one line per attribute: its score on drawn and on degraded faces."""
     lines = [f"{'attribute':16}  clean  degraded"]
     for name, score in scores.clean.items():
         lines.append(f"{name:16}{score:7.3f}{scores.degraded[name]:10.3f}")
@@ -67,7 +67,7 @@ def train(
     seed: int,
     start: AttributeNetwork | None,
 ) -> AttributeNetwork:
-    """Trains and writes the network of one resolution, and prints its scores."""
+    """Train and write the network of one resolution, and print its scores."""
     wall, core = time.perf_counter(), time.process_time()
 
     def report(step: int, loss: float) -> None:
@@ -96,7 +96,7 @@ def train(
 
 
 def main() -> None:
-    """Trains one network after another."""
+    """Train the networks one after another."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("out", type=Path, help="folder; each network gets one in it: r32")
     parser.add_argument("--resolutions", default="32,64,16")

@@ -43,7 +43,8 @@ class TorchGraphs(BundleGraphs):
             verification=(),
             files={},
         )
-        self.noise = generator.synthesis.noise_const().detach().cpu().numpy()
+        self._constant = generator.synthesis.noise_const().detach()
+        self.noise = self._constant.cpu().numpy()
         self._sessions = {}
 
     @torch.inference_mode()
@@ -70,8 +71,8 @@ class TorchGraphs(BundleGraphs):
         sites = generator.broadcast(w) if w.ndim == 2 else w
         psi = self._tensor(np.broadcast_to(np.asarray(inputs.psi), sites.shape[:2]))
         ws, shifts = self._offsets(sites, psi, self._tensor(inputs.coords))
-        noise = self.noise if inputs.noise is None else inputs.noise
-        return _to_uint8(generator.synthesis(ws, shifts, self._tensor(noise)))
+        noise = self._constant if inputs.noise is None else self._tensor(inputs.noise)
+        return _to_uint8(generator.synthesis(ws, shifts, noise))
 
     def _offsets(
         self, w: torch.Tensor, psi: torch.Tensor, coords: torch.Tensor | None
