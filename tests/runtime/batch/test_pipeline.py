@@ -275,6 +275,25 @@ def test_a_batch_of_an_older_segan_is_finished_where_the_bytes_are_the_same(
     assert (result.found, result.written) == (4, 2)
 
 
+def test_a_record_without_an_option_had_its_default(
+    generator: Generator, tmp_path: Path, raises_error: RaisesError
+) -> None:
+    generate_batch(generator, BatchRequest(seeds=range(4)), tmp_path)
+    path = tmp_path / "generation.json"
+    record = json.loads(path.read_bytes())
+    del record["psi_layers"], record["mix"], record["latents"]
+    path.write_text(json.dumps(record))
+    result = generate_batch(generator, BatchRequest(seeds=range(6)), tmp_path)
+    assert (result.found, result.written) == (4, 2)
+    path.write_text(json.dumps(record))
+    mixed = BatchRequest(seeds=range(6), options=GenerationOptions(mix={0: 1}))
+    with raises_error(ConfigError, problem="mix is none there"):
+        generate_batch(generator, mixed, tmp_path)
+    path.write_text(json.dumps({**record, "colour": 1}))
+    with raises_error(ConfigError, problem="colour"):
+        generate_batch(generator, BatchRequest(seeds=range(6)), tmp_path)
+
+
 def test_shards_are_tied_to_their_seeds(
     generator: Generator, tmp_path: Path, raises_error: RaisesError
 ) -> None:
@@ -329,6 +348,13 @@ def test_the_record_states_the_request(generator: Generator, tmp_path: Path) -> 
     request = BatchRequest(seeds=parse_seeds("0-3,9"), options=options)
     generate_batch(generator, request, tmp_path)
     record = json.loads((tmp_path / "generation.json").read_bytes())
+    # The file is the same, byte for byte, whatever the options are called within segan.
+    assert list(record) == [
+        *("format", "bundle", "bundle_sha256", "backend", "seeds"),
+        *("psi", "cutoff", "coords", "sliders", "noise", "class_index"),
+        *("files", "quality", "compress_level", "layout", "shard_size"),
+        *("latents", "precision", "encoder", "psi_layers", "mix"),
+    ]
     assert record["format"] == "segan.generation/1"
     assert record["seeds"] == "0-3,9"
     assert record["psi"] == 0.5
