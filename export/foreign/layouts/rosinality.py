@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from segan.export.foreign.container import ForeignModel
@@ -38,17 +39,26 @@ class PublishedReader:
         self.state: dict[str, Any] = {}
         self.changes: dict[str, dict[str, Any]] = {}
         self.notes = list(model.notes)
+        self._w_dim = self._layers = 0
 
-    def mapping(self, prefix: str) -> tuple[int, int]:
-        """Read the layers ``{prefix}.1`` and on; return w_dim and the number of layers."""
-        tensors = self.tensors
-        pattern = re.compile(re.escape(prefix) + r"\.(\d{1,3})\.weight")
-        numbers = sorted(int(m[1]) for name in tensors.names() if (m := pattern.fullmatch(name)))
-        if numbers != list(range(1, len(numbers) + 1)):
+    def numbers(self, prefix: str, suffix: str, *, first: int) -> list[int]:
+        """Return N of all tensors ``{prefix}.N.{suffix}``, which must count from ``first``."""
+        pattern = re.compile(rf"{re.escape(prefix)}\.(\d{{1,3}})\.{re.escape(suffix)}")
+        matches = (pattern.fullmatch(name) for name in self.tensors.names())
+        found = sorted(int(match[1]) for match in matches if match)
+        if not found or found != list(range(first, first + len(found))):
             raise CheckpointError(
-                f"the layers of {prefix} are {numbers}", expected="1, 2 and so on", remedy=DAMAGED
+                f"the numbers of {prefix} are {found}",
+                expected=f"{first}, {first + 1} and so on",
+                remedy=DAMAGED,
             )
-        w_dim = tensors.shape(f"{prefix}.1.weight", 2)[0]
+        return found
+
+    def mapping(self, prefix: str) -> int:
+        """Read the layers ``{prefix}.1`` and on; return w_dim."""
+        tensors, numbers = self.tensors, self.numbers(prefix, "weight", first=1)
+        self._w_dim = w_dim = tensors.shape(f"{prefix}.1.weight", 2)[0]
+        self._layers = len(numbers)
         for number in numbers:
             if tensors.shape(f"{prefix}.{number}.weight", 2) != (w_dim, w_dim):
                 raise CheckpointError(
@@ -59,7 +69,7 @@ class PublishedReader:
             for part in ("weight", "bias"):
                 value = tensors.take(f"{prefix}.{number}.{part}")
                 self.state[f"mapping.fc{number - 1}.{part}"] = value
-        return w_dim, len(numbers)
+        return w_dim
 
     def const(self, name: str) -> None:
         """Read the constant input, [1, C, 4, 4]."""
@@ -101,6 +111,38 @@ class PublishedReader:
             kernel = normalised_filter(self.tensors.take(name), UP_GAIN)
             self.changes.setdefault(target, {})["fir"] = kernel
 
+    def finish(
+        self, to_rgb: str, convolutions: Sequence[str], subspace: SubspaceConfig
+    ) -> ImportedModel:
+        """Return the translated generator.
+
+        Args:
+            to_rgb: name of a to_rgb.
+            convolutions: name of the last convolution of each layer, from 4² up.
+            subspace: where and how subspaces act.
+
+        Raises:
+            CheckpointError: the file holds other tensors too.
+        """
+        self.tensors.check_all_taken()
+        resolution = 4 << (len(convolutions) - 1)
+        network = make_network(
+            resolution=resolution,
+            img_channels=self.channels(to_rgb),
+            z_dim=self._w_dim,
+            w_dim=self._w_dim,
+            mapping_layers=self._layers,
+            layer_channels=tuple(self.channels(name) for name in convolutions),
+        )
+        return ImportedModel(
+            network=network,
+            subspace=subspace,
+            state=self.state,
+            settings=self.changes,
+            ws_rows=shared_rows(resolution, "skip"),
+            notes=self.notes,
+        )
+
 
 def read_rosinality(model: ForeignModel) -> ImportedModel:
     """Translate a generator of this layout.
@@ -110,7 +152,7 @@ def read_rosinality(model: ForeignModel) -> ImportedModel:
     """
     reader = PublishedReader(model, "modulation")
     tensors = reader.tensors
-    w_dim, layers = reader.mapping("style")
+    w_dim = reader.mapping("style")
     doublings = sum(
         re.fullmatch(r"to_rgbs\.\d+\.bias", name) is not None for name in tensors.names()
     )
@@ -137,24 +179,4 @@ def read_rosinality(model: ForeignModel) -> ImportedModel:
         reader.notes.append(NO_MEAN)
     if not has_noise:
         reader.notes.append("the file has no constant noise; a fixed one was drawn.")
-    tensors.check_all_taken()
-    resolution = 4 << doublings
-    network = make_network(
-        resolution=resolution,
-        img_channels=reader.channels("to_rgb1"),
-        z_dim=w_dim,
-        w_dim=w_dim,
-        mapping_layers=layers,
-        layer_channels=tuple(
-            reader.channels(f"convs.{2 * layer - 1}" if layer else "conv1")
-            for layer in range(doublings + 1)
-        ),
-    )
-    return ImportedModel(
-        network=network,
-        subspace=SubspaceConfig(mode=0),
-        state=reader.state,
-        settings=reader.changes,
-        ws_rows=shared_rows(resolution, "skip"),
-        notes=reader.notes,
-    )
+    return reader.finish("to_rgb1", sources[::2], SubspaceConfig(mode=0))

@@ -6,7 +6,6 @@ one number for each dimension of w, the sum, which is computed here in float64.
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import torch
@@ -17,8 +16,6 @@ from segan.export.foreign.stylegan2 import (
     NO_MEAN,
     ImportedModel,
     drawn_noise,
-    make_network,
-    shared_rows,
 )
 from segan.export.foreign.tensors import DAMAGED
 from segan.runtime.errors import CheckpointError
@@ -34,14 +31,8 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
         CheckpointError: a tensor is missing, unknown or of another shape.
     """
     reader = PublishedReader(model, "modulate")
-    tensors = reader.tensors
-    w_dim, layers = reader.mapping("Mapping.layer")
-    pattern = re.compile(r"Synthesis\.blocks\.(\d{1,3})\.torgb\.bias")
-    numbers = sorted(int(m[1]) for name in tensors.names() if (m := pattern.fullmatch(name)))
-    if numbers != list(range(len(numbers))) or not numbers:
-        raise CheckpointError(
-            f"the blocks are {numbers}", expected="0, 1 and so on", remedy=DAMAGED
-        )
+    w_dim = reader.mapping("Mapping.layer")
+    numbers = reader.numbers("Synthesis.blocks", "torgb.bias", first=0)
     mode = _mode(model)
     reader.const("Synthesis.const.input")
     convolution, subspace = 0, 0
@@ -59,29 +50,14 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
                 site = f"b{resolution}.{name}"
                 _subspace(reader, mode, f"{source}.subspaces.{row}", subspace, site, w_dim)
             subspace += 1
-    tensors.check_all_taken()
-    resolution = 4 << numbers[-1]
     reader.notes += [
         NO_MEAN,
         "the original draws noise anew for every image; 'const' is a fixed draw.",
     ]
-    network = make_network(
-        resolution=resolution,
-        img_channels=reader.channels("Synthesis.blocks.0.torgb"),
-        z_dim=w_dim,
-        w_dim=w_dim,
-        mapping_layers=layers,
-        layer_channels=tuple(
-            reader.channels(f"Synthesis.blocks.{number}.conv1") for number in numbers
-        ),
-    )
-    return ImportedModel(
-        network=network,
-        subspace=SubspaceConfig(mode=mode, kind="diagonal"),
-        state=reader.state,
-        settings=reader.changes,
-        ws_rows=shared_rows(resolution, "skip"),
-        notes=reader.notes,
+    return reader.finish(
+        "Synthesis.blocks.0.torgb",
+        [f"Synthesis.blocks.{number}.conv1" for number in numbers],
+        SubspaceConfig(mode=mode, kind="diagonal"),
     )
 
 
