@@ -1,12 +1,12 @@
-"""What metrics request from the images of a generator, so that one pass serves all of them."""
+"""The requests of metrics to a context, which serves all of them in one pass over the images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-#: The networks whose outputs are compared: NVIDIA's Inception and VGG16, and segan's own, which
-#: reads the built-in faces' attributes.
+#: Networks whose outputs are compared: NVIDIA's Inception and VGG16, and segan's network that
+#: reads the attributes of the built-in faces.
 DetectorKind = Literal["inception", "vgg16", "faces"]
 
 
@@ -15,13 +15,13 @@ class FeatureRequest:
     """Outputs of a detector that a metric compares.
 
     Attributes:
-        detector: which network.
+        detector: the network.
         output: ``features`` [N, D], or ``probabilities`` [N, classes] that sum to 1.
-        form: ``rows``, all of them as float32 (memory: N · D · 4 bytes), or ``moments``, their
-            mean and covariance in float64 (memory: D² · 8 bytes, whatever N is).
-        n: generated images; of the seeds first, first + 1, …
-        real: whether the data's images are compared, too.
-        max_real: the data's first images that are taken; None for all.
+        form: ``rows``, all outputs in float32 (N · D · 4 bytes), or ``moments``, their mean and
+            covariance in float64 (D² · 8 bytes for any N).
+        n: generated images, of the seeds first, first + 1, …
+        real: whether real images are compared as well.
+        max_real: number of real images, from the first; None for all.
     """
 
     detector: DetectorKind
@@ -34,10 +34,10 @@ class FeatureRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CodesRequest:
-    """Latent codes of images, with the attributes of the built-in faces that are read in them.
+    """Latent codes of seeds, and the attributes of the built-in faces read from their images.
 
     Attributes:
-        n: images, of the first n seeds.
+        n: number of seeds, from the first.
     """
 
     n: int

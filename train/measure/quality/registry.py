@@ -15,7 +15,7 @@ from typing import NamedTuple
 from segan.runtime.errors import ConfigError
 from segan.train.measure.quality.metric import Metric
 
-#: n in every family: a number, of thousands where a k follows at once.
+#: n in every family: a number, of thousands where a k follows directly.
 _N = r"(?P<n>[1-9]\d*k?)"
 #: n and the neighbour k of precision and recall, separated by the k of thousands, else by _.
 _N_AND_K = r"(?P<n>[1-9]\d*(?:k|(?=_)))_?(?P<k>[1-9]\d*)"
