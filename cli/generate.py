@@ -18,7 +18,7 @@ from segan.cli.options import (
     seeds_option,
     with_latents,
 )
-from segan.cli.progress import Progress, progress
+from segan.cli.progress import LateProgress
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
@@ -165,24 +165,21 @@ def _run(
     overwrite: bool,
 ) -> BatchResult:
     """Generate the batch and show its progress; after Ctrl-C, print how to continue."""
-    import contextlib
-
     from segan.runtime.batch.pipeline import generate_batch
 
     written = 0
-    with contextlib.ExitStack() as stack:
-        bar: list[Progress] = []
+    with LateProgress("images") as bar:
 
         def on_start(missing: int, found: int) -> None:
             if found:
                 click.echo(f"{out}: {found} of {missing + found} images exist already.", err=True)
             if missing:
-                bar.append(stack.enter_context(progress(missing, "images", "generating")))
+                bar.start(missing, "generating")
 
         def on_written(images: int) -> None:
             nonlocal written
             written += images
-            bar[0].update(images)
+            bar.update(images)
 
         try:
             return generate_batch(

@@ -63,12 +63,11 @@ class BundleSource:
         from segan.runtime.generate.generator import load
 
         path = self.path or newest_bundle()
-
         generator = load(path, self.backend, precision=self.precision, threads=self.threads)
         training = generator.manifest.provenance.get("training")
         if noise != "const" and isinstance(training, dict) and training.get("noise") is False:
             click.echo(
-                f"--noise {noise} changes nothing here: this generator was trained without noise",
+                f"--noise {noise} has no effect: this generator was trained without noise",
                 err=True,
             )
         if self.verbose:

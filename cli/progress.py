@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Protocol, TextIO
 
 from segan.cli.standard_streams import going_on_unread
@@ -71,8 +72,14 @@ class LateProgress:
     def __enter__(self) -> LateProgress:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # An error goes to the bar as well, which then prints no final line.
+        self._stack.__exit__(kind, error, trace)
 
     def start(self, total: float, description: str) -> None:
         """Open the bar."""

@@ -138,17 +138,16 @@ def command(
     the first slider changes over time, and the values of --by stand side by side.
     """
     if len(swept) == 2 and by is None:
-        # Two names without a value are a grid, too.
+        # Two names without a value make a grid as well.
         by = swept[1]
         swept = swept[:1]
     place = _place(layer, dim, index, at, every, swept)
+    first = swept[0] if swept else place
     if by is None and (by_range is not None or by_steps is not None):
         raise ConfigError(
             "--by-range and --by-steps belong to --by", field="by", expected="--by hair_length"
         )
-    first: Slider | str | None = place if isinstance(place, Slider) else None
-    first = swept[0] if swept else first
-    if by is not None and first is None:
+    if by is not None and not isinstance(first, Slider | str):
         raise ConfigError(
             "--by needs one slider across", field="by", expected="--attr smile or --at L3N0D5"
         )
@@ -161,7 +160,7 @@ def command(
 
     generator = source.open(options.noise)
     settings = generator.resolve(with_latents(options, latents, generator))
-    if by is not None and first is not None:
+    if by is not None and isinstance(first, Slider | str):
         written = _draw_grid(generator, settings, (first, by), (across, down), seeds, picture)
     else:
         groups = _groups(generator, settings, place, swept)
@@ -199,7 +198,7 @@ class _Picture:
     scale: int | None
 
     def path(self, default: str) -> Path:
-        """The file of a group of sliders, whose default name is given."""
+        """The file of a group of sliders, by its default name."""
         if self.every:
             return (self.out or Path("sweep")) / default
         return self.out or Path(default)
