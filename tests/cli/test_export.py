@@ -61,9 +61,9 @@ def test_newest_run(at_home: Path, capsys: Capture) -> None:
     assert "wrote squares.segan in" in captured.out
     assert "verified on cpu: max error" in captured.out
     assert captured.out.splitlines()[-1] == "next: segan sweep squares.segan --layer 1 --dim 2"
-    # Nothing but our own lines: the exporter under it is quiet.
+    # Only segan's own lines: torch's exporter prints nothing.
     assert all(line.endswith("...") or ": " in line for line in captured.err.splitlines())
-    # What it says to do next works, and the manifest states where the bundle comes from.
+    # The suggested command works, and the manifest states the checkpoint.
     assert run(["sweep", "squares.segan", "--layer", "1", "--dim", "2", "-o", "sheet.png"]) == 0
     manifest = json.loads((at_home / "squares.segan" / "manifest.json").read_text())
     record = json.loads((at_home / checkpoint / "checkpoint.json").read_text())

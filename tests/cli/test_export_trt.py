@@ -126,7 +126,7 @@ def test_ahead_of_time_without_a_gpu(home: Path, no_gpu: None, capsys: Capture) 
     assert "the engines' images were not verified: no NVIDIA driver" in captured.err
     engines = sorted(path.name for path in (home / "squares.segan" / "engines").glob("*.engine"))
     assert [name.rpartition(".fp32.")[0] for name in engines] == ["mapping", "offsets", "synthesis"]
-    # The bundle itself is as it is without.
+    # The bundle itself is the same as without engines.
     assert run(["info", "--check", "squares.segan"]) == 0
     assert run(["generate", "squares.segan", "--backend", "cpu", "--seeds", "1", "-o", "out"]) == 0
 
@@ -221,7 +221,7 @@ def test_with_a_gpu_engines_are_verified(
     assert (cpu["backend"], trt["backend"], trt["precision"]) == ("cpu", "tensorrt", "fp32")
     assert trt["max_error"] <= trt["tolerance"] == 1e-4
     assert trt["batch_sizes"] == cpu["batch_sizes"]
-    # What was built is what verification, and whoever comes next, loads.
+    # Verification and later commands load the engines that were built.
     assert card.trt.builds == ["mapping", "offsets", "synthesis"]
     assert run(["generate", "squares.segan", "--seeds", "0-4", "-o", "out", "-v"]) == 0
     assert "backend: tensorrt, fp32" in capsys.readouterr().err

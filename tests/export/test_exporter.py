@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Make = Callable[..., Generator]
 
-#: Every mode and kind, and among them every architecture, form, channel count, with classes.
+#: Every mode and kind; with them every architecture, form and channel count, and classes.
 CASES: list[dict[str, Any]] = [
     {"mode": 0, "architecture": "skip", "lowering": "transposed"},
     {"mode": 0, "architecture": "residual", "lowering": "subpixel", "img_channels": 1},
@@ -157,7 +157,7 @@ def test_zip_holds_the_same(quick: None, generator: Generator, tmp_path: Path) -
     np.testing.assert_array_equal(
         load(result.zip_path).generate([1, 2]), load(result.path).generate([1, 2])
     )
-    # And again, over both.
+    # A second export replaces both.
     again = export_bundle(generator, tmp_path / "one.segan", ExportConfig(zip=True))
     assert again.zip_path == result.zip_path
 
@@ -180,7 +180,7 @@ def test_a_wrong_graph_is_noticed_and_the_old_bundle_stays(
     assert "0.0001" in caught.value.expected
     assert contents(out) == before
     assert os.listdir(tmp_path) == ["one.segan"]
-    # A tolerance that admits the difference writes it, with the figures.
+    # With a larger tolerance the bundle is written, with the measured figures.
     result = export_bundle(generator, out, ExportConfig(tolerance=5.0))
     assert 1e-4 < result.manifest.verification[0].max_error < 5
 
@@ -215,7 +215,7 @@ def test_not_a_number_fails(
 def test_replacing(quick: None, generator: Generator, tmp_path: Path) -> None:
     out = tmp_path / "one.segan"
     export_bundle(generator, out)
-    # A bundle that was damaged, or that is one zip, is replaced too.
+    # A damaged bundle, or a bundle that is one zip, is replaced too.
     (out / "synthesis.onnx").unlink()
     export_bundle(generator, out, ExportConfig(zip=True))
     open_bundle(out).verify()

@@ -156,7 +156,7 @@ def test_zero_changes_no_bit_and_a_value_adds_sigma(
                 rows, width = expected_shifts.shape[1:]
                 np.testing.assert_allclose(shifts[:, :rows, :width], expected_shifts, atol=2e-5)
                 assert not shifts[:, rows:].any()
-    # psi does not weaken what the user sets, as with trained subspaces.
+    # psi does not scale the user's sliders, as with trained subspaces.
     coords[:] = 0
     coords[:, number, 0] = 1
     at_zero = new.style(w[:1], 0.0, coords[:1])[0] - new.style(w[:1], 0.0)[0]

@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "fuzz" / "fuzz_import.py"
 
-#: Seconds that it searches.
+#: Seconds of fuzzing.
 SECONDS = 20
 
 

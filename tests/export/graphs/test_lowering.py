@@ -48,7 +48,7 @@ def reference(x: Array, weight: Array, fir: Array) -> Array:
 
 FILTERS = {
     "binomial": fir_kernel().double().numpy(),
-    # Nothing is symmetric: flipped or transposed taps would show.
+    # The kernels are not symmetric, so flipped or transposed taps are detected.
     "asymmetric": np.random.RandomState(3).random_sample((4, 4)),
 }
 

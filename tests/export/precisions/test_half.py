@@ -145,10 +145,10 @@ def test_balance() -> None:
     sums = np.abs(even).sum((1, 2, 3))
     np.testing.assert_allclose(np.delete(sums, 2), KERNEL_SUM)
     assert sums[2] == 0
-    # Every channel that is not empty matters: none is flushed to 0 in fp16.
+    # No channel other than the zero one is flushed to 0 in fp16.
     peaks = np.delete(np.abs(even).max((0, 2, 3)), 3)
     assert peaks.min() > 0.1
-    # No convolution can overflow, whatever is fed.
+    # No convolution can overflow, for any input.
     assert np.finfo(np.float16).max > KERNEL_SUM * ACTIVATION_BOUND
 
 
@@ -196,7 +196,7 @@ def hostile(generator: Generator, case: str) -> None:
             block.const[1].mul_(5e6)
 
 
-#: Those in which a plain cast gives a wrong image.
+#: Cases in which a plain cast gives a wrong image.
 BROKEN = [
     "rows",
     "columns",
@@ -208,7 +208,7 @@ BROKEN = [
     "one large style bias",
 ]
 
-#: Layers of 64² paper, and the widest of 1024², at resolutions that a test can pay.
+#: Widths of 64² paper and of the widest layers of 1024², at low resolutions for speed.
 WIDTHS = {
     "64": {"resolution": 32, "w_dim": 128, "channel_max": 128},
     "1024": {"resolution": 8, "w_dim": 512, "channel_base": 32768, "channel_max": 512},
@@ -224,7 +224,7 @@ def test_hostile_weights(make_generator: Make, case: str, width: str) -> None:
     given = layers(generator)
     expected = generator.synthesis(**given).numpy()
     assert 0.4 < expected.std() < 0.6
-    # In float64 too, so that fp32 is not what is wrong.
+    # Compared with float64 too, to exclude errors of fp32.
     exact = make_exact(generator, given)
     assert psnr(expected, exact) > 90
     found = run_torch(generator, given, "fp16")
@@ -394,7 +394,7 @@ def test_export(make_generator: Make, tmp_path: Path, case: dict[str, Any]) -> N
         assert full.precision == "fp32"
         label = 1 if generator.network.c_dim else None
         given: dict[str, Any] = {"class_index": label, "noise": "random"}
-        # Any batch size; and both against the generator would be the same to a grey level or so.
+        # A batch size that was not verified; the two precisions agree to a few grey levels.
         one, two = half.generate(range(5), **given), full.generate(range(5), **given)
         assert np.abs(one.astype(int) - two).max() <= 6
         assert np.abs(one.astype(float).mean((1, 2)) - two.mean((1, 2))).max() < 0.5

@@ -71,7 +71,7 @@ def test_balancing_changes_nothing_but_rounding(architecture: str, form: str) ->
         channels = len(site.affine.bias)
         for node in ("Conv", "ConvTranspose"):
             for where in (name, f"{name}.convolution"):
-                # Very uneven, with a channel that calibration never saw.
+                # Very uneven, with one channel that is 0 in calibration.
                 maxima[f"{where}/{node}"] = np.exp(3 * random.randn(channels)).astype(np.float32)
                 maxima[f"{where}/{node}"][:1] = 0
     equalize_channels(module, maxima)
@@ -92,8 +92,8 @@ def test_channel_maxima_are_those_of_the_modules_own_inputs() -> None:
 
         return hook
 
-    # The filter's input is what the transposed convolution gives, which no module has by itself;
-    # an upsampling site's first input is x · s.
+    # The input of an upsampling site's first convolution is x · s. The filter's input is not the
+    # input of any module, so it is not compared.
     for name, site in module.named_modules():
         if name.endswith(".convolution"):
             site.register_forward_pre_hook(keep(f"{name}/ConvTranspose"))
@@ -119,7 +119,7 @@ def test_images_hold(mode: int) -> None:
     assert draft.resolutions() == [4, 8, 16]
     signal = 10 * np.log10(4 / np.mean(np.square(plain, dtype=np.float64)))
     noise = [_psnr(_run(draft.quantize(lowest), feeds), plain) - signal for lowest in (4, 8, 16)]
-    # 8 bits a number, a dozen layers: 25 dB below the image, and less with fewer layers.
+    # With 8 bits and a dozen layers the noise is 25 dB below the image; fewer layers have less.
     assert min(noise) > 25
     assert noise[0] < noise[2]
 
@@ -171,7 +171,7 @@ def test_export_writes_and_verifies_it(tmp_path: Path) -> None:
         with load(path, record.backend, precision="int8") as int8, load(path, "cpu") as fp32:
             assert int8.precision == "int8"
             ours, plain = (g.generate(range(8)).astype(float) for g in (int8, fp32))
-            # Peak to peak 255; the record has wider sliders too.
+            # Peak to peak 255. The record also has sliders past their ends.
             assert 10 * np.log10(255**2 / np.mean((ours - plain) ** 2)) > 33
     assert result.refused is None
     lowest = manifest.provenance["int8"]["from_resolution"]

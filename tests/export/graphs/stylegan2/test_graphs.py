@@ -62,7 +62,7 @@ def check(generator: Generator, form: str) -> None:
     found = run_graphs(generator, given, form)
     assert found.shape == expected.shape
     assert (found - expected).abs().max().item() <= 1e-10
-    # The comparison means something: the coordinates and the noise change the image.
+    # The coordinates and the noise change the image, so the comparison covers them.
     for name in ("coords", "noise"):
         if given[name] is not None:
             moved = generator(**given | {name: given[name] + 0.1})
