@@ -8,6 +8,7 @@ that begin with ``make`` or ``pip`` are not run; their targets and extras must e
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -85,7 +86,9 @@ SHORTER = {
     "segan benchmark faces.segan --backends cpu --batches 1": (
         "segan benchmark faces.segan --backends cpu --batches 1 --rounds 1 --seconds 0.1"
     ),
-    "segan train --data photos.zip --kimg 25": "segan train --data photos.zip --kimg 0.02",
+    "segan train --data photos.zip --kimg 25": (
+        "segan train --data photos.zip --kimg 0.004 --batch-size 4"
+    ),
     "segan atlas photos.segan -o photos-atlas": (
         "segan atlas photos.segan -o photos-atlas --seeds 0-1 --steps 3 --no-propose"
     ),
@@ -135,6 +138,22 @@ def test_the_command_reference_is_up_to_date() -> None:
     assert written == page, "run 'make docs'"
     for name in COMMANDS:
         assert f"\n## segan {name}\n" in page
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("segan.runtime", "runtime"),
+        ("segan.runtime.atlas", "runtime"),
+        ("segan.train", "train"),
+        ("segan.train.measure", "train"),
+        ("segan.export", "export"),
+    ],
+)
+def test_every_public_name_is_in_the_reference(module: str, name: str) -> None:
+    page = (ROOT / "docs" / "reference" / "api" / f"{name}.md").read_text(encoding="utf-8")
+    listed = set(re.findall(rf"^::: {re.escape(module)}\.(\w+)$", page, re.MULTILINE))
+    assert listed - {"errors"} == set(importlib.import_module(module).__all__)
 
 
 def test_every_built_in_attribute_is_described() -> None:

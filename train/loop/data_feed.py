@@ -45,10 +45,13 @@ class DataFeed:
     """The batches of a run, one after another.
 
     Args:
-        dataset: the images. order: the order of the images. batch_size: images per step. start:
-        real images shown so far. device: of the batches. part: this process's share of each batch:
-        a slice, or positions [n] int64. prefetch: whether a thread prepares the batches; None = on
-        a GPU, and for images on the disk.
+        dataset: the images.
+        order: the order of the images.
+        batch_size: images per step.
+        start: real images shown so far.
+        device: of the batches.
+        part: this process's share of each batch: a slice, or positions [n] int64.
+        prefetch: whether a thread prepares the batches; None: on a GPU, and for images on the disk.
     """
 
     def __init__(

@@ -66,11 +66,15 @@ class Trainer:
         RankError: the processes start from different weights, or one is gone.
 
     Attributes:
-        run_folder: as ``run``. config: as given. dataset: as given. state: networks, moving
-        average, optimisers and counters, such as ``state.cur_nimg``. checkpoint: as given.
-        transfer: what was taken from ``initial``; None without one. stopped: whether
-        ``request_stop``, in any process, has ended ``steps``. aside: new paths of the checkpoints
-        that are newer than ``checkpoint``; in the first process.
+        run_folder: as ``run``.
+        config: as given.
+        dataset: as given.
+        state: networks, moving average, optimisers and counters, such as ``state.cur_nimg``.
+        checkpoint: as given.
+        transfer: what was taken from ``initial``; None without one.
+        stopped: whether ``request_stop``, in any process, has ended ``steps``.
+        aside: new paths of the checkpoints that are newer than ``checkpoint``; in the first
+            process.
     """
 
     transfer: Transfer | None

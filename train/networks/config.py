@@ -140,9 +140,9 @@ class SubspaceConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_f
         mode: 0 nowhere, 1 on feature maps, 2 on w, 3 on w by importance only.
         kind: ``eigen`` adds coordinates along a basis; ``diagonal``, as published, multiplies each
             dimension of w by a factor, at every site.
-        dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim. placement: at
-        the ``first`` convolution of each layer, or at ``all`` sites; the diagonal kind
-            is always at all sites.
+        dims: coordinates K of a subspace in modes 1 and 2 eigen; elsewhere K = w_dim.
+        placement: at the ``first`` convolution of each layer, or at ``all`` sites; the diagonal
+            kind is always at all sites.
         prior: distribution of an eigen coordinate: ``uniform`` on [-√3, √3] or ``normal``.
         importance_init: initial importance L of an eigen coordinate in modes 1 and 2. In mode 3,
             w_dim coordinates share the same total variance, so L starts at importance_init ·
