@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from segan.export.projection.project import Projection, ProjectionConfig, render
 from segan.export.verify import psnr_db
 from segan.runtime.bundle.layout import Slider, Subspace
+from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.files.atomic import make_folder, write_atomic
 from segan.runtime.generate.generator import Generator as BundleGenerator
+from segan.runtime.generate.probe import Probe
+from segan.runtime.generate.renderer import Renderer
 from segan.runtime.generate.sweep import sweep_values
 from segan.runtime.latents.files import Latents
 from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
 from segan.runtime.pictures.video import write_animation
+from segan.train.measure.models.torch_graphs import TorchGraphs
 from segan.train.networks.family import Generator
 
 LATENTS, RECORD = "projected.npz", "projected.json"
@@ -88,13 +92,12 @@ def write_projection(
         frames = [np.concatenate([found.target, image], 1) for image in _along(generator, found)]
         held = [frames[-1]] * _HELD
         write_animation(folder / files["video"], [*frames, *held], fps=_FPS)
-    subspaces = generator.table if bundle is None else bundle.manifest.subspaces
-    if subspaces:
+    renderer = Renderer(TorchGraphs(generator)) if bundle is None else bundle
+    if renderer.manifest.subspaces:
         step(f"drawing {SWEEP}")
         files["sweep"] = SWEEP
-        sliders = _sliders(subspaces)
-        images = np.stack([_swept(generator, bundle, found, *entry) for entry in sliders])
-        write_sheet(folder / SWEEP, _sweep_sheet(images, sliders))
+        sliders = _sliders(renderer.manifest.subspaces)
+        write_sheet(folder / SWEEP, _sweep_sheet(_swept(renderer, found, sliders), sliders))
     record = {
         **about,
         "space": config.space,
@@ -122,57 +125,48 @@ def _along(generator: Generator, found: Projection) -> list[NDArray[np.uint8]]:
     return images
 
 
-def _sliders(subspaces: tuple[Subspace, ...]) -> list[tuple[int, Subspace, int]]:
-    """Return (row, subspace, dim) of the sliders that are swept."""
+def _sliders(subspaces: tuple[Subspace, ...]) -> list[tuple[Slider, Subspace]]:
+    """Return the sliders that are swept, each with its subspace."""
     each = max(1, _MAX_SLIDERS // len(subspaces))
     found = [
-        (row, subspace, dim)
-        for row, subspace in enumerate(subspaces)
+        (Slider(subspace.layer, subspace.index, dim), subspace)
+        for subspace in subspaces
         for dim in range(min(each, subspace.dims))
     ]
     return found[:_MAX_SLIDERS]
 
 
 def _swept(
-    generator: Generator,
-    bundle: BundleGenerator | None,
-    found: Projection,
-    row: int,
-    subspace: Subspace,
-    dim: int,
+    renderer: Renderer, found: Projection, sliders: list[tuple[Slider, Subspace]]
 ) -> NDArray[np.uint8]:
-    """Return one slider over its range on the projected latent: [_STEPS, H, W, C]."""
-    values = sweep_values(subspace, _STEPS)
-    if bundle is not None:
-        latents = Latents(found.w[None], _padded(found.coords, bundle))
-        return bundle.sweep(
-            0, subspace.layer, dim, index=subspace.index, values=values, latents=latents
-        )
-    coords = np.zeros((_STEPS, *generator.coords_shape), np.float32)
-    if found.coords is not None:
-        coords[:] = found.coords
-    coords[:, row, dim] = values
-    return render(generator, np.repeat(found.w[None], _STEPS, 0), coords)
+    """Return each slider over its range on the projected latent: [sliders, _STEPS, H, W, C]."""
+    latents = Latents(found.w[None], _padded(found.coords, renderer.manifest))
+    probe = Probe(renderer, 0, renderer.settings(latents=latents))
+    return np.stack(
+        [
+            probe.images({slider: sweep_values(subspace, _STEPS)}, [0] * _STEPS)
+            for slider, subspace in sliders
+        ]
+    )
 
 
-def _padded(coords: NDArray[np.float32] | None, bundle: BundleGenerator) -> Any:
-    """Return coordinates with zeros for the directions that only the bundle has."""
+def _padded(coords: NDArray[np.float32] | None, manifest: Manifest) -> NDArray[np.float32] | None:
+    """Return coordinates with zeros for the directions that only a bundle has."""
     if coords is None:
         return None
-    manifest = bundle.manifest
     wide = np.zeros((1, manifest.num_subspaces, manifest.coords_dim), np.float32)
     rows, width = min(len(coords), wide.shape[1]), min(coords.shape[1], wide.shape[2])
     wide[0, :rows, :width] = coords[:rows, :width]
     return wide
 
 
-def _sweep_sheet(images: NDArray[np.uint8], sliders: list[tuple[int, Subspace, int]]) -> Any:
-    alike = len({(subspace.low, subspace.high) for _, subspace, _ in sliders}) == 1
+def _sweep_sheet(images: NDArray[np.uint8], sliders: list[tuple[Slider, Subspace]]) -> Any:
+    alike = len({(subspace.low, subspace.high) for _, subspace in sliders}) == 1
     values = sweep_values(sliders[0][1], _STEPS)
     labels = ["low", "", "middle", "", "high"]
     return labelled_sheet(
         images,
-        rows=[str(Slider(s.layer, s.index, dim)) for _, s, dim in sliders],
+        rows=[str(slider) for slider, _ in sliders],
         cols=[value_label(value) for value in values] if alike else labels,
         title="The projected image under each slider",
         subtitle="" if alike else "each over its own range",
