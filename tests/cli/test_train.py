@@ -683,7 +683,7 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
         ("train --initial-checkpoint file", "file is a single file; expected a run folder"),
         (
             "train --resume unborn",
-            "unborn has no checkpoint, and the weights that it started with are not",
+            "unborn has no checkpoint, and it started with the weights of another run",
         ),
         (
             "train --resume cut",
