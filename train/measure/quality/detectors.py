@@ -163,22 +163,6 @@ def check_sha256(name: str, detector: Detector, allowed: Sequence[str]) -> None:
         )
 
 
-def faces_attributes(resolution: int, folder: Path | None = None) -> LoadedAttributes:
-    """Load the attribute network for images of a resolution.
-
-    Args:
-        resolution: of the images.
-        folder: of the user's own network; None for the one that ships.
-
-    Raises:
-        CheckpointError: the folder holds no attribute network.
-        ConfigError: the images are smaller than those of every network that ships.
-    """
-    if folder is not None:
-        return load_attributes(folder)
-    return attributes_for(resolution)
-
-
 class DetectorSet:
     """The detectors of one run, each loaded when it is first used.
 
@@ -221,7 +205,8 @@ class DetectorSet:
     def attributes(self) -> LoadedAttributes:
         """Return the attribute network and its record. Raises: ConfigError, CheckpointError."""
         if self._attributes is None:
-            self._attributes = faces_attributes(self._resolution, self._given.get("faces"))
+            own = self._given.get("faces")
+            self._attributes = load_attributes(own) if own else attributes_for(self._resolution)
         return self._attributes
 
     def vgg16(self) -> TorchScriptDetector:

@@ -21,7 +21,6 @@ from segan.train.measure.control.report import write_control
 from segan.train.measure.quality import control_metrics
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.control_metrics import control_json
-from segan.train.measure.quality.detectors import faces_attributes
 from segan.train.measure.quality.evaluate import compare, evaluate
 from segan.train.measure.quality.record import control_file
 from segan.train.measure.quality.registry import parse_metric
@@ -127,13 +126,6 @@ def test_what_cannot_be_measured_is_said_first(
     for name, nearest in (("contrl", "control"), ("separabilty10k", "separability10k")):
         with raises_error(ConfigError, field="metrics", value=name, remedy=nearest):
             parse_metric(name)
-
-
-def test_images_smaller_than_every_network_name_those_that_ship(
-    raises_error: Callable[..., Any],
-) -> None:
-    with raises_error(ConfigError, field="resolution", value=8, problem="32, 64"):
-        faces_attributes(8)
 
 
 def test_classes_of_the_users_data_are_asked_for(
