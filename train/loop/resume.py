@@ -17,7 +17,7 @@ from segan.train.runs.checkpoint import (
     read_meta,
     resolve_checkpoint,
 )
-from segan.train.runs.config import TrainConfig
+from segan.train.runs.config import TrainConfig, show_differences
 from segan.train.runs.folder import CONFIG, changed_settings, read_config, read_log, with_changes
 from segan.train.runs.tensors import matching_state, read_tensors
 
@@ -68,9 +68,10 @@ def resume_point(path: Path) -> ResumePoint:
         )
     config, own = read_meta(checkpoint).config, read_config(run)
     changed = changed_settings(config, own)
+    shown = "; ".join(show_differences(changed))
     if changed:
         raise CheckpointError(
-            f"{checkpoint} and {run / CONFIG} have different settings ({'; '.join(changed)})",
+            f"{checkpoint} and {run / CONFIG} have different settings ({shown})",
             field="run",
             value=path,
             remedy="Use a checkpoint of this run, restore its configuration, or start a new run.",
@@ -155,9 +156,10 @@ def restore(state: TrainingState, checkpoint: Path, dataset: ImageDataset) -> No
     """
     meta = read_meta(checkpoint)
     changed = changed_settings(meta.config, state.config)
+    shown = "; ".join(show_differences(changed))
     if changed:
         raise CheckpointError(
-            f"{checkpoint} was trained with other settings ({'; '.join(changed)})",
+            f"{checkpoint} was trained with other settings ({shown})",
             field="checkpoint",
             value=checkpoint,
             remedy="Resume without changing them, or start a new run.",

@@ -19,7 +19,7 @@ from segan.train.networks.family import build
 from segan.train.networks.stylegan2.discriminator import Discriminator
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.runs.checkpoint import GENERATOR, TRAINING, Meta, check_file, read_meta
-from segan.train.runs.config import TrainConfig, config_differences
+from segan.train.runs.config import TrainConfig, config_differences, show_differences
 from segan.train.runs.tensors import matching_state, read_tensors
 
 #: Settings that must agree, beside the channels, so that layers of one name have one shape.
@@ -128,14 +128,16 @@ def starting_from(
 
 
 def _check_shapes(source: Source, config: TrainConfig) -> None:
-    old, names = source.meta.config, tuple(f"{name}:" for name in MUST_AGREE)
-    differing = [text for text in config_differences(old, config) if text.startswith(names)]
+    old = source.meta.config
+    found = config_differences(old, config)
+    shapes = {place: found[place] for place in MUST_AGREE if place in found}
     resolution = min(old.network.resolution, config.network.resolution)
     while resolution >= 4:
         before, now = (each.network.channels(resolution) for each in (old, config))
         if before != now:
-            differing.append(f"channels at {resolution}²: {before}, now {now}")
+            shapes[f"channels at {resolution}²"] = before, now
         resolution //= 2
+    differing = show_differences(shapes)
     if differing:
         more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise ConfigError(

@@ -6,6 +6,7 @@ checkpoint holds the same record. The records of the networks are in ``train/net
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -233,9 +234,12 @@ def flat_settings(config: TrainConfig) -> dict[str, Any]:
     return flatten(msgspec.to_builtins(config))
 
 
-def config_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Return the settings that differ, as ``subspace.dims: 6, now 4``."""
+def config_differences(old: TrainConfig, new: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, by place: values in ``old`` and in ``new``."""
     before, after = flat_settings(old), flat_settings(new)
-    return [
-        f"{key}: {before[key]}, now {after[key]}" for key in before if before[key] != after[key]
-    ]
+    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+def show_differences(differences: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return differences as clauses of a message: ``subspace.dims: 6, now 4``."""
+    return [f"{place}: {old}, now {new}" for place, (old, new) in differences.items()]

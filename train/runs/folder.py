@@ -105,10 +105,10 @@ def with_changes(config: TrainConfig, changed: TrainConfig) -> TrainConfig:
     )
 
 
-def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Return the settings that differ but may not, as ``subspace.dims: 6, now 4``."""
-    allowed = tuple(f"{name}:" for name in MAY_CHANGE)
-    return [text for text in config_differences(old, new) if not text.startswith(allowed)]
+def changed_settings(old: TrainConfig, new: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ but may not, by place: values in ``old`` and ``new``."""
+    found = config_differences(old, new)
+    return {place: values for place, values in found.items() if place not in MAY_CHANGE}
 
 
 class RunLog:

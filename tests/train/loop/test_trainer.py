@@ -200,7 +200,7 @@ def test_what_a_resumed_run_may_change_outlives_a_kill(
     write_config(run, changed)
     assert resume_point(run).config == changed
     own = read_meta(list_checkpoints(run)[-1]).config
-    assert changed_settings(own, changed) == []
+    assert changed_settings(own, changed) == {}
     assert len(config_differences(own, changed)) == len(MAY_CHANGE)
 
 

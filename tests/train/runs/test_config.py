@@ -19,6 +19,7 @@ from segan.train.runs.config import (
     config_differences,
     decode_config,
     encode_config,
+    show_differences,
 )
 from segan.train.runs.presets import PRESETS, preset
 
@@ -326,7 +327,7 @@ def test_channels_never_reach_zero() -> None:
 
 def test_differences_name_what_changed() -> None:
     old = TrainConfig()
-    assert config_differences(old, TrainConfig()) == []
+    assert config_differences(old, TrainConfig()) == {}
     new = msgspec.structs.replace(
         old,
         learning_rate=0.001,
@@ -334,13 +335,14 @@ def test_differences_name_what_changed() -> None:
         network=NetworkConfig(c_dim=2),
         augment=AugmentConfig(mode="ada"),
     )
-    assert sorted(config_differences(old, new)) == [
-        "augment.mode: off, now ada",
-        "learning_rate: 0.002, now 0.001",
-        "network.c_dim: 0, now 2",
-        "subspace.dims: 6, now 4",
-        "subspace.kind: eigen, now diagonal",
-    ]
+    assert config_differences(old, new) == {
+        "augment.mode": ("off", "ada"),
+        "learning_rate": (0.002, 0.001),
+        "network.c_dim": (0, 2),
+        "subspace.dims": (6, 4),
+        "subspace.kind": ("eigen", "diagonal"),
+    }
+    assert "subspace.dims: 6, now 4" in show_differences(config_differences(old, new))
 
 
 def test_records_are_frozen() -> None:
