@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -367,3 +368,56 @@ def test_the_current_folder_is_searched(toy_bundle: Path, monkeypatch: pytest.Mo
     found = find_bundle()
     assert found is not None
     assert found.resolve() == toy_bundle.resolve()
+
+
+@pytest.mark.parametrize(("flag", "is_read"), [(0x0001, False), (0x0800, True)])
+def test_an_encrypted_entry_is_refused_and_a_utf8_name_is_not(
+    toy_bundle: Path, tmp_path: Path, flag: int, is_read: bool
+) -> None:
+    path = _pack(toy_bundle, tmp_path / "packed.segan")
+    data = bytearray(path.read_bytes())
+    # The flags are 6 bytes into an entry's own header and 8 into its line of the directory.
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + place] |= flag & 0xFF
+            data[at + place + 1] |= flag >> 8
+            at = data.find(mark, at + 4)
+    path.write_bytes(data)
+    if is_read:
+        open_bundle(path).verify()
+        return
+    with pytest.raises(BundleError) as error:
+        open_bundle(path)
+    assert error.value.expected == "a stored entry"
+
+
+def test_the_limits_of_a_bundle_are_those_of_the_documentation() -> None:
+    assert bundle_module.MAX_MANIFEST_BYTES == 16 * 1024**2
+    assert bundle_module.MAX_FILE_BYTES == 2 * 1024**3
+
+
+def test_a_file_of_exactly_the_largest_size_is_read(
+    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = _pack(toy_bundle, tmp_path / "packed.segan")
+    size = (toy_bundle / "synthesis.onnx").stat().st_size
+    monkeypatch.setattr(bundle_module, "MAX_FILE_BYTES", size)
+    for path in (toy_bundle, packed):
+        assert len(open_bundle(path).read("synthesis.onnx")) == size
+    monkeypatch.setattr(bundle_module, "MAX_FILE_BYTES", size - 1)
+    for path in (toy_bundle, packed):
+        with pytest.raises(BundleError) as error:
+            open_bundle(path).read("synthesis.onnx")
+        assert error.value.expected == f"at most {size - 1}"
+
+
+def test_an_altered_file_shows_both_hashes(toy_bundle: Path) -> None:
+    path = toy_bundle / "offsets.onnx"
+    stated = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes() + b"\0")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(BundleError) as error:
+        open_bundle(toy_bundle).read("offsets.onnx")
+    assert f"{found[:12]}..." in error.value.problem
+    assert error.value.expected == f"{stated[:12]}..."
