@@ -146,7 +146,7 @@ def test_the_command_reference_is_up_to_date() -> None:
         ("segan.runtime", "runtime"),
         ("segan.runtime.atlas", "runtime"),
         ("segan.train", "train"),
-        ("segan.train.measure", "train"),
+        ("segan.train.measure", "measure"),
         ("segan.export", "export"),
     ],
 )
