@@ -145,7 +145,7 @@ def verify_reduced(
 
 
 @dataclass(kw_only=True)
-class Batch:
+class StyledBatch:
     """The inputs of one batch.
 
     ``ws`` [N, num_sites, w_dim] and ``shifts`` are computed by the fp32 graphs from the rest.
@@ -166,7 +166,7 @@ class Batch:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def styled_batches(reference: Generator, seeds: Sequence[int]) -> list[Batch]:
+def styled_batches(reference: Generator, seeds: Sequence[int]) -> list[StyledBatch]:
     """Return the inputs of the synthesis graph for comparison and calibration.
 
     Args:
@@ -188,7 +188,7 @@ def styled_batches(reference: Generator, seeds: Sequence[int]) -> list[Batch]:
 
 def _batches(
     manifest: Manifest, seeds: Sequence[int], size: int, constant: Array | None
-) -> Iterator[Batch]:
+) -> Iterator[StyledBatch]:
     first = 0
     for number, (name, share, ends, noise) in enumerate(_CASES):
         last = number == len(_CASES) - 1
@@ -204,7 +204,7 @@ def _batches(
 
 def _batch(
     manifest: Manifest, case: str, seeds: Sequence[int], ends: float | None, noise: Array | None
-) -> Batch:
+) -> StyledBatch:
     coords = None
     if manifest.num_subspaces:
         coords = sample_coords(seeds, manifest.subspaces, manifest.coords_dim)
@@ -217,10 +217,12 @@ def _batch(
     if manifest.c_dim:
         labels = np.eye(manifest.c_dim, dtype=np.float32)[[s % manifest.c_dim for s in seeds]]
     z = sample_z(seeds, manifest.z_dim)
-    return Batch(case=case, seeds=seeds, z=z, labels=labels, coords=coords, noise=noise)
+    return StyledBatch(case=case, seeds=seeds, z=z, labels=labels, coords=coords, noise=noise)
 
 
-def _run_rounded(bundle: Bundle, batches: Sequence[Batch], precision: Precision) -> list[Array]:
+def _run_rounded(
+    bundle: Bundle, batches: Sequence[StyledBatch], precision: Precision
+) -> list[Array]:
     """Return the images of a half-precision graph with every result rounded."""
     manifest = bundle.manifest
     model = with_explicit_rounding(bundle.read(manifest.graphs.synthesis[precision]))
@@ -234,7 +236,7 @@ def _run_rounded(bundle: Bundle, batches: Sequence[Batch], precision: Precision)
 
 
 def _compare(
-    batches: Sequence[Batch],
+    batches: Sequence[StyledBatch],
     expected: Sequence[Array],
     found: Sequence[Array],
     precision: Precision,
