@@ -36,16 +36,13 @@ from segan.train.measure.control.separability import class_questions, metric_nam
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import CodesRequest, DetectorKind, Request
 from segan.train.measure.quality.metric import Ends, Metric, Need, Score, check_n
-from segan.train.measure.quality.registry import count_of
 
 Array = npt.NDArray[np.float64]
 
-#: Seeds that sliders are moved for, values over a slider's range, resamples of the seeds.
-SEEDS, STEPS, REPEATS = 64, 5, 100
+#: Values over a slider's range, and resamples of the seeds.
+STEPS, REPEATS = 5, 100
 #: Resamples where regressors and SVMs are fitted to each resample.
 REFITS = 10
-#: Default n of the metrics of codes.
-DCI_N, MIG_N = 4000, 10_000
 
 _SLIDERS, _READINGS, _CODES_N = "sliders", "readings", "codes n"
 
@@ -61,6 +58,11 @@ class ControlMetric(Metric):
     data = "unused"
     detector = "faces"
     less_is_better = False
+    default_n = 64
+
+    def __init__(self, name: str, n: int) -> None:
+        super().__init__(name, n)
+        check_n(name, n, 2)
 
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
@@ -165,14 +167,14 @@ class CodesMetric(Metric):
 class MigMetric(CodesMetric):
     """Mutual information gap of the coordinates, or of w where there are none."""
 
-    part, fewest = "mig", BINS**2
+    part, fewest, default_n = "mig", BINS**2, 10_000
     less_is_better = False
 
 
 class DciMetric(CodesMetric):
     """Disentanglement of the coordinates by a forest, or of w where there are none."""
 
-    part, fewest = "dci", 40
+    part, fewest, default_n = "dci", 40, 4000
     less_is_better = False
 
     def score(self, spaces: Mapping[str, Any]) -> Score:
@@ -190,6 +192,12 @@ class SeparabilityMetric(CodesMetric):
     """Linear separability of w by the built-in faces' attributes."""
 
     part, fewest = "separability", 4
+
+    @classmethod
+    def from_name(cls, name: str, groups: Mapping[str, str | None]) -> Metric:
+        """See ``Metric``."""
+        kind = cls if groups["classes"] is None else ClassSeparabilityMetric
+        return kind(name, cls.n_of(groups))
 
     def score(self, spaces: Mapping[str, Any]) -> Score:
         """See ``CodesMetric``."""
@@ -281,26 +289,3 @@ def _of_spaces(figures: Mapping[str, Mapping[str, Any]], headline: str) -> Score
     }
     values = {name: float(entry["value"]) for name, entry in figures.items()}
     return Score(values[headline], values, ends.get(headline), ends)
-
-
-def build_control(name: str, numbers: dict[str, Any]) -> ControlMetric:
-    """``control``, ``control128``."""
-    n = SEEDS if numbers["n"] is None else count_of(numbers["n"])
-    check_n(name, n, 2)
-    return ControlMetric(name, n)
-
-
-def build_mig(name: str, numbers: dict[str, Any]) -> MigMetric:
-    """``mig``, ``mig2k``."""
-    return MigMetric(name, MIG_N if numbers["n"] is None else count_of(numbers["n"]))
-
-
-def build_dci(name: str, numbers: dict[str, Any]) -> DciMetric:
-    """``dci``, ``dci2k``."""
-    return DciMetric(name, DCI_N if numbers["n"] is None else count_of(numbers["n"]))
-
-
-def build_separability(name: str, numbers: dict[str, Any]) -> SeparabilityMetric:
-    """``separability10k``, ``separability10k_classes``."""
-    kind = SeparabilityMetric if numbers["classes"] is None else ClassSeparabilityMetric
-    return kind(name, count_of(numbers["n"]))

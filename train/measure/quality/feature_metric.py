@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
@@ -47,6 +48,11 @@ class FeatureMetric(Metric):
         super().__init__(name, n)
         self.full = full
         check_n(name, n, self.fewest)
+
+    @classmethod
+    def from_name(cls, name: str, groups: Mapping[str, str | None]) -> Metric:
+        """See ``Metric``."""
+        return cls(name, cls.n_of(groups), full=groups["full"] is not None)
 
     def request(self) -> FeatureRequest:
         """Return the request for the rows of features."""

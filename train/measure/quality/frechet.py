@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from segan.train.measure.quality.gaussian import (
 )
 from segan.train.measure.quality.metric import Score
 from segan.train.measure.quality.record import DataRecord
-from segan.train.measure.quality.registry import count_of
 
 
 class FrechetMetric(FeatureMetric):
@@ -127,13 +126,3 @@ def reference(network: AttributeNetwork) -> Gaussian:
         network.reference_mean.double().cpu().numpy(),
         network.reference_covariance.double().cpu().numpy(),
     )
-
-
-def build_fid(name: str, numbers: dict[str, Any]) -> FrechetMetric:
-    """``fid50k_full``."""
-    return FrechetMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)
-
-
-def build_fd_faces(name: str, numbers: dict[str, Any]) -> FacesFrechetMetric:
-    """``fd_faces5k``, ``fd_faces5k_full``."""
-    return FacesFrechetMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)

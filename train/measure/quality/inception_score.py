@@ -6,15 +6,12 @@ images in order, mean and standard deviation over the parts. It needs no real im
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import FeatureRequest
 from segan.train.measure.quality.metric import Metric, Score, check_n
-from segan.train.measure.quality.registry import count_of
 
 Array = npt.NDArray[np.float64]
 
@@ -88,8 +85,3 @@ def split_scores(probabilities: npt.ArrayLike, weights: Array, splits: int = SPL
 
 def _p_log_p(p: Array) -> Array:
     return p * np.log(np.where(p > 0, p, 1.0))
-
-
-def build_is(name: str, numbers: dict[str, Any]) -> InceptionScoreMetric:
-    """``is50k``."""
-    return InceptionScoreMetric(name, count_of(numbers["n"]))

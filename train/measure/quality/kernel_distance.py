@@ -18,7 +18,6 @@ from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.feature_metric import FeatureMetric
 from segan.train.measure.quality.features import DetectorKind
 from segan.train.measure.quality.metric import Score
-from segan.train.measure.quality.registry import count_of
 
 Rows = npt.NDArray[np.floating[Any]]
 Array = npt.NDArray[np.float64]
@@ -157,13 +156,3 @@ def _mean_kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     for part in b.split(8 * _BLOCK):
         total += _kernel(a, part).sum(1)
     return total / len(b)
-
-
-def build_kid(name: str, numbers: dict[str, Any]) -> KernelMetric:
-    """``kid50k_full``."""
-    return KernelMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)
-
-
-def build_kd_faces(name: str, numbers: dict[str, Any]) -> FacesKernelMetric:
-    """``kd_faces5k``, ``kd_faces5k_full``."""
-    return FacesKernelMetric(name, count_of(numbers["n"]), full=numbers["full"] is not None)

@@ -44,6 +44,11 @@ class Score(NamedTuple):
     intervals: Mapping[str, Ends] = MappingProxyType({})
 
 
+def count_of(text: str) -> int:
+    """Read a number of a name: ``50k`` → 50000, ``500`` → 500."""
+    return int(text[:-1]) * 1000 if text.endswith("k") else int(text)
+
+
 def check_n(name: str, n: int, fewest: int) -> None:
     """Raise ConfigError unless a metric's n is at least ``fewest``."""
     if n < fewest:
@@ -62,15 +67,39 @@ class Metric(abc.ABC):
         detector: the network that it uses; None for none.
         labels: whether every image of the data needs a class.
         less_is_better: whether lower values are better.
+        default_n: n of a name without n; None where names have one.
     """
 
     data: ClassVar[Need] = "required"
     detector: ClassVar[DetectorKind | None] = None
     labels: ClassVar[bool] = False
     less_is_better: ClassVar[bool] = True
+    default_n: ClassVar[int | None] = None
 
     def __init__(self, name: str, n: int) -> None:
         self.name, self.n = name, n
+
+    @classmethod
+    def from_name(cls, name: str, groups: Mapping[str, str | None]) -> Metric:
+        """Build the metric of a name.
+
+        Args:
+            name: as the user wrote it.
+            groups: of the family's pattern; see ``MetricFamily``.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        return cls(name, cls.n_of(groups))
+
+    @classmethod
+    def n_of(cls, groups: Mapping[str, str | None]) -> int:
+        """Return n from a name's groups, else ``default_n``."""
+        text = groups["n"]
+        if text is not None:
+            return count_of(text)
+        assert cls.default_n is not None, "the family's pattern calls for n"
+        return cls.default_n
 
     @property
     def seeds_used(self) -> int:

@@ -12,7 +12,7 @@ both ends, so that only the path counts. Pair i has the seeds first + 2 i and fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -25,12 +25,10 @@ from segan.train.measure.models.model import MeasuredModel, uniform_of_seeds
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import DetectorKind
 from segan.train.measure.quality.metric import Metric, Score
-from segan.train.measure.quality.registry import count_of
 
 Array = npt.NDArray[np.float64]
 Images = npt.NDArray[np.float32]
 
-PAIRS = 50_000
 #: Larger images are averaged down to this side.
 MAX_SIDE = 256
 #: Distances outside these percentiles are excluded from the mean.
@@ -54,6 +52,11 @@ class PathConfig:
     crop: bool = True
 
 
+#: The path of the published SEGAN: slerp in z, ε = 1e-2. That t is uniform and images are not
+#: cropped is an assumption.
+SEGAN_PATH = PathConfig(space="z", sampling="full", epsilon=1e-2, crop=False)
+
+
 class PathLengthMetric(Metric):
     """Perceptual path length of n pairs. Lower is smoother.
 
@@ -65,10 +68,20 @@ class PathLengthMetric(Metric):
 
     data = "unused"
     detector: ClassVar[DetectorKind | None] = "vgg16"
+    default_n = 50_000
+    crop: ClassVar[bool] = True
 
     def __init__(self, name: str, n: int, path: PathConfig) -> None:
         super().__init__(name, n)
         self.path = path
+
+    @classmethod
+    def from_name(cls, name: str, groups: Mapping[str, Any]) -> Metric:
+        """See ``Metric``; a name without a space, such as ``ppl_segan30k``, has SEGAN's path."""
+        path = SEGAN_PATH
+        if "space" in groups:
+            path = PathConfig(space=groups["space"], sampling=groups["sampling"], crop=cls.crop)
+        return cls(name, cls.n_of(groups), path)
 
     @property
     def seeds_used(self) -> int:
@@ -102,10 +115,17 @@ class PathLengthMetric(Metric):
         return np.array([trimmed_mean(np.repeat(distances, line.astype(int))) for line in weights])
 
 
+class UncroppedPathLengthMetric(PathLengthMetric):
+    """PPL2: path length of whole images (Karras et al. 2020)."""
+
+    crop = False
+
+
 class FacesPathLengthMetric(PathLengthMetric):
     """Path length by the attribute network's features instead of LPIPS: another scale, not PPL."""
 
     detector = "faces"
+    crop = False
 
     def resize(self, context: MetricContext) -> str:
         """See ``Metric``."""
@@ -193,37 +213,3 @@ def trimmed_mean(distances: Array) -> float:
     low = np.percentile(distances, TRIM[0], method="lower")
     high = np.percentile(distances, TRIM[1], method="higher")
     return float(distances[(distances >= low) & (distances <= high)].mean())
-
-
-def _build(name: str, numbers: dict[str, Any], *, crop: bool) -> PathLengthMetric:
-    n = PAIRS if numbers["n"] is None else count_of(numbers["n"])
-    path = PathConfig(space=numbers["space"], sampling=numbers["sampling"], crop=crop)
-    return PathLengthMetric(name, n, path)
-
-
-def build_ppl(name: str, numbers: dict[str, Any]) -> PathLengthMetric:
-    """``ppl_wend``, ``ppl2k_wend``."""
-    return _build(name, numbers, crop=True)
-
-
-def build_ppl2(name: str, numbers: dict[str, Any]) -> PathLengthMetric:
-    """``ppl2_wend``, ``ppl2_2k_wend``."""
-    return _build(name, numbers, crop=False)
-
-
-def build_ppl_segan(name: str, numbers: dict[str, Any]) -> PathLengthMetric:
-    """``ppl_segan30k``: slerp in z, ε = 1e-2; t uniform and no crop, which are not stated."""
-    path = PathConfig(space="z", sampling="full", epsilon=1e-2, crop=False)
-    return PathLengthMetric(name, count_of(numbers["n"]), path)
-
-
-def build_ppl_faces(name: str, numbers: dict[str, Any]) -> FacesPathLengthMetric:
-    """``ppl_faces2k_wend``."""
-    path = PathConfig(space=numbers["space"], sampling=numbers["sampling"], crop=False)
-    return FacesPathLengthMetric(name, count_of(numbers["n"]), path)
-
-
-def build_ppl_faces_segan(name: str, numbers: dict[str, Any]) -> FacesPathLengthMetric:
-    """``ppl_faces_segan30k``: the path of ``ppl_segan30k``."""
-    path = PathConfig(space="z", sampling="full", epsilon=1e-2, crop=False)
-    return FacesPathLengthMetric(name, count_of(numbers["n"]), path)

@@ -8,6 +8,7 @@ single precision; StyleGAN2-ADA computes them from half-precision features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,8 +19,7 @@ from segan.runtime.errors import ConfigError
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.feature_metric import FeatureMetric, too_few_images
 from segan.train.measure.quality.features import DetectorKind
-from segan.train.measure.quality.metric import Score
-from segan.train.measure.quality.registry import count_of
+from segan.train.measure.quality.metric import Metric, Score
 
 Rows = npt.NDArray[np.floating[Any]]
 Array = npt.NDArray[np.float64]
@@ -53,6 +53,12 @@ class PrecisionRecallMetric(FeatureMetric):
                 value=name,
                 expected="k below n",
             )
+
+    @classmethod
+    def from_name(cls, name: str, groups: Mapping[str, str | None]) -> Metric:
+        """See ``Metric``."""
+        k = int(groups["k"] or 0)
+        return cls(name, cls.n_of(groups), k, full=groups["full"] is not None)
 
     def check(self, context: MetricContext) -> None:
         """See ``Metric``."""
@@ -112,15 +118,3 @@ def inside_manifold(
     hits = [(torch.cdist(part, points) <= radii).any(1) for part in centred.split(size)]
     found: Hits = torch.cat(hits).cpu().numpy()
     return found
-
-
-def build_pr(name: str, numbers: dict[str, Any]) -> PrecisionRecallMetric:
-    """``pr50k3_full``."""
-    full = numbers["full"] is not None
-    return PrecisionRecallMetric(name, count_of(numbers["n"]), int(numbers["k"]), full=full)
-
-
-def build_pr_faces(name: str, numbers: dict[str, Any]) -> FacesPrecisionRecallMetric:
-    """``pr_faces5k3``, ``pr_faces5k3_full``."""
-    full = numbers["full"] is not None
-    return FacesPrecisionRecallMetric(name, count_of(numbers["n"]), int(numbers["k"]), full=full)

@@ -1,7 +1,7 @@
 """The metrics by name, with n read from the name: ``fid50k_full``, ``kid5k_full``, ``ppl2k_wend``.
 
-To add a metric, add its family to ``FAMILIES``: a pattern of names and the function that builds the
-metric of a name. Importing this module needs no torch, so that names are checked quickly.
+To add a metric, add its family to ``FAMILIES``: a pattern of names and the class of their
+metrics. Importing this module needs no torch, so that names are checked quickly.
 """
 
 from __future__ import annotations
@@ -32,17 +32,16 @@ class MetricFamily(NamedTuple):
     """Metrics that differ in n, or in another number of the name.
 
     Attributes:
-        pattern: of the whole name; its groups are passed to ``build``.
+        pattern: of the whole name; its groups are passed to ``from_name``.
         examples: names of metrics, the published name first.
         about: one line, for ``segan metrics --list``.
-        build: ``module:function``. The function takes the name and a dict of the pattern's groups,
-            returns the ``Metric``, and raises ConfigError for numbers out of range.
+        metric: ``module:class``, whose ``from_name`` is called with the name and the groups.
     """
 
     pattern: str
     examples: tuple[str, ...]
     about: str
-    build: str
+    metric: str
 
 
 _ROOM = "segan.train.measure.quality"
@@ -53,100 +52,100 @@ FAMILIES: tuple[MetricFamily, ...] = (
         rf"fid{_N}(?P<full>_full)?",
         ("fid50k_full", "fid5k_full", "fid50k"),
         "Fréchet distance of Inception features (Heusel et al. 2017)",
-        f"{_ROOM}.frechet:build_fid",
+        f"{_ROOM}.frechet:FrechetMetric",
     ),
     MetricFamily(
         rf"kid{_N}(?P<full>_full)?",
         ("kid50k_full", "kid5k_full", "kid50k"),
         "kernel distance of Inception features (Binkowski et al. 2018)",
-        f"{_ROOM}.kernel_distance:build_kid",
+        f"{_ROOM}.kernel_distance:KernelMetric",
     ),
     MetricFamily(
         rf"pr{_N_AND_K}(?P<full>_full)?",
         ("pr50k3_full", "pr5k3_full", "pr50k3", "pr500_3"),
         "precision and recall of VGG16 features (Kynkäänniemi et al. 2019)",
-        f"{_ROOM}.precision_recall:build_pr",
+        f"{_ROOM}.precision_recall:PrecisionRecallMetric",
     ),
     MetricFamily(
         rf"is{_N}",
         ("is50k", "is5k"),
         "Inception score (Salimans et al. 2016)",
-        f"{_ROOM}.inception_score:build_is",
+        f"{_ROOM}.inception_score:InceptionScoreMetric",
     ),
     MetricFamily(
         rf"ppl(?!2_){_N}?_(?P<space>[zw])(?P<sampling>full|end)",
         ("ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend", "ppl2k_wend"),
         "perceptual path length, cropped as for FFHQ, 50k pairs (Karras et al. 2019)",
-        f"{_ROOM}.path_length:build_ppl",
+        f"{_ROOM}.path_length:PathLengthMetric",
     ),
     MetricFamily(
         rf"ppl2(?:_{_N})?_(?P<space>[zw])(?P<sampling>full|end)",
         ("ppl2_wend", "ppl2_2k_wend"),
         "the same without the crop (Karras et al. 2020)",
-        f"{_ROOM}.path_length:build_ppl2",
+        f"{_ROOM}.path_length:UncroppedPathLengthMetric",
     ),
     MetricFamily(
         rf"ppl_segan{_N}",
         ("ppl_segan30k", "ppl_segan2k"),
         "path length as the published SEGAN states it: slerp in z, epsilon 1e-2",
-        f"{_ROOM}.path_length:build_ppl_segan",
+        f"{_ROOM}.path_length:PathLengthMetric",
     ),
     MetricFamily(
         rf"fd_faces{_N}(?P<full>_full)?",
         ("fd_faces5k", "fd_faces5k_full", "fd_faces50k"),
         "Fréchet distance of the built-in faces' attribute features; never to be called FID",
-        f"{_ROOM}.frechet:build_fd_faces",
+        f"{_ROOM}.frechet:FacesFrechetMetric",
     ),
     MetricFamily(
         rf"kd_faces{_N}(?P<full>_full)?",
         ("kd_faces5k_full", "kd_faces5k", "kd_faces50k"),
         "kernel distance of the same features",
-        f"{_ROOM}.kernel_distance:build_kd_faces",
+        f"{_ROOM}.kernel_distance:FacesKernelMetric",
     ),
     MetricFamily(
         rf"pr_faces{_N_AND_K}(?P<full>_full)?",
         ("pr_faces5k3_full", "pr_faces5k3", "pr_faces50k3"),
         "precision and recall of the same features",
-        f"{_ROOM}.precision_recall:build_pr_faces",
+        f"{_ROOM}.precision_recall:FacesPrecisionRecallMetric",
     ),
     MetricFamily(
         rf"ppl_faces{_N}_(?P<space>[zw])(?P<sampling>full|end)",
         ("ppl_faces50k_wend", "ppl_faces2k_wend", "ppl_faces2k_zfull"),
         "path length on the same features in place of LPIPS, without a crop; never to be called "
         "PPL",
-        f"{_ROOM}.path_length:build_ppl_faces",
+        f"{_ROOM}.path_length:FacesPathLengthMetric",
     ),
     MetricFamily(
         rf"ppl_faces_segan{_N}",
         ("ppl_faces_segan30k", "ppl_faces_segan2k"),
         "the same along the published SEGAN's path: slerp in z, epsilon 1e-2",
-        f"{_ROOM}.path_length:build_ppl_faces_segan",
+        f"{_ROOM}.path_length:FacesPathLengthMetric",
     ),
     MetricFamily(
         rf"control{_N}?",
         ("control", "control128"),
         "how many of the built-in faces' attributes one slider controls, with a table of all "
         "sliders; n seeds, else 64",
-        f"{_ROOM}.control_metrics:build_control",
+        f"{_ROOM}.control_metrics:ControlMetric",
     ),
     MetricFamily(
         rf"separability{_N}(?P<classes>_classes)?",
         ("separability10k", "separability2k", "separability200k", "separability10k_classes"),
         "linear separability of w (Karras et al. 2019) by the faces' attributes, or by the "
         "classes of --data",
-        f"{_ROOM}.control_metrics:build_separability",
+        f"{_ROOM}.control_metrics:SeparabilityMetric",
     ),
     MetricFamily(
         rf"mig{_N}?",
         ("mig", "mig2k"),
         "mutual information gap of the sliders, else of w (Chen et al. 2018); 10k images",
-        f"{_ROOM}.control_metrics:build_mig",
+        f"{_ROOM}.control_metrics:MigMetric",
     ),
     MetricFamily(
         rf"dci{_N}?",
         ("dci", "dci2k"),
         "disentanglement of the sliders, else of w (Eastwood & Williams 2018); 4k images",
-        f"{_ROOM}.control_metrics:build_dci",
+        f"{_ROOM}.control_metrics:DciMetric",
     ),
 )
 
@@ -160,10 +159,9 @@ def parse_metric(name: str) -> Metric:
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)
         if match is not None:
-            module, _, function = family.build.partition(":")
-            metric = getattr(importlib.import_module(module), function)(name, match.groupdict())
-            assert isinstance(metric, Metric)
-            return metric
+            module, _, kind = family.metric.partition(":")
+            found: type[Metric] = getattr(importlib.import_module(module), kind)
+            return found.from_name(name, match.groupdict())
     raise _unknown(name)
 
 
@@ -185,11 +183,6 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
         if not any(re.fullmatch(family.pattern, name) for family in FAMILIES):
             raise _unknown(name)
     return found
-
-
-def count_of(text: str) -> int:
-    """Read a number: ``50k`` → 50000, ``500`` → 500."""
-    return int(text[:-1]) * 1000 if text.endswith("k") else int(text)
 
 
 def _unknown(name: str) -> ConfigError:

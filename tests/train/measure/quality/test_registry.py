@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from segan.runtime.errors import ConfigError
-from segan.train.measure.quality.metric import Metric
+from segan.train.measure.quality.metric import Metric, count_of
 from segan.train.measure.quality.path_length import PathLengthMetric
 from segan.train.measure.quality.precision_recall import PrecisionRecallMetric
-from segan.train.measure.quality.registry import FAMILIES, check_names, count_of, parse_metric
+from segan.train.measure.quality.registry import FAMILIES, check_names, parse_metric
 
 
 @pytest.mark.parametrize("name", [name for family in FAMILIES for name in family.examples])
