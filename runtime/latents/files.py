@@ -112,7 +112,7 @@ def num_ws_rows(manifest: Manifest) -> int:
 
 
 def expand_rows(rows: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:
-    """Expand NVIDIA's num_ws rows to a row for each site; such rows are returned unchanged.
+    """Expand NVIDIA's num_ws rows to num_sites; num_sites rows are returned unchanged.
 
     A to_rgb takes the row of the next convolution, and the last to_rgb the last row.
 

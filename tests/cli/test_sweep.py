@@ -40,6 +40,12 @@ def test_a_sheet_with_a_row_for_each_seed(segan: Segan, toy_bundle: Path, tmp_pa
                 assert np.abs(cell - np.asarray(enlarge(to_pil(image)))).max() <= 2
 
 
+def test_seeds_that_are_not_given(segan_here: Segan, toy_bundle: Path) -> None:
+    for ways in (("--at", "L2N0D1"), ("--layer", 2, "--dim", 1)):
+        done = segan_here("sweep", toy_bundle, *ways, "--steps", 2, "--json")
+        assert [result["seeds"] for result in json.loads(done.stdout)] == [[0, 1, 2, 3]]
+
+
 def test_all_dims_of_a_layer(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
     done = segan_here("sweep", "--layer", 2, "--steps", 3, "--json")
     assert done.returncode == 0, done.stderr

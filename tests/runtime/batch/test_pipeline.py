@@ -161,6 +161,8 @@ def test_more_than_ten_thousand_seeds_go_to_subfolders(
         *(f"0002/seed{seed:06d}.png" for seed in range(20000, 20005)),
         "0012/seed123456.png",
     }
+    generate_batch(generator, BatchRequest(seeds=range(10)), tmp_path / "ten")
+    assert (tmp_path / "ten" / "seed000009.png").exists()
 
 
 @pytest.mark.parametrize("files", ["png", "npz", "zip", "tar"])

@@ -109,6 +109,19 @@ def test_noise_is_drawn_once_for_all_values(
     assert drawn == [list(SEEDS[:2]), list(SEEDS[2:])]
 
 
+def test_only_little_noise_is_kept(toy: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = toy.settings(noise="random", batch_size=1)
+    expected = Probe(toy, SEEDS, settings).images({SLIDER: 1})
+    of_an_image = toy.noise_of([0], settings)
+    assert of_an_image is not None
+    monkeypatch.setattr("segan.runtime.generate.probe._KEPT_NOISE_BYTES", of_an_image.nbytes)
+    probe = Probe(toy, SEEDS, settings)
+    for _ in range(2):
+        np.testing.assert_array_equal(probe.images({SLIDER: 1}), expected)
+    kept = [noise.nbytes for noise in probe._noise.values() if noise is not None]
+    assert kept == [of_an_image.nbytes]
+
+
 def test_float_images_are_those_before_rounding(toy: Generator) -> None:
     probe = Probe(toy, SEEDS, toy.settings(psi=0.7, noise="random", batch_size=2))
     pixels = np.concatenate(list(probe.float_batches({SLIDER: 1.5})))
