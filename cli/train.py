@@ -296,7 +296,7 @@ def _introduce(trainer: Trainer, *, resumed: bool, length_given: bool) -> None:
             f"{meta.cur_nimg / 1000:g} kimg{new}"
         )
     if resumed and trainer.checkpoint is None:
-        say("it begins again: it ended before its first checkpoint")
+        say("it starts again: it ended before its first checkpoint")
     elif trainer.checkpoint is not None:
         say(f"it goes on from kimg {at / 1000:g}")
     if trainer.aside:
@@ -331,7 +331,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
             raise KeyboardInterrupt
         interrupted = True
         if tells:
-            say("\nstopping after this step; once more to stop at once")
+            say("\nstopping after this step; press Ctrl-C again to stop at once")
         trainer.request_stop()
 
     previous = {number: signal.signal(number, stop) for number in _stopping_signals()}

@@ -107,10 +107,10 @@ def device_error(error: Exception, config: TrainConfig, part: int) -> DeviceErro
     Returns:
         The error; None where the cause is neither memory nor compilation.
     """
-    said = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
     if config.compute.compile and _of_the_compiler(error):
         return DeviceError(
-            f"`compute.compile` could not build the networks: {said}",
+            f"`compute.compile` could not build the networks: {reason}",
             field="compute.compile",
             value=True,
             remedy="Install a C++ compiler that works (CXX names it), or start the run without "
@@ -126,7 +126,7 @@ def device_error(error: Exception, config: TrainConfig, part: int) -> DeviceErro
     else:
         remedy = "Free memory, or train a smaller network."
     return DeviceError(
-        f"a step of {part} images at once needs more memory than there is: {said}",
+        f"a step of {part} images at once needs more memory than there is: {reason}",
         field="compute.micro_batch",
         value=config.compute.micro_batch,
         remedy=remedy,

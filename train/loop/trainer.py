@@ -173,12 +173,12 @@ class Trainer:
             if self._reports is not None:
                 self._reports.close()
         except (TrainingError, OutputError) as error:
-            self._say_how_to_go_on(error)
+            self._raise_with_way_on(error)
         except (MemoryError, RuntimeError) as error:
-            told = device_error(error, self.config, self.state.largest_part)
-            if told is None:
+            failure = device_error(error, self.config, self.state.largest_part)
+            if failure is None:
                 raise
-            self._say_how_to_go_on(told)
+            self._raise_with_way_on(failure)
         finally:
             self._feed.close()
 
@@ -321,13 +321,13 @@ class Trainer:
 
         return self.world.first(write)
 
-    def _say_how_to_go_on(self, error: TrainingError | OutputError) -> NoReturn:
+    def _raise_with_way_on(self, error: TrainingError | OutputError) -> NoReturn:
         """Raise the error with the newest checkpoint, and the command that goes on from it."""
         checkpoints = list_checkpoints(self.run_folder)
         remedy = error.remedy
         if type(error) is TrainingError:
             # The losses are those of the whole batch, so every process stops here.
-            self.world.told_by(0, error)
+            self.world.reported_by(0, error)
             remedy += (
                 " Start a new run with a lower `learning_rate` or a higher `r1_gamma`: with the "
                 "same settings the same happens again."

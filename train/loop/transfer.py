@@ -60,11 +60,11 @@ class Transfer(NamedTuple):
 
     Attributes:
         meta: record of the checkpoint that the weights are from.
-        anew: parts that were drawn from the seed, such as ``generator b64`` or ``subspace L4N0``.
+        new_parts: drawn from the seed, such as ``generator b64`` or ``subspace L4N0``.
     """
 
     meta: Meta
-    anew: tuple[str, ...]
+    new_parts: tuple[str, ...]
 
 
 def open_source(checkpoint: Path) -> Source:
@@ -182,13 +182,13 @@ def take_weights(
         return {k: v for k, v in tensors.items() if not k.startswith(skipped)}
 
     _take_generator(state.ema, known(source.average), rows)
-    anew = _take_generator(state.generator, known(source.generator), rows)
-    anew += _take_discriminator(
+    new_parts = _take_generator(state.generator, known(source.generator), rows)
+    new_parts += _take_discriminator(
         state.discriminator, known(source.discriminator), rows, state.generator.coords_shape[1]
     )
     state.pl_mean = source.pl_mean.to(state.device, copy=True)
     # Of a block that is new as a whole, the parts are not listed.
-    names = [name for name in dict.fromkeys(anew) if name.rpartition(".")[0] not in anew]
+    names = [name for name in dict.fromkeys(new_parts) if name.rpartition(".")[0] not in new_parts]
     return Transfer(source.meta, tuple(names))
 
 
@@ -219,7 +219,7 @@ def _take_generator(
     generator: Generator, found: dict[str, torch.Tensor], rows: dict[int, int]
 ) -> list[str]:
     """Copy the tensors that fit; return the parts without any."""
-    anew = []
+    new_parts = []
     mapping = generator.mapping.state_dict(prefix="mapping.")
     mapped = all(k in found and found[k].shape == v.shape for k, v in mapping.items())
     number = {generator.network.sites[row.site].name: i for i, row in enumerate(generator.table)}
@@ -239,17 +239,17 @@ def _take_generator(
             value.copy_(found[source])
         elif row is not None:
             entry = generator.table[row]
-            anew.append(f"subspace L{entry.layer}N{entry.index}")
+            new_parts.append(f"subspace L{entry.layer}N{entry.index}")
         else:
-            anew.append(f"generator {part[1] if part else name.partition('.')[0]}")
-    return anew
+            new_parts.append(f"generator {part[1] if part else name.partition('.')[0]}")
+    return new_parts
 
 
 def _take_discriminator(
     discriminator: Discriminator, found: dict[str, torch.Tensor], rows: dict[int, int], dims: int
 ) -> list[str]:
     """As ``_take_generator``; of the head, the outputs for the copied subspaces."""
-    anew = []
+    new_parts = []
     for name, value in discriminator.state_dict().items():
         of_head = name.startswith("coords.")
         if of_head and rows and name in found:
@@ -260,5 +260,5 @@ def _take_discriminator(
             value.copy_(found[name])
         else:
             part = _DISCRIMINATOR_PART.match(name)
-            anew.append(f"discriminator {part[1] if part else name}")
-    return anew
+            new_parts.append(f"discriminator {part[1] if part else name}")
+    return new_parts

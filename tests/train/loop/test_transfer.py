@@ -60,7 +60,7 @@ def test_between_equal_networks_every_weight_is_taken_and_no_progress(
 ) -> None:
     checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
     state, transfer = started(small_config(), checkpoint)
-    assert transfer.anew == ()
+    assert transfer.new_parts == ()
     trained = read_tensors(checkpoint / "training.safetensors")
     for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
         for key, value in network.state_dict().items():
@@ -111,7 +111,7 @@ def test_what_is_new_is_named_and_the_head_keeps_what_it_knows(
     drawn = before.weight[6:].clone()
     transfer = take_weights(state, source)
     # All channels are 8, so the layer that reads colours is the same at both resolutions.
-    assert transfer.anew == ("subspace L2N0", "generator b16", "discriminator b16")
+    assert transfer.new_parts == ("subspace L2N0", "generator b16", "discriminator b16")
     trained = read_tensors(checkpoint / "training.safetensors")
     assert torch.equal(before.weight[:6], trained["discriminator.coords.weight"])
     assert torch.equal(before.bias[:6], trained["discriminator.coords.bias"])
@@ -123,7 +123,7 @@ def test_it_shrinks_too(
 ) -> None:
     checkpoint = checkpoint_of(tmp_path, at(small_config(), resolution=16), larger_data)
     state, transfer = started(small_config(), checkpoint)
-    assert transfer.anew == ()
+    assert transfer.new_parts == ()
     assert state.discriminator.coords is not None
     trained = read_tensors(checkpoint / "training.safetensors")
     assert torch.equal(
@@ -143,7 +143,7 @@ def test_rows_are_matched_by_their_site(
     assert names == ["b4.conv1", "b8.conv0", "b8.conv1", "b8.to_rgb"]
     grown = [state.config.network.sites[row.site].name for row in state.generator.table]
     assert grown == ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1", "b16.to_rgb"]
-    assert transfer.anew[:3] == ("subspace L2N0", "subspace L2N1", "subspace L2N2")
+    assert transfer.new_parts[:3] == ("subspace L2N0", "subspace L2N1", "subspace L2N2")
     old = load_generator(checkpoint).generator.state_dict()
     new = state.ema.state_dict()
     for row in range(3):
@@ -175,7 +175,7 @@ def test_other_subspaces_begin_anew(
     drawn = {name: value.clone() for name, value in state.generator.state_dict().items()}
     transfer = take_weights(state, source)
     # In mode 1 the bases lie in the synthesis network, and its blocks are not new for that.
-    assert set(transfer.anew) == {"subspace L0N0", "subspace L1N0", "discriminator coords"}
+    assert set(transfer.new_parts) == {"subspace L0N0", "subspace L1N0", "discriminator coords"}
     for name, value in state.generator.state_dict().items():
         if "subspaces." in name or "bases." in name:
             assert torch.equal(value, drawn[name]), name
@@ -192,7 +192,7 @@ def test_labels_and_channels_may_differ(
     checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
     state, transfer = started(at(small_config(c_dim=2), img_channels=1), checkpoint)
     assert torch.equal(state.ema.w_avg, torch.zeros(8))  # that of another mapping is of no use
-    assert set(transfer.anew) == {
+    assert set(transfer.new_parts) == {
         "generator mapping",
         "generator b4.to_rgb",
         "generator b8.to_rgb",
@@ -282,10 +282,10 @@ def test_classes_of_other_names_are_learned_anew(
     config = small_config(c_dim=2, metric_images=0)
     source = open_source(checkpoint_of(tmp_path, config, small_data))
     state = fresh(config, source)
-    assert take_weights(state, source, ("even", "odd")).anew == ()
+    assert take_weights(state, source, ("even", "odd")).new_parts == ()
     state = fresh(config, source)
     transfer = take_weights(state, source, ("cat", "dog"))
-    assert transfer.anew == ("generator mapping", "discriminator embed")
+    assert transfer.new_parts == ("generator mapping", "discriminator embed")
     # The average must not show the classes as they were drawn, either.
     assert starting_from(source, config, ("even", "odd")).ema_rampup == 0
     assert starting_from(source, config, ("cat", "dog")).ema_rampup == config.ema_rampup > 0

@@ -56,7 +56,7 @@ def check_same_start(
                 for name in different[:3]
             )
             more = f"; and {len(different) - 3} more" if len(different) > 3 else ""
-            raise world.told_by(
+            raise world.reported_by(
                 0,
                 ConfigError(
                     f"the {world.size} processes disagree: {shown}{more}",
@@ -68,7 +68,7 @@ def check_same_start(
     owners: dict[str, int] = {}
     for rank, (_, gpu) in enumerate(everybody):
         if gpu is not None and owners.setdefault(gpu, rank) != rank:
-            raise world.told_by(
+            raise world.reported_by(
                 0,
                 ConfigError(
                     f"ranks {owners[gpu]} and {rank} would train on the same GPU ({gpu})",
@@ -110,7 +110,7 @@ def check_same_state(world: World, tensors: Mapping[str, torch.Tensor], step: in
             if one != other
         ]
         if different:
-            raise world.told_by(
+            raise world.reported_by(
                 0,
                 RankError(
                     f"after step {step} {different[0]} of rank {rank} differs from that of rank 0 "

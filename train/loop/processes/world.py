@@ -61,7 +61,7 @@ class World:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        with self._talking():
+        with self._exchanging():
             dist.all_reduce(flat)
         start = 0
         for tensor in tensors:
@@ -80,7 +80,7 @@ class World:
         if self.size == 1:
             return flag
         found = torch.tensor([int(flag)])  # on the CPU, so gloo sends it
-        with self._talking():
+        with self._exchanging():
             dist.all_reduce(found)
         return bool(found)
 
@@ -89,7 +89,7 @@ class World:
         if self.size == 1:
             return [value]
         data = torch.frombuffer(bytearray(msgspec.json.encode(value)), dtype=torch.uint8)
-        with self._talking():
+        with self._exchanging():
             sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
             dist.all_gather(sizes, torch.tensor([len(data)]))
             longest = int(max(sizes))
@@ -133,19 +133,19 @@ class World:
         copy = _error(first)
         if partly:
             _name_rank(copy, failed[0], self.size)
-        raise self.told_by(failed[0], copy) from error
+        raise self.reported_by(failed[0], copy) from error
 
     def first(self, act: Callable[[], T]) -> T | None:
         """Run ``act`` in the first process; return None in the others. Raises as ``together``."""
         return self.together(lambda: act() if self.is_first else None, name_rank=False)
 
-    def told_by(self, rank: int, error: SeganError) -> SeganError:
+    def reported_by(self, rank: int, error: SeganError) -> SeganError:
         """Mark an error that all processes raise, so that only ``rank`` reports it."""
         error.is_reported = self.rank != rank
         return error
 
     @contextlib.contextmanager
-    def _talking(self) -> Iterator[None]:
+    def _exchanging(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:  # gloo's own, and torch's DistError
