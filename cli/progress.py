@@ -60,6 +60,8 @@ def progress(
 class LateProgress:
     """A bar that opens when the total is known; its methods serve as callbacks.
 
+    It closes when all units are done, or with the block.
+
     Args:
         unit: what is counted, such as ``images``.
     """
@@ -68,6 +70,7 @@ class LateProgress:
         self._unit = unit
         self._stack = contextlib.ExitStack()
         self._bar: Progress | None = None
+        self._left = 0.0
 
     def __enter__(self) -> LateProgress:
         return self
@@ -84,11 +87,15 @@ class LateProgress:
     def start(self, total: float, description: str) -> None:
         """Open the bar."""
         self._bar = self._stack.enter_context(progress(total, self._unit, description))
+        self._left = total
 
     def update(self, n: float = 1) -> None:
         """Count ``n`` more units as done."""
         if self._bar is not None:
             self._bar.update(n)
+            self._left -= n
+            if self._left <= 0:
+                self.close()
 
     def close(self) -> None:
         """Close the bar, if it was opened."""

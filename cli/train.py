@@ -262,7 +262,6 @@ def command(
                 drawing=drawing,
             )
         trainer = stack.enter_context(run)
-        bar.close()
         if trainer.world.is_first:
             _introduce(trainer, resumed=resume is not None, length_given="kimg" in given)
         return _train(trainer, as_json)

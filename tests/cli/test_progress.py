@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from segan.cli.progress import progress
+from segan.cli.progress import LateProgress, progress
 
 
 class _Terminal(io.StringIO):
@@ -60,3 +60,18 @@ def test_on_a_terminal_a_bar_with_rate_and_remaining_time() -> None:
     text = stream.getvalue()
     assert "generating: 100%" in text
     assert re.search(r"4/4 \[.*images/s\]", text)
+
+
+def test_a_late_bar_ends_with_the_last_unit(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LateProgress("faces") as bar:
+        bar.update(1)  # not started: nothing is shown
+        bar.start(4, "drawing")
+        bar.update(3)
+        assert capsys.readouterr().err == ""
+        clock[0] += 2
+        bar.update(1)
+        assert capsys.readouterr().err == "drawing: 4/4 faces, 2 faces/s, 2.0 s\n"
+        clock[0] += 60
+    assert capsys.readouterr().err == ""
