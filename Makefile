@@ -72,7 +72,7 @@ docs: $(DOCS_READY)  ## Build the documentation as a site: site/index.html.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
 	@echo "wrote site/index.html"
 
-# Only the site needs these, so the first 'make docs' installs them (50 MB).
+# Only the site needs these, so the first 'make docs' installs them (150 MB).
 $(DOCS_READY): $(READY)
 	@echo "installing segan[docs]"
 	@$(PIP) install -c constraints.txt -e '.[docs]'
