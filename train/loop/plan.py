@@ -77,7 +77,7 @@ def start_run(
     The run's folder, ``RUNS/00000-DATA-modeM-PRESET``, is locked for other processes until the
     block ends. Under a launcher (torchrun, srun) all processes call this together.
 
-    Example:
+    Examples:
         >>> with segan.train.start_run("photos.zip", settings={"total_kimg": 200}) as trainer:
         ...     for step in trainer.steps():
         ...         if step.entry is not None:
@@ -168,7 +168,7 @@ def resume_run(
     The run's folder is locked for other processes until the block ends. Checkpoints that are newer
     than the one where the run goes on are moved to ``checkpoints/set-aside``.
 
-    Example:
+    Examples:
         >>> path = "runs/00000-faces-mode2-tiny"
         >>> with segan.train.resume_run(path, settings={"total_kimg": 400}) as trainer:
         ...     for step in trainer.steps():

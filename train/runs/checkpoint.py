@@ -258,7 +258,7 @@ def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
 def load_generator(path: str | os.PathLike[str], *, best: bool = False) -> LoadedGenerator:
     """Load the exported weights of a checkpoint: the moving average of G.
 
-    Example:
+    Examples:
         >>> generator, config, meta = segan.train.load_generator("runs/00000-faces-mode2-tiny")
         >>> z = torch.randn(16, config.network.z_dim)
         >>> images = generator(z)  # [16, 3, R, R], about -1 to 1
