@@ -421,3 +421,9 @@ def test_an_altered_file_shows_both_hashes(toy_bundle: Path) -> None:
         open_bundle(toy_bundle).read("offsets.onnx")
     assert f"{found[:12]}..." in error.value.problem
     assert error.value.expected == f"{stated[:12]}..."
+
+
+def test_a_path_that_no_system_takes(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as error:
+        open_bundle(f"{tmp_path}/a\0b.segan")
+    assert error.value.field in ("bundle", "path")

@@ -246,3 +246,16 @@ def test_a_cutoff_that_does_not_exist_names_those_that_do(
         psi_row(SITES, 0.5, cutoff)
     assert "(4, 8, 16)" in caught.value.expected
     assert "(b4.conv1, " in caught.value.expected
+
+
+def test_slerp_to_or_from_zero_is_straight() -> None:
+    point, zero = np.array([[3.0, 4.0]], np.float32), np.zeros((1, 2), np.float32)
+    assert slerp(point, zero, np.array([0.25])) == pytest.approx(0.75 * point)
+    assert slerp(zero, point, np.array([0.25])) == pytest.approx(0.25 * point)
+    assert slerp(zero, zero, np.array([0.25])) == pytest.approx(zero)
+
+
+def test_slerp_on_a_line_goes_through_zero() -> None:
+    # In one dimension there is no way round from a point to its opposite.
+    one = np.array([[2.0]], np.float32)
+    assert slerp(one, -one, np.array([0.25])) == pytest.approx(np.array([[1.0]]))

@@ -97,3 +97,13 @@ def test_text_is_not_taken_apart_into_digits(raises_error: RaisesError) -> None:
         check_seeds("123")  # type: ignore[arg-type]
     with raises_error(ConfigError, field="seeds", value=1.5):
         check_seeds(1.5)  # type: ignore[arg-type]
+
+
+def test_lists_of_the_same_ranges_are_equal_and_print_as_they_are_written() -> None:
+    seeds = parse_seeds("3-5,9,10-11")
+    assert repr(seeds) == "SeedList('3-5,9,10-11')"
+    assert seeds == parse_seeds(" 3 - 5, 9 ,10-11")
+    assert hash(seeds) == hash(parse_seeds("3-5,9,10-11"))
+    for other in ("3-5,9", "4-5,9,10-11", "2-5,9,10-11", "3-5,9,10-12"):
+        assert seeds != parse_seeds(other)
+    assert seeds != [3, 4, 5, 9, 10, 11]
