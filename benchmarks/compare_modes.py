@@ -1,7 +1,7 @@
 """Trains modes 0 to 3 in both kinds on the built-in faces and compares what their sliders do.
 
 Every variant is trained by ``segan train`` with the same budget and the same seeds; runs that are
-complete are taken as they are, those that were stopped go on; ``--measure-only`` trains nothing.
+complete are taken as they are, those that were stopped continue; ``--measure-only`` trains nothing.
 Then each generator is measured (see ``control.py``): Fréchet distance and path length on the faces'
 own features, separability of w, and what each slider moves over its own range. A variant of one
 seed has the interval of resampled latents, one of several seeds their range. Mode 0 has no sliders:

@@ -4,7 +4,7 @@
 #     benchmarks/gpu.sh                      writes ./gpu-out
 #     OUT=folder BUNDLES=folder PYTHON=python3 benchmarks/gpu.sh
 #
-# Each section runs for itself: what fails or is missing is noted and the others go on. Bundles
+# Each section runs for itself: what fails or is missing is noted and the others continue. Bundles
 # (paper64.segan, big1024.segan) are built with random weights unless BUNDLES holds them.
 # Exit status: 0 when a backend was measured on the GPU, 1 when none was, 2 when OUT cannot be used.
 #

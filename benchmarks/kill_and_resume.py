@@ -77,7 +77,7 @@ class Run:
         return next(iter(sorted(self.folder.glob("runs/*"))), None)
 
     def start(self) -> None:
-        """Starts it, or goes on with it."""
+        """Starts it, or continues with it."""
         path = self.path
         if path is not None and not (path / "config.json").is_file():
             shutil.rmtree(path)  # killed before its folder was whole

@@ -2,7 +2,7 @@
 
 Faces are drawn once, at the largest resolution, and averaged down for the others; the held-out
 ones are drawn at each network's own resolution. The first network (32²) is trained from nothing,
-the others go on from it, which takes a sixth of the time. Run from the repository root:
+the others continue from it, which takes a sixth of the time. Run from the repository root:
 ``python benchmarks/train_attributes.py train/measure/control/attribute_networks``; with
 ``--faces-file`` the drawn faces are kept for another run.
 """
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=FACES)
     parser.add_argument("--faces-file", type=Path, help="drawn faces (.npy): read, or written")
     parser.add_argument("--epochs", type=float, help=f"default: {EPOCHS}")
-    parser.add_argument("--start", type=Path, help="a network to go on from: its folder")
+    parser.add_argument("--start", type=Path, help="a network to continue from: its folder")
     parser.add_argument("--seed", type=int, default=90001)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

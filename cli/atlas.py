@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from segan.runtime.bundle.layout import Slider
     from segan.runtime.generate.generator import Generator
 
-#: Most sliders that the command lists.
+#: Maximum number of sliders that the command lists.
 _MOST_LISTED = 8
 #: Key of the context's metadata for the words after ``segan atlas``.
 _TYPED = "segan.cli.atlas.typed"
@@ -60,7 +60,7 @@ class _AtlasCommand(click.Command):
     type=int,
     default=96,
     show_default=True,
-    help="Most sliders to show: those that change images most.",
+    help="Maximum number of sliders to show: those that change images most.",
 )
 @click.option(
     "--psi", type=float, default=1.0, show_default=True, help="Truncation, 0 to 1; 1 is off."

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     type=float,
     default=2.0,
     show_default=True,
-    help="Length of a row's round; timing single batches takes half of that in addition.",
+    help="Duration of a row's round; timing single batches adds half of it.",
 )
 @click.option(
     "--rounds",

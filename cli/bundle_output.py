@@ -66,8 +66,8 @@ def bundle_output_options(*, source: str, tolerance: float) -> Callable[[Any], A
         click.option(
             "--bf16",
             is_flag=True,
-            help="Also write the synthesis graph in bf16: no faster than fp16, and 8 times as "
-            "coarse.",
+            help="Also write the synthesis graph in bf16: no faster than fp16, and 8 times less "
+            "precise.",
         ),
         click.option(
             "--int8",

@@ -12,7 +12,7 @@ import click
 
 from segan.cli.progress import LateProgress, progress
 
-#: Most images, classes or folders that are listed by name.
+#: Maximum number of images, classes or folders that are listed by name.
 _SHOWN = 10
 
 
@@ -127,7 +127,7 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
     default="auto",
     show_default=True,
     help="folders: the sub-folder is the class. auto: the labels of SRC's dataset.json; without "
-    "it the sub-folders, if there are two or more and their names are no plain numbers.",
+    "it the sub-folders, if there are two or more and their names are not plain numbers.",
 )
 @click.option(
     "--channels",
@@ -157,8 +157,8 @@ def convert(
     """Convert SRC, a folder, zip or LMDB of images, to the training zip OUT.
 
     Images are turned upright, cropped, blended over the background and resized with an antialiasing
-    filter, in the natural order of their names. Palette, 16-bit and CMYK images are converted; of
-    an animation the first frame is used.
+    filter, in the natural order of their names. Palette, 16-bit and CMYK images are converted; only
+    the first frame of an animation is used.
     """
     from segan.train.data.convert import convert_images
 

@@ -88,7 +88,7 @@ def command(
     Without CHECKPOINT the newest run under ./runs is taken. The bundle's images are compared with
     the PyTorch generator's for fresh seeds, several batch sizes, psi and noise modes, with every
     slider moved. If they differ by more than the tolerance, the command fails, and an existing
-    bundle of the same name stays as it was. Graphs of lower precision are compared with the fp32
+    bundle of the same name is left unchanged. Graphs of lower precision are compared with the fp32
     graph on 64 seeds (fewer above 64 x 64), with every slider at and past its ends: fp16 must reach
     a PSNR of 45 dB over all images and 35 dB in each, bf16 35 and 25 dB, int8 35 and 28 dB. If the
     int8 images miss that, the bundle is written without the int8 graph, and the command fails.

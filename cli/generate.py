@@ -108,7 +108,7 @@ def command(
 ) -> None:
     """Generate an image of each seed, from BUNDLE or the newest bundle under this folder.
 
-    Without either, the bundle that ships with segan is used.
+    If there is none, the bundle that ships with segan is used.
 
     Files are OUT/seed000017.png, beyond 10,000 seeds OUT/0001/seed012345.png; shards are
     OUT/shard-000000.tar. OUT/generation.json records the request. The same command continues an

@@ -31,8 +31,8 @@ LAYOUTS = ("ada", "rosinality", "segan-pytorch")
     type=click.Choice(LAYOUTS),
     default=None,
     show_default="recognised from the content",
-    help="Whose names the tensors have: StyleGAN2-ADA's, rosinality/stylegan2-pytorch's, or "
-    "curefate/SEGan_Pytorch's.",
+    help="Project whose tensor names the file uses: StyleGAN2-ADA, "
+    "rosinality/stylegan2-pytorch, or curefate/SEGan_Pytorch.",
 )
 @bundle_output_options(source="file", tolerance=1e-3)
 @json_option
@@ -46,7 +46,7 @@ def command(
     with the names of one of these, or a run or checkpoint folder of segan. The format is recognised
     from the content, not from the file's name.
 
-    Nothing in the file is executed: it is read as data, and a file that asks for more is refused.
+    Nothing in the file is executed: it is read as data, and a file that requires more is refused.
     The bundle's images are compared with those of the generator in PyTorch, as in segan export.
     """
     from segan.export.importer import ImportConfig, import_model

@@ -26,9 +26,9 @@ Kind = Literal["bundle", "run", "data"]
 def command(path: Path | None, check: bool, as_json: bool) -> None:
     """Show what PATH holds: a bundle, a training run or checkpoint, or a data set.
 
-    Of a bundle it lists the subspaces, whose layer, index and dim are what 'segan sweep' takes.
-    Its named sliders are what --attr takes. Without PATH the newest bundle under this folder is
-    shown, or where there is none, the one that ships with segan.
+    For a bundle it lists the subspaces, with the layer, index and dim that 'segan sweep' takes,
+    and the named sliders that --attr takes. Without PATH it shows the newest bundle under this
+    folder, or the bundle that ships with segan if there is none.
     """
     path = newest_bundle() if path is None else path
     kind = recognise(path)
@@ -63,7 +63,7 @@ def recognise(path: Path) -> Kind:
 
     if not path.exists() and path.suffix != ".segan":
         raise DataError(
-            f"there is nothing at {path}",
+            f"{path} does not exist",
             field="path",
             value=path,
             expected="a bundle, a run, a checkpoint or a data set",

@@ -27,13 +27,13 @@ COMMANDS = {
     "generate": ("segan.cli.generate", "Generate images in batches."),
     "sweep": ("segan.cli.sweep", "Sweep one attribute, or two, over their ranges."),
     "atlas": ("segan.cli.atlas", "Show what every slider does: a page of pictures and figures."),
-    "name": ("segan.cli.name", "Name a slider, so that --attr finds it."),
+    "name": ("segan.cli.name", "Name a slider, for use with --attr."),
     "mix": ("segan.cli.mix", "Mix the styles of two sets of seeds."),
     "interpolate": ("segan.cli.interpolate", "Walk between latents: frames, gif or mp4."),
     "project": ("segan.cli.project", "Find the latent of a photo."),
     "metrics": ("segan.cli.metrics", "Score a run, a checkpoint or a bundle: FID, KID, PPL ..."),
-    "benchmark": ("segan.cli.benchmark", "Measure speed, memory and error on every backend here."),
-    "report": ("segan.cli.report", "Show runs on a page: curves, samples, metrics, side by side."),
+    "benchmark": ("segan.cli.benchmark", "Measure speed, memory and error of every backend."),
+    "report": ("segan.cli.report", "Show runs on a page: curves, samples and metrics."),
     "info": ("segan.cli.info", "Show what a bundle, run, checkpoint or data set holds."),
     "doctor": ("segan.cli.doctor", "Show what this machine can run and what to install."),
 }
@@ -90,7 +90,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Look: segan sweep --layer 3 --dim 5. Your own: segan train --mode 2, segan export.",
+    epilog="Try: segan sweep --layer 3 --dim 5. To train: segan train --mode 2, segan export.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
@@ -106,7 +106,7 @@ def root(debug: bool) -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, 1 for failure, 2 for wrong use."""
+    """Run the command line; return the exit status: 0, 1 for failure, 2 for incorrect usage."""
     args = list(sys.argv[1:] if args is None else args)
     # --debug may stand before or after the command's name.
     debug = "--debug" in args

@@ -113,10 +113,12 @@ if TYPE_CHECKING:
     type=click.Choice(["const", "random", "none"]),
     default=None,
     show_default="random, or none where noise changes nothing",
-    help="Stochastic detail of the images.",
+    help="Per-pixel noise of the images.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="First seed of the images.")
-@click.option("--batch-size", type=int, default=32, show_default=True, help="Images made at once.")
+@click.option(
+    "--batch-size", type=int, default=32, show_default=True, help="Images computed at once."
+)
 @click.option("--list", "as_list", is_flag=True, help="List the metrics and exit.")
 @click.option(
     "-o",
@@ -148,7 +150,9 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Score MODEL: a run, a checkpoint or a bundle. Default: the newest run, else bundle.
+    """Score MODEL: a run, a checkpoint or a bundle.
+
+    Without MODEL, the newest run is scored, or the newest bundle if there is no run.
 
     Every score is stored with its protocol: n, seeds, psi, noise, the detector's sha256, backend
     and precision. A seed has the same latents on every backend and in PyTorch, so an engine can be

@@ -125,7 +125,7 @@ def _read_words(words: tuple[str, ...]) -> tuple[Path | None, str, str | None]:
         path = Path(rest.pop(0))
     if not 1 <= len(rest) <= 2:
         raise ConfigError(
-            f"{shlex.join(words) or 'nothing'} is given",
+            f"{shlex.join(words) or 'no slider'} is given",
             field="words",
             value=shlex.join(words),
             expected="[BUNDLE] SLIDER [NAME], such as faces.segan L3N0D5 smile",

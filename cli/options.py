@@ -354,7 +354,7 @@ def scale_option(function: _Function) -> _Function:
         type=int,
         default=None,
         show_default="small images to a readable size",
-        help="Whole factor of enlargement.",
+        help="Integer factor of enlargement.",
     )
     return decorate(function)
 

@@ -35,7 +35,7 @@ from segan.runtime.errors import ConfigError, DataError
     type=click.Path(path_type=Path),
     default=None,
     show_default="project-PHOTO",
-    help="Folder for latents, pictures and video; made when missing.",
+    help="Folder for latents, pictures and video; created if missing.",
 )
 @click.option(
     "--detector",

@@ -31,7 +31,7 @@ from segan.cli.options import json_option
     type=int,
     default=8,
     show_default=True,
-    help="Moments of training to show samples of; half as many in a comparison.",
+    help="How many times in training to show samples from; half as many in a comparison.",
 )
 @click.option(
     "--atlas",

@@ -132,7 +132,7 @@ def command(
     sheet with a row for each seed and a column for each value. Without --dim, the sheet has rows
     for every dim of the layer. The value replaces the slider's sampled coordinate; the other
     coordinates are those of the seed. 'segan info' lists layers, indices, dims, ranges and names.
-    Without any bundle, the one that ships with segan is used.
+    If there is none, the bundle that ships with segan is used.
 
     --by draws a sheet for each seed, with one slider across and the other down. In an animation
     the first slider changes over time, and the values of --by stand side by side.

@@ -126,7 +126,8 @@ _ONLY_NEW = {
 @click.option(
     "--keep-checkpoints",
     type=int,
-    help="How many of the newest checkpoints are kept, beside the best; 0 = all.  [default: 3]",
+    help="How many of the newest checkpoints are kept, in addition to the best; 0 = all.  "
+    "[default: 3]",
 )
 @click.option(
     "--metric-images",
@@ -146,24 +147,24 @@ _ONLY_NEW = {
 @click.option(
     "--augment-target",
     type=float,
-    help="Mean sign of D on real images that ada steers to.  [default: 0.6]",
+    help="Mean sign of D on real images that ada aims at.  [default: 0.6]",
 )
 @click.option(
     "--augment-kimg",
     type=float,
-    help="kimg in which ada raises the probability from 0 to 1.  [default: 500]",
+    help="kimg in which ada can raise the probability from 0 to 1.  [default: 500]",
 )
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
     show_default=True,
-    help="Number format of the convolutions; auto: bf16 where the device computes in it.",
+    help="Number format of the convolutions; auto: bf16 where the device supports it.",
 )
 @click.option(
     "--reduced-from",
     type=int,
-    help="Lowest resolution that computes in --precision; below it fp32.  [default: 8]",
+    help="Lowest resolution computed in --precision; lower ones use fp32.  [default: 8]",
 )
 @click.option("--tf32", is_flag=True, help="Let CUDA round the factors of fp32 products.")
 @click.option(
@@ -174,8 +175,8 @@ _ONLY_NEW = {
 @click.option(
     "--batch-gpu",
     type=int,
-    help="Most images that one device computes at once; its share of the batch is divided into "
-    "equal parts of whole groups of 4.  [default: its whole share]",
+    help="Maximum number of images that one device computes at once; its share of the batch is "
+    "divided into equal parts of whole groups of 4.  [default: its whole share]",
 )
 @click.option(
     "--data-cache",
@@ -190,7 +191,7 @@ _ONLY_NEW = {
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Folder in which the run's folder is made.",
+    help="Folder in which the run's folder is created.",
 )
 @click.option(
     "--device",
@@ -211,8 +212,8 @@ def command(
     """Train a generator and write it to runs/00000-….
 
     Without --data it trains on the built-in cartoon faces. Ctrl-C saves a checkpoint and prints
-    the command that goes on. With --resume every setting is the run's own; --kimg may change its
-    length, --keep-checkpoints what it keeps, and --batch-gpu how a batch is divided.
+    the command that continues. --resume uses the run's own settings;
+    of these only --kimg, --keep-checkpoints and --batch-gpu may change.
 
     On several GPUs or machines the same command is started once for each GPU, by torchrun (with -m
     segan.cli train) or by Slurm's srun. The processes share each batch of --batch-size images.
@@ -247,7 +248,7 @@ def command(
             for name, use in _ONLY_NEW.items():
                 if name in given:
                     raise ConfigError(
-                        f"`{name}` is {use}, and --resume goes on in {resume}",
+                        f"`{name}` is {use}, and --resume continues in {resume}",
                         field=name,
                         value=given[name],
                         remedy="Leave one of them out.",
@@ -268,7 +269,7 @@ def command(
 
 
 def _introduce(trainer: Trainer, *, resumed: bool, length_given: bool) -> None:
-    """Say what is trained, on what, and where the run starts."""
+    """Print what is trained, on which data, and where the run starts."""
     from segan.train.runs.checkpoint import read_meta
 
     config, dataset, size = trainer.config, trainer.dataset, trainer.world.size
@@ -297,14 +298,14 @@ def _introduce(trainer: Trainer, *, resumed: bool, length_given: bool) -> None:
     if resumed and trainer.checkpoint is None:
         say("it starts again: it ended before its first checkpoint")
     elif trainer.checkpoint is not None:
-        say(f"it goes on from kimg {at / 1000:g}")
+        say(f"it continues from kimg {at / 1000:g}")
     if trainer.aside:
         names = ", ".join(path.name for path in trainer.aside)
         say(f"newer checkpoints ({names}) are set aside, in {trainer.aside[0].parent}")
     ranks = size if trainer.checkpoint is None else read_meta(trainer.checkpoint).ranks
     if ranks != size:
         say(
-            f"it was trained by {ranks} and goes on with {size} processes: the same "
+            f"it was trained by {ranks} and continues with {size} processes: the same "
             "gradients, except for rounding"
         )
 
@@ -381,7 +382,7 @@ def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
         )
         return
     if left <= 0:
-        say(f"{run} is complete already; give a larger --kimg to go on.")
+        say(f"{run} is complete already; give a larger --kimg to continue.")
     if "dead_coords" in last:
         say(f"{last['coords'] - last['dead_coords']} of {last['coords']} coordinates are alive")
     say(f"Samples and curves: {run}. Next: segan export {run}")

@@ -20,8 +20,8 @@ HEAD = """\
 <!-- Written by 'make docs' from the commands' own help; change it there. -->
 
 Results go to stdout and everything else to stderr, so that `--json` can be piped. The exit status
-is 0, or 2 for wrong use, 1 for failure and 130 when interrupted; an error is one or two lines, with
-a traceback only under `--debug`.
+is 0 for success, 1 for failure, 2 for incorrect usage and 130 for an interruption. An error is one
+or two lines; `--debug` adds the traceback.
 """
 
 

@@ -4,7 +4,7 @@
     ├── ConfigError       a setting or argument is out of its range (also a ValueError)
     ├── DataError         an image, a data set or its labels cannot be used
     ├── CheckpointError   a training run or checkpoint cannot be read or does not fit
-    ├── TrainingError     training cannot go on
+    ├── TrainingError     training cannot continue
     │   ├── RankError     the processes that train together differ, or one of them is gone
     │   └── DeviceError   a step needs more memory than there is, or a compiler that works
     ├── ExportError       a bundle cannot be written from this checkpoint
@@ -141,7 +141,7 @@ class CheckpointError(SeganError):
 
 
 class TrainingError(SeganError):
-    """Training cannot go on: its losses are no longer finite, for example."""
+    """Training cannot continue: its losses are no longer finite, for example."""
 
 
 class RankError(TrainingError):

@@ -206,7 +206,7 @@ def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
         (out / "index.html").read_text(),
     )
 
-    # The time is up: training is stopped, and the demo goes on with what there is.
+    # The time is up: training is stopped, and the demo continues with what there is.
     again = run_demo(tmp_path, "--kimg", "1000", "--minutes", "0.4", "--faces", "64")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "24 s have passed" in again.stdout

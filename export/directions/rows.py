@@ -92,7 +92,7 @@ def group_sites(manifest: Manifest, group: Sequence[int]) -> list[int]:
 def check_dims(manifest: Manifest, dims: int) -> None:
     """Raise ConfigError unless w has that many orthogonal directions."""
     if not 1 <= dims <= manifest.w_dim:
-        raise ConfigError(field="dims", value=dims, expected=f"1 to w_dim, {manifest.w_dim}")
+        raise ConfigError(field="dims", value=dims, expected=f"1 to w_dim ({manifest.w_dim})")
 
 
 def oriented(vectors: F64) -> F64:

@@ -189,7 +189,7 @@ def _unknown_file(head: bytes) -> CheckpointError:
     if head[257:262] == b"ustar":
         return CheckpointError("the file is a tar archive", remedy="Unpack it first.")
     return CheckpointError(
-        "the file is not a checkpoint that segan knows",
+        "the file is not a checkpoint that segan recognises",
         expected="a StyleGAN2-ADA .pkl, a .pt of torch.save, or safetensors",
         remedy="See docs/guides/import.md.",
     )
@@ -215,7 +215,7 @@ def _model(root: Any, container: str, layout: str | None) -> ForeignModel:
             return _named(found, container, "the file's", layout)
         keys = ", ".join(str(key)[:40] for key in list(root)[:6]) or "none"
         raise CheckpointError(
-            f"the file holds no generator that segan knows (its keys: {keys})",
+            f"the file contains no generator that segan recognises (its keys: {keys})",
             expected="G_ema (StyleGAN2-ADA), or g_ema (rosinality, SEGan_Pytorch)",
         )
     key = next(iter(states))
@@ -378,7 +378,7 @@ def _read_safetensors(path: Path, layout: str | None) -> ForeignModel:
             expected="real numbers of 8 to 64 bits",
         )
     if not tensors:
-        raise CheckpointError("the safetensors file holds no tensors")
+        raise CheckpointError("the safetensors file contains no tensors")
     model = _named(tensors, "safetensors", "the file's", layout or metadata.get("layout"))
     model.settings[""] = metadata
     return model

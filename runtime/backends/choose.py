@@ -125,7 +125,7 @@ def _misfit(backend: str, precision: str, graphs: tuple[str, ...]) -> ConfigErro
         return None
     if precision not in reads:
         return ConfigError(
-            f"`precision` is {precision!r}, which backend {backend!r} does not compute in",
+            f"`precision` is {precision!r}, which backend {backend!r} does not support",
             field="precision",
             value=precision,
             expected=f"one of auto, {', '.join(reads)}",

@@ -80,7 +80,7 @@ class OpenVinoSession(Session):
         if config.precision in self.unsupported():
             # OpenVINO would compute in fp32 without a message.
             raise BackendError(
-                f"`precision` is {config.precision!r}, which this processor does not compute in "
+                f"`precision` is {config.precision!r}, which this processor does not support "
                 f"(OpenVINO finds {', '.join(capabilities())})",
                 field="precision",
                 value=config.precision,

@@ -64,10 +64,10 @@ class BatchRequest:
             check_count("shard_size", self.shard_size)
             if not self.sharded:
                 raise ConfigError(
-                    f"`shard_size` does not apply to {self.format}",
+                    f"`shard_size` does not apply to the format {self.format}",
                     field="shard_size",
                     value=self.shard_size,
-                    expected="it with npz, zip or tar only",
+                    expected="npz, zip or tar",
                 )
         _ = self.encoding
 

@@ -59,7 +59,7 @@ class BenchmarkConfig:
         for batch in self.batches:
             if not 1 <= batch <= MAX_BATCH:
                 raise ConfigError(
-                    f"`batches` has the size {batch}",
+                    f"`batches` contains the size {batch}",
                     field="batches",
                     value=batch,
                     expected=f"1 to {MAX_BATCH}",
@@ -277,7 +277,7 @@ def _known(backend: str) -> tuple[Precision, ...]:
 def _lacking(backend: str, precision: str, graphs: Sequence[str]) -> str:
     """Return why this backend has no such row with this bundle."""
     if precision not in _known(backend):
-        return "the backend does not compute in it"
+        return "the backend does not support it"
     return (
         f"the bundle has no {precision} graph (it has {', '.join(graphs)}). "
         f"Write it with: segan export --{precision}"

@@ -118,7 +118,7 @@ def check_name(name: str, slider: Slider | None = None) -> None:
         problem = f"name {name[:40]!r} is not valid"
         expected = f"1 to {MAX_NAME} printable characters without blanks around them"
     elif "=" in name:
-        problem, expected = f"name {name!r} contains a '='", "a name without"
+        problem, expected = f"name {name!r} contains a '='", "a name without '='"
     elif _notation(name) not in (None, slider):
         problem, expected = f"name {name!r} reads as a slider", "a word"
     else:
@@ -216,7 +216,7 @@ def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
             return attribute
     if not attributes:
         raise ConfigError(
-            f"`attribute` is {name!r}, but this bundle names no slider",
+            f"`attribute` is {name!r}, but this bundle has no named sliders",
             field="attribute",
             value=name,
             remedy="Pass a slider such as L3N0D5, or name it: 'segan name BUNDLE L3N0D5 smile'.",

@@ -154,7 +154,7 @@ def write_attributes(
         check_suffix(out)
         if os.path.lexists(out):
             raise OutputError(
-                f"{out} exists, and is not replaced",
+                f"{out} already exists and is not replaced",
                 field="out",
                 value=out,
                 remedy="Choose another name.",

@@ -181,7 +181,7 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
 def _check_layer(manifest: Manifest, layer: int) -> None:
     last = num_layers(manifest) - 1
     if not 0 <= layer <= last:
-        expected = f"0 to {last} (layer 0 is 4², {last} is last)"
+        expected = f"0 to {last} (layer 0 is 4², layer {last} is the last)"
         raise ConfigError(field="layer", value=layer, expected=expected)
 
 

@@ -69,7 +69,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise bad(f"is cut short or damaged ({error})", "Save it again.") from None
     if not found:
-        raise bad("holds no arrays", "Save it with numpy.savez.")
+        raise bad("contains no arrays", "Save it with numpy.savez.")
     return found
 
 

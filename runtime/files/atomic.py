@@ -21,9 +21,9 @@ _REASONS = {
     errno.EACCES: ("permission was denied", "Choose a folder that you may write to."),
     errno.EPERM: ("permission was denied", "Choose a folder that you may write to."),
     errno.EROFS: ("the file system is read-only", "Choose another folder."),
-    errno.ENOTDIR: ("a file stands where a folder is expected", "Choose another path."),
-    errno.EEXIST: ("a file stands where a folder is expected", "Choose another path."),
-    errno.EISDIR: ("a folder stands where a file is expected", "Choose another path."),
+    errno.ENOTDIR: ("there is a file where a folder is expected", "Choose another path."),
+    errno.EEXIST: ("there is a file where a folder is expected", "Choose another path."),
+    errno.EISDIR: ("there is a folder where a file is expected", "Choose another path."),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one."),
 }
 

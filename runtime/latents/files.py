@@ -191,7 +191,7 @@ def latents_of_arrays(
         field="latents",
         value=where,
         expected=f"numbers, {_shapes(manifest)}",
-        remedy="Latents of another generator do not fit.",
+        remedy="Latents from another generator do not fit.",
     )
     if found.dtype.kind not in "fiu" or found.ndim not in (1, 2, 3, 4) or not found.size:
         raise unfit
@@ -231,7 +231,7 @@ def _coords(
             field="latents",
             value=where,
             expected=f"floats, up to {list(shape)}",
-            remedy="Latents of another generator do not fit.",
+            remedy="Latents from another generator do not fit.",
         )
     if not np.isfinite(found.astype(np.float32)).all():
         raise _not_finite(where, "coords")

@@ -89,7 +89,7 @@ def parse_seeds(text: str, name: str = "seeds") -> SeedList:
         match = re.fullmatch(r"\s*([0-9]{1,20})\s*(?:-\s*([0-9]{1,20})\s*)?", part)
         if match is None:
             raise ConfigError(
-                f"`{name}` is {text!r}, where {part.strip()!r} is no seed or range",
+                f"`{name}` is {text!r}, where {part.strip()!r} is not a seed or a range",
                 field=name,
                 value=text,
                 expected=f"numbers and ranges from 0 to {MAX_SEED}, such as 0-63,70,80-90",

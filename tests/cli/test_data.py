@@ -107,7 +107,7 @@ def test_bad_images_are_named_and_counted(
         (["render", "OUT", "--count", "0"], 2, "count is 0; expected 1 to"),
         (["render", "OUT", "--seed", "-1"], 2, "seed is -1; expected 0 to"),
         (["render"], 2, "Missing argument 'OUT'"),
-        (["convert", "none", "OUT"], 1, "there is no none"),
+        (["convert", "none", "OUT"], 1, "none does not exist"),
         (["convert", "none", "OUT", "--crop", "left"], 2, "'left' is not one of"),
         (["convert", ".", "OUT", "--background", "whyte"], 2, "background is 'whyte'"),
     ],

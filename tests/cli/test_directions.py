@@ -53,7 +53,7 @@ def test_in_place_and_in_words(segan_here: Segan, toy_bundle: Path) -> None:
 def test_wrong_use(segan_here: Segan, toy_bundle: Path) -> None:
     for words, part in (
         (("--in-place", "-o", "x.segan"), "exclude each other"),
-        (("--method", "pca", "--dims", "9"), "expected 1 to w_dim, 8"),
+        (("--method", "pca", "--dims", "9"), "expected 1 to w_dim (8)"),
         (("--method", "vectors"), "--vectors FILE"),
         (("--range", "2,1"), "LOW below HIGH"),
     ):

@@ -60,7 +60,7 @@ def test_classes(segan_here: Segan, toy_bundle_zip: Path, tmp_path: Path) -> Non
         assert found.mode == "L"
         expected = generator.generate([0], class_index=2)[0, :, :, 0]
         assert np.abs(np.asarray(found).astype(int) - expected).max() <= 1
-    # By name it is the same class: a batch of the one goes on as a batch of the other.
+    # By name it is the same class: a batch of the one continues as a batch of the other.
     again = segan_here("generate", toy_bundle_zip, "--seeds", 0, "-o", "out", "--class", "star")
     assert again.returncode == 0, again.stderr
     for wrong in (3, "oval"):
@@ -134,7 +134,7 @@ def test_going_on_and_starting_anew(segan_here: Segan, toy_bundle: Path, tmp_pat
         (("--format", "jpeg", "--quality", "0"), "quality is 0; expected 1 to 100"),
         (("--compress-level", "10"), "--compress-level is 10; expected 0 to 9"),
         (("-o", "out.zip"), "--out is out.zip; expected a folder"),
-        (("--shard-size", "5"), "--shard-size does not apply to png"),
+        (("--shard-size", "5"), "--shard-size does not apply to the format png"),
     ],
 )
 def test_wrong_use_exits_with_2_and_one_line(
@@ -232,7 +232,7 @@ def test_an_unwritable_folder(segan_here: Segan, toy_bundle: Path, tmp_path: Pat
     (tmp_path / "out").write_text("a file")
     done = segan_here("generate")
     assert done.returncode == 1
-    assert "cannot write out: a file stands where a folder is expected" in done.stderr
+    assert "cannot write out: there is a file where a folder is expected" in done.stderr
 
 
 def test_a_noise_mode_that_can_change_nothing_is_said_so(

@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint(segan_here: Segan, tmp_path: Path, inside: str) ->
 def test_nothing_there(segan_here: Segan, tmp_path: Path) -> None:
     done = segan_here("info", "nowhere")
     assert done.returncode == 1
-    assert "there is nothing at nowhere" in done.stderr
+    assert "nowhere does not exist" in done.stderr
     done = segan_here("info", "nowhere.segan")
     assert done.returncode == 1
     assert "there is no bundle at nowhere.segan" in done.stderr

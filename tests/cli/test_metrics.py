@@ -155,8 +155,8 @@ def test_the_list_names_every_family(segan: Segan) -> None:
         (("--metrics", "is20", "--bootstrap", "1"), 2, "expected 0, or 2 or more"),
         (("--metrics", "is20", "--seed", "-1"), 2, "seed is -1"),
         (("--metrics", "is20", "--psi", "3"), 2, "psi is 3"),
-        (("--metrics", "is20", "--backend", "torch"), 2, "which PyTorch does not run"),
-        (("--metrics", "is20", "--data", "none.zip"), 1, "there is no none.zip"),
+        (("--metrics", "is20", "--backend", "torch"), 2, "which PyTorch cannot run"),
+        (("--metrics", "is20", "--data", "none.zip"), 1, "none.zip does not exist"),
     ],
 )
 def test_wrong_use(

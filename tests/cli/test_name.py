@@ -57,12 +57,12 @@ def test_the_shipped_model_is_copied(segan_here: Segan, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nothing is given; expected [BUNDLE] SLIDER [NAME]"),
+        ((), "no slider is given; expected [BUNDLE] SLIDER [NAME]"),
         (("L0N0D0",), "no change is given"),
         (("L0N0D0", "a", "b"), "expected [BUNDLE] SLIDER [NAME]"),
         (("toy.segan",), "expected [BUNDLE] SLIDER [NAME]"),
         (("L0N0D9", "a"), "dim is 9; expected 0 to 5"),
-        (("pose", "a"), "attribute is 'pose', but this bundle names no slider"),
+        (("pose", "a"), "attribute is 'pose', but this bundle has no named sliders"),
         (("L0N0D0", "a", "--range", "2,1"), "expected LOW below HIGH"),
         (("L0N0D0", "a", "--sign", "2"), "'2' is not one of"),
         (("L0N0D0", "a", "--remove"), "expected a slider and nothing else"),

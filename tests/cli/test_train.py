@@ -134,7 +134,7 @@ def test_a_run_of_other_processes_goes_on_and_says_so(
     record.write_text(json.dumps(content | {"ranks": 2}))
     assert run(["train", "--resume", str(only_run(Path())), "--kimg", "0.244"]) == 0
     said = capsys.readouterr().err
-    assert "it was trained by 2 and goes on with 1 processes: the same gradients" in said
+    assert "it was trained by 2 and continues with 1 processes: the same gradients" in said
 
 
 @pytest.mark.parametrize(("kimg", "past"), [("0.02", True), ("0.239", False), ("0.24", False)])
@@ -152,7 +152,7 @@ def test_a_run_that_is_past_its_new_length_says_so(
     said = capsys.readouterr().err
     assert (f"{path} is at 0.24 kimg, past the {kimg} of --kimg: nothing is left" in said) == past
     assert "training: 0/0 kimg, " in said
-    assert f"{path} is complete already; give a larger --kimg to go on" in said
+    assert f"{path} is complete already; give a larger --kimg to continue" in said
 
 
 @pytest.mark.slow
@@ -315,7 +315,7 @@ def test_coordinates_that_cannot_be_shared(args: str, why: str, refused: Refused
             "--mode 0 --dims 4",
             "--dims is 4, but mode 0 has no subspaces. Leave it out, or use mode",
         ),
-        ("--mode 3 --dims 4", "--dims is 4, but mode 3 (eigen) has as many coordinates as w has"),
+        ("--mode 3 --dims 4", "--dims is 4, but mode 3 (eigen) has one coordinate per dimension"),
         ("--subspace diagonal --dims 9", "--dims is 9, but mode 2 (diagonal) has as many coordi"),
         ("--augment-p 0", "--augment-p is 0, but augmentation off does not use it. Leave it"),
         ("--augment-p 0.2", "not use it. Leave it out, or give --augment fixed or --augment ada."),
@@ -363,7 +363,7 @@ def test_a_resumed_run_ignores_no_option(
     found = capsys.readouterr().err
     given = repr(value) if value and not value[0].isdigit() else value or True
     assert f"{option} is {given}; expected " in found
-    assert "with which run was started. Of a resumed run only --kimg, --keep-checkpoints" in found
+    assert "the value that run was started with. Only --kimg, --keep-checkpoints" in found
 
 
 def test_what_says_the_same_as_the_run_is_allowed(
@@ -372,10 +372,13 @@ def test_what_says_the_same_as_the_run_is_allowed(
     monkeypatch.chdir(tmp_path)
     write_run(Path("run"))
     assert run(["train", "--resume", "run", "--faces", "33"]) == 2
-    assert "--faces is 33; expected 32, with which run was started" in capsys.readouterr().err
+    assert (
+        "--faces is 33; expected 32, the value that run was started with" in capsys.readouterr().err
+    )
     assert run(["train", "--resume", "run", "--runs", "elsewhere"]) == 2
     assert (
-        "--runs is the folder of a new run, and --resume goes on in run" in capsys.readouterr().err
+        "--runs is the folder of a new run, and --resume continues in run"
+        in capsys.readouterr().err
     )
     assert run(["train", "--resume", "run", "--kimg", "0.001"]) == 2
     assert "--kimg is 0.001; expected at least one batch" in capsys.readouterr().err
@@ -465,7 +468,7 @@ def test_files_that_cannot_grow_end_the_run_cleanly(whole: Path, tmp_path: Path)
     done = subprocess.run([*code, *words], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "training.safetensors: the file is larger than this system allows" in done.stderr
-    assert "nimg00000240; go on from it: segan train --resume runs" in done.stderr
+    assert "nimg00000240; continue from it: segan train --resume runs" in done.stderr
     assert "Traceback" not in done.stderr
     assert {file: file.read_bytes() for file in list_checkpoints(path)[-1].iterdir()} == before
     assert list((path / "checkpoints").glob(".*")) == []
@@ -549,7 +552,7 @@ def test_where_a_run_goes_on_and_what_it_sets_aside_is_said(
     *_, older, newest = list_checkpoints(started)
     assert run(["train", "--resume", str(older), "--kimg", "0.22"]) == 0
     said = capsys.readouterr().err
-    assert "it goes on from kimg 0.2\n" in said
+    assert "it continues from kimg 0.2\n" in said
     assert f"newer checkpoints ({newest.name}) are set aside, in " in said
     assert [path.name for path in list_checkpoints(started)][-1] == "nimg00000220"
     # The new length is the run's own, whatever happens before the next checkpoint.
@@ -662,7 +665,7 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
     capsys.readouterr()
     assert run(["generate", "faces.segan", "--seeds", "0", "-o", "out", "--class", "oval"]) == 2
     assert "class is 'oval'; expected 0 to 2 (0 none, 1 round, 2 square)" in capsys.readouterr().err
-    # The run goes on with the same labels, and says that it is conditional.
+    # The run continues with the same labels, and says that it is conditional.
     path = only_run(tmp_path)
     assert json.loads((path / "data.json").read_text())["faces"]["labels"] == "glasses"
     assert run(["train", "--resume", str(path), "--cond", "--kimg", "0.012"]) == 0
@@ -677,9 +680,9 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
     [
         ("train --data absent.zip", "absent.zip"),
         ("train --resume absent", "absent does not exist"),
-        ("train --resume .", "holds no checkpoint"),
+        ("train --resume .", "contains no checkpoint"),
         ("train --initial-checkpoint absent", "absent does not exist"),
-        ("train --initial-checkpoint .", "holds no checkpoint"),
+        ("train --initial-checkpoint .", "contains no checkpoint"),
         ("train --initial-checkpoint file", "file is a single file; expected a run folder"),
         (
             "train --resume unborn",
@@ -692,7 +695,7 @@ def test_labels_from_the_faces_through_the_bundle_to_an_image(
         ("train --data unlabelled.zip --cond", "unlabelled has no labels"),
         (
             "train --faces 16 --resolution 8 --runs file",
-            "cannot write file: a file stands where a folder is expected",
+            "cannot write file: there is a file where a folder is expected",
         ),
     ],
 )

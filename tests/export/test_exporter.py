@@ -274,7 +274,7 @@ def test_name_without_suffix(
 
 def test_unwritable_folder(quick: None, generator: Generator, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         export_bundle(generator, tmp_path / "file" / "one.segan")
 
 

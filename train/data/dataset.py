@@ -287,7 +287,7 @@ def read_metadata(source: ImageSource) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise _broken(source, f"is no JSON: {error}", remedy="Make the data set again.") from error
     if not isinstance(content, dict):
-        raise _broken(source, "holds no object", "{'labels': ...}")
+        raise _broken(source, "contains no object", "{'labels': ...}")
     return content
 
 

@@ -299,7 +299,7 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[ImageSource]:
     path = Path(path)
     if not path.exists():
         raise DataError(
-            f"there is no {path}",
+            f"{path} does not exist",
             field="path",
             value=path,
             remedy="Give a folder, zip or LMDB of images, or make one with 'segan data render "
@@ -313,10 +313,10 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[ImageSource]:
     try:
         if not source.names:
             raise DataError(
-                f"{path} holds no image",
+                f"{path} contains no images",
                 field="path",
                 value=path,
-                expected="files such as .png or .jpg in it",
+                expected="files such as .png or .jpg",
             )
         yield source
     finally:

@@ -163,10 +163,10 @@ def resume_run(
     device: str = "auto",
     drawing: Drawing = SILENT,
 ) -> Iterator[Trainer]:
-    """Make a Trainer that goes on exactly where a run or checkpoint stopped.
+    """Make a Trainer that continues exactly where a run or checkpoint stopped.
 
     The run's folder is locked for other processes until the block ends. Checkpoints that are newer
-    than the one where the run goes on are moved to ``checkpoints/set-aside``.
+    than the one where the run continues are moved to ``checkpoints/set-aside``.
 
     Examples:
         >>> path = "runs/00000-faces-mode2-tiny"
@@ -175,7 +175,7 @@ def resume_run(
         ...         pass
 
     Args:
-        run: a run's folder, which goes on at its newest checkpoint, or one of its checkpoints.
+        run: a run's folder, which continues at its newest checkpoint, or one of its checkpoints.
         data: where the data is now; None = where the run found it.
         settings: values by place. ``total_kimg``, ``keep_checkpoints`` and
             ``compute.micro_batch`` may change; others must equal the run's own.

@@ -1,4 +1,4 @@
-"""The point where a run goes on, and checks that data and checkpoint fit it."""
+"""The point where a run continues, and checks that data and checkpoint fit it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from segan.train.runs.tensors import matching_state, read_tensors
 
 
 class ResumePoint(NamedTuple):
-    """Where a run goes on.
+    """Where a run continues.
 
     Attributes:
         run: its folder.
@@ -38,7 +38,7 @@ class ResumePoint(NamedTuple):
 
 
 def resume_point(path: Path) -> ResumePoint:
-    """Find where a run or checkpoint can go on.
+    """Find where a run or checkpoint can continue.
 
     Raises:
         CheckpointError: it is neither, is damaged, lies outside its run, or differs from its run in
@@ -61,7 +61,7 @@ def resume_point(path: Path) -> ResumePoint:
     run = path if named else checkpoint.resolve().parent.parent
     if not (run / CONFIG).exists():
         raise CheckpointError(
-            f"{checkpoint} is not inside a run's folder, where training goes on",
+            f"{checkpoint} is not inside a run's folder, where training continues",
             field="run",
             value=path,
             remedy="Put it back to RUN/checkpoints/.",
@@ -139,8 +139,9 @@ def check_data_fits(config: TrainConfig, dataset: ImageDataset) -> None:
             problem = f"{len(dataset.class_names)} classes"
             raise refuse(problem, f"{network.c_dim}, as the run has", labels)
     if len(dataset) < config.batch_size:
+        count = f"{len(dataset)} image{'' if len(dataset) == 1 else 's'}"
         raise ConfigError(
-            f"`batch_size` is {config.batch_size}, but {dataset.name} has {len(dataset)} images",
+            f"`batch_size` is {config.batch_size}, but {dataset.name} contains only {count}",
             field="batch_size",
             value=config.batch_size,
             expected=f"at most {len(dataset)}",

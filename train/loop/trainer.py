@@ -52,7 +52,7 @@ class Trainer:
         config: the configuration; its shapes must fit the data.
         dataset: the images.
         device: where to train.
-        checkpoint: the checkpoint to go on from; None starts from the beginning.
+        checkpoint: the checkpoint to continue from; None starts from the beginning.
         initial: another run's checkpoint, with whose weights a new run starts; it needs a
             configuration from ``starting_from``. None = weights from the seed.
         tensorboard: whether to write TensorBoard files.
@@ -322,7 +322,7 @@ class Trainer:
         return self.world.first(write)
 
     def _raise_with_way_on(self, error: TrainingError | OutputError) -> NoReturn:
-        """Raise the error with the newest checkpoint, and the command that goes on from it."""
+        """Raise the error with the newest checkpoint, and the command that continues from it."""
         checkpoints = list_checkpoints(self.run_folder)
         remedy = error.remedy
         if type(error) is TrainingError:
@@ -336,7 +336,7 @@ class Trainer:
             remedy += " No checkpoint was written before that."
         else:
             remedy += (
-                f" The last good checkpoint is {checkpoints[-1]}; go on from it: "
+                f" The last good checkpoint is {checkpoints[-1]}; continue from it: "
                 f"{self.world.place.resume_command(self.run_folder)}"
             )
         completed = type(error)(

@@ -1,7 +1,7 @@
 """Runs that start with another run's weights: on other data, resolution or mode.
 
 Layers that both runs have are copied, the others are drawn from the run's seed. A generator trained
-at 32² can so go on at 64², with one more block in both networks.
+at 32² can so continue at 64², with one more block in both networks.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
         return path
     checkpoints = list_checkpoints(path)
     if not checkpoints:
-        problem = f"{path} holds no checkpoint ({RECORD} is missing)"
+        problem = f"{path} contains no checkpoint ({RECORD} is missing)"
         raise refuse(problem, "Give a run folder that segan train wrote.")
     if not best:
         return checkpoints[-1]
@@ -329,7 +329,7 @@ def save_checkpoint(
 
 
 def set_newer_aside(run: Path, cur_nimg: int) -> list[Path]:
-    """Move checkpoints past ``cur_nimg`` away, when the run goes on from an older one.
+    """Move checkpoints past ``cur_nimg`` away, when the run continues from an older one.
 
     The checkpoints that the run writes next are then its newest. Call it while holding the run's
     lock.

@@ -133,8 +133,8 @@ def refuse_change(field: str, value: object, own: object, run: Path) -> None:
         raise ConfigError(
             field=field,
             value=value,
-            expected=f"{own}, with which {run} was started",
-            remedy=f"Of a resumed run only {', '.join(names[:-1])} and {names[-1]} may change. "
+            expected=f"{own}, the value that {run} was started with",
+            remedy=f"Only {', '.join(names[:-1])} and {names[-1]} of a resumed run may change. "
             "Leave it out, or start a new run.",
         )
 
@@ -166,7 +166,7 @@ def _refuse_dims(settings: Mapping[str, Any], base: TrainConfig) -> None:
     kind = settings.get("subspace.kind", base.subspace.kind)
     if "subspace.dims" not in settings or SubspaceConfig(mode=mode, kind=kind).has_basis:
         return
-    why = f"mode {mode} ({kind}) has as many coordinates as w has dimensions, {base.network.w_dim}"
+    why = f"mode {mode} ({kind}) has one coordinate per dimension of w ({base.network.w_dim})"
     if mode == 0:
         why = "mode 0 has no subspaces"
     dims = settings["subspace.dims"]

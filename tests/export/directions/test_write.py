@@ -309,7 +309,7 @@ def test_wrong_use(
         ({"method": "lda"}, "method", "lda", "one of sefa, pca, vectors"),
         ({"method": "vectors"}, "vectors", None, ""),
         ({"method": "pca", "vectors": out}, "vectors", out, ""),
-        ({"method": "pca", "dims": 9}, "dims", 9, "1 to w_dim, 8"),
+        ({"method": "pca", "dims": 9}, "dims", 9, "1 to w_dim (8)"),
         ({"method": "pca", "dims": 0}, "dims", 0, "1 or more"),
         ({"method": "sefa", "layers": "7"}, "layers", "7", "0 to 2"),
         ({"method": "sefa", "layers": "0-1,1"}, "layers", "0-1,1", "each layer at most once"),

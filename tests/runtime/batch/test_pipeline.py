@@ -436,9 +436,9 @@ def test_no_seeds_make_no_images(generator: Generator, tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder(generator: Generator, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         generate_batch(generator, BatchRequest(seeds=range(3)), tmp_path / "out")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         generate_batch(generator, BatchRequest(seeds=range(3)), tmp_path / "out" / "deeper")
 
 

@@ -58,15 +58,15 @@ def test_a_full_disk_is_named_and_the_old_file_kept(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         write_atomic(tmp_path / "file" / "inner", b"x")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         make_folder(tmp_path / "file")
 
 
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="a folder stands where a file is expected"):
+    with pytest.raises(OutputError, match="there is a folder where a file is expected"):
         write_atomic(tmp_path / "folder", b"x")
     assert os.listdir(tmp_path) == ["folder"]
 

@@ -103,7 +103,7 @@ def test_what_may_be_somebodys_is_not_removed(tmp_path: Path, gone: int) -> None
     out = tmp_path / "out"
     write(out, "one")
     names = {
-        f".out.{os.getpid()}-0123abcd.tmp",  # of a run that goes on
+        f".out.{os.getpid()}-0123abcd.tmp",  # of a run that continues
         f".out.{os.getpid()}-0123abcd.old.tmp",
         f".other.{gone}-0123abcd.tmp",
         f".out.{gone}-0123abcd.old.tmp",  # holds a file that no result lists

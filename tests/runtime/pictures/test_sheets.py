@@ -190,5 +190,5 @@ def test_sheets_that_cannot_be_written(tmp_path: Path, raises_error: RaisesError
     with raises_error(ConfigError, value=tmp_path / "a.bmp", expected=".png, .jpg, .jpeg, .webp"):
         write_sheet(tmp_path / "a.bmp", sheet)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         write_sheet(tmp_path / "file" / "a.png", sheet)

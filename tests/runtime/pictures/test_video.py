@@ -194,7 +194,7 @@ def test_an_unwritable_place(tmp_path: Path, name: str) -> None:
     if name == "a.mp4":
         pytest.importorskip("av", reason="needs av; the bare environment has none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         write_animation(tmp_path / "file" / name, _frames(2))
 
 

@@ -458,7 +458,7 @@ def test_arguments_are_checked(
 def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
         convert(tmp_path / "none", tmp_path / "out.zip")
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="contains no images"):
         convert(tmp_path, tmp_path / "out.zip")
     (tmp_path / "a.tar").write_bytes(b"ustar" * 100)
     with pytest.raises(DataError, match="is not a whole zip file"):

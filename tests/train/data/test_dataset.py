@@ -134,7 +134,7 @@ def test_a_crash_leaves_no_zip(tmp_path: Path) -> None:
 
 def test_a_zip_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*a.zip: a file stands where a folder"):
+    with pytest.raises(OutputError, match=r"cannot write .*a.zip: there is a file where a folder"):
         write_set(tmp_path / "file" / "a.zip", noise(1))
 
 
@@ -288,8 +288,8 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no image"),
-        ({"a.txt": "x"}, "holds no image"),
+        ({}, "contains no images"),
+        ({"a.txt": "x"}, "contains no images"),
         ({"a.png": ""}, "a.png in .* is empty"),
         ({"a.png": "hello"}, "a.png in .* is not a whole image"),
         ({"a.png": png()[:50]}, "a.png in .* is not a whole image"),
@@ -322,7 +322,7 @@ def test_images_that_cannot_be_used_are_named(
         ("{", "dataset.json in .* is no JSON"),
         (b"\xff\xfe\xfd", "dataset.json in .* is no JSON"),
         ("[" * 100_000, "dataset.json in .* is no JSON"),
-        ("[]", "holds no object"),
+        ("[]", "contains no object"),
         ({"labels": 3}, "broken labels; expected a list"),
         ({"labels": [["a.png", 0], ["b.png", 0], ["c.png", 1]]}, "1 images that are not .* c.png"),
         ({"labels": [["a.png", 0]]}, "no label for 1 of 2 images, such as b.png"),
@@ -355,7 +355,7 @@ def test_a_missing_set_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_and_an_empty_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="contains no images"):
         open_dataset(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"")
     with pytest.raises(DataError, match=r"a.zip is not a whole zip file"):

@@ -236,7 +236,8 @@ def test_a_file_in_the_place_of_the_checkpoints_is_seen_at_once(
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't\nmore"),
             "a step of 4 images at once needs more memory than there is: .* can't. Free memory, "
-            "or train a smaller network. The last good checkpoint is .*nimg00000040; go on from it",
+            "or train a smaller network. The last good checkpoint is .*nimg00000040; "
+            "continue from it",
         ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "CUDA out of memory. Tried"),
         (MemoryError(), "than there is: MemoryError"),
@@ -580,7 +581,7 @@ def test_resuming_from_what_does_not_belong_to_the_run(
 def test_a_damaged_configuration_is_named(
     tmp_path: Path, small_config: Config, small_data: ImageDataset
 ) -> None:
-    """Also where a checkpoint is there to go on with."""
+    """Also where a checkpoint is there to continue with."""
     run = train(tmp_path / "a", small_config(metric_images=0, total_kimg=0.004), small_data)
     begun = new_run_folder(tmp_path, small_config(), "begun")
     for folder in (run, begun):

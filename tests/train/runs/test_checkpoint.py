@@ -98,7 +98,7 @@ def test_nothing_to_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         resolve_checkpoint(None)
     with pytest.raises(CheckpointError, match="does not exist"):
         resolve_checkpoint(Path("absent"))
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, match="contains no checkpoint"):
         resolve_checkpoint(tmp_path)
 
 
@@ -216,7 +216,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     old = save(run, small_config())
     blocked = tmp_path / "blocked"
     blocked.write_bytes(b"a file in the way")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         save(blocked, small_config())
     assert list_checkpoints(run) == [old]
 

@@ -30,7 +30,7 @@ def check_same_start(
         config: all settings are compared.
         dataset: its name and fingerprint are compared.
         device: its type is compared; no two processes may have the same GPU.
-        checkpoint: where the run goes on; its name and weights are compared.
+        checkpoint: where the run continues; its name and weights are compared.
 
     Raises:
         ConfigError: in all processes, naming the first process that differs from rank 0, and how.

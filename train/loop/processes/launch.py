@@ -36,7 +36,7 @@ class Place(NamedTuple):
     command: str = "segan train"
 
     def resume_command(self, run: Path) -> str:
-        """Return the command that goes on with a run."""
+        """Return the command that continues with a run."""
         return f"{self.command} --resume {shlex.quote(str(run))}"
 
 

@@ -75,7 +75,7 @@ def _micros(config: TrainConfig, size: int) -> int:
         least = share // found[-1]
         raise ConfigError(
             f"`compute.micro_batch` is {most}, but a batch of {n} is divided into whole groups of "
-            f"{group if n % group == 0 else n} (the minibatch standard deviation's)",
+            f"{group if n % group == 0 else n} (for the minibatch standard deviation)",
             field="compute.micro_batch",
             value=most,
             expected=f"{least} or more",
@@ -100,7 +100,7 @@ def batch_shares(n: int, parts: int, group: int) -> list[torch.Tensor]:
     if n % (parts * group):
         raise ConfigError(
             f"a batch of {n} cannot be divided into {parts} shares of whole groups of {group} "
-            "(the minibatch standard deviation's)",
+            "(for the minibatch standard deviation)",
             field="batch_size",
             value=n,
             expected=f"a multiple of {parts * group}",

@@ -151,7 +151,7 @@ class World:
         except RuntimeError as error:  # gloo's own, and torch's DistError
             late = "timed out" in str(error).lower()  # torch has no type for it
             raise RankError(
-                f"rank {self.rank} of {self.size} cannot go on: another process of the run "
+                f"rank {self.rank} of {self.size} cannot continue: another process of the run "
                 f"{'does not answer' if late else 'is gone'} ({_reason(error)})",
                 field="rank",
                 value=self.rank,

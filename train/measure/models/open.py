@@ -100,7 +100,7 @@ def _open_checkpoint(path: Path, options: ImageOptions | None, compute: Compute)
 def _open_bundle(path: Path, options: ImageOptions | None, compute: Compute) -> MeasuredModel:
     if compute.backend == "torch":
         raise ConfigError(
-            f"{path} is a bundle, which PyTorch does not run",
+            f"{path} is a bundle, which PyTorch cannot run",
             field="backend",
             value=compute.backend,
             expected="another `backend`, such as cpu",

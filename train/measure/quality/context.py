@@ -111,7 +111,7 @@ class MetricContext:
         """
         if self.data is None:
             raise DataError(
-                f"{user} compares with real images, and there are none",
+                f"{user} needs real images to compare with",
                 field="data",
                 value=None,
                 remedy="Pass `data PATH`.",

@@ -250,7 +250,7 @@ def test_another_provider_than_asked_for_is_refused() -> None:
 def test_a_session_without_the_provider_does_not_load(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    # Whatever why_not overlooks, ONNX Runtime itself must not go on with the CPU.
+    # Whatever why_not overlooks, ONNX Runtime itself must not continue with the CPU.
     monkeypatch.setattr(CudaSession, "why_not", staticmethod(lambda: None))
     model = (DATA / "toy.segan" / "mapping.onnx").read_bytes()
     with pytest.raises(BackendError, match=r"not on the GPU.*segan doctor") as error:

@@ -175,7 +175,7 @@ WHOLE = config(c_dim=2, augment=ADA, mirror=True)
 
 
 def runs(folder: Path, world: World) -> dict[str, Any]:
-    """A whole run, one that is stopped and goes on, and which images each process was given."""
+    """A whole run, one that is stopped and continues, and which images each process was given."""
     trainer = train(folder / "whole", WHOLE, world, pictures=True)
     seen: list[torch.Tensor] = []
     original = trainer.state.train_step

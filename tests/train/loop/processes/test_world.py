@@ -221,7 +221,7 @@ class TestTwoProcesses:
             assert "after step 6 discriminator." in said
             assert "of rank 1 differs from that of rank 0 (" in said
             assert said.endswith(
-                f"good checkpoint is {run}/checkpoints/nimg00000064; go on from it: "
+                f"good checkpoint is {run}/checkpoints/nimg00000064; continue from it: "
                 f"torchrun ... -m segan.cli train --resume {run}"
             )
         assert [path.name for path in list_checkpoints(run)] == ["nimg00000064"]
@@ -251,9 +251,9 @@ class TestTwoProcesses:
         kind, said, elsewhere = pair.found[0]["gone"]
         assert (kind, elsewhere) == ("RankError", False)
         run = pair.folder / "gone" / RUN
-        assert said.startswith("rank 0 of 2 cannot go on: another process of the run is gone (")
+        assert said.startswith("rank 0 of 2 cannot continue: another process of the run is gone (")
         assert said.endswith(
-            f"The last good checkpoint is {run}/checkpoints/nimg00000064; go on from it: "
+            f"The last good checkpoint is {run}/checkpoints/nimg00000064; continue from it: "
             f"torchrun ... -m segan.cli train --resume {run}"
         )
         assert [path.name for path in list_checkpoints(run)] == ["nimg00000064"]

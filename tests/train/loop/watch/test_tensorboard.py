@@ -45,5 +45,5 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_something_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_bytes(b"")
-    with pytest.raises(OutputError, match="a file stands where a folder is expected"):
+    with pytest.raises(OutputError, match="there is a file where a folder is expected"):
         Board(tmp_path, 0)
