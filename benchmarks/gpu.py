@@ -199,7 +199,7 @@ def summary(out: Path) -> bool:
 
 
 def _read(path: Path) -> Any:
-    """The file's JSON, or None for one that was cut short."""
+    """The file's JSON, or None for one that was truncated."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:

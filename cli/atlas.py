@@ -151,7 +151,7 @@ def command(
     path = source.path or newest_bundle()
     if write_names and named_copy is None and is_shipped(path):
         raise ConfigError(
-            f"{path.name} ships with segan and must not be changed",
+            f"{path.name} ships with segan and cannot be changed",
             field="path",
             value=path,
             remedy=f"Write a copy: `named_copy {path.name}`",

@@ -142,7 +142,7 @@ def command(
     else:
         _print(result)
         if engines:
-            click.echo(f"engines for {engines[0].target}, which run on nothing else:")
+            click.echo(f"engines for {engines[0].target}, which run only there:")
         for engine in engines:
             name = f"{engine.graph} {engine.precision}"
             click.echo(f"  {name:<16}{_size(engine.size):>9}  built in {engine.seconds:.1f} s")

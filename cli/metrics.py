@@ -182,7 +182,7 @@ def command(
     given = read_detector_options(detectors, kinds)
     if hashes and not kinds:
         raise ConfigError(
-            f"`detector_sha256` is given, and {', '.join(checked)} uses no detector",
+            f"`detector_sha256` is given, but {', '.join(checked)} uses no detector",
             field="detector_sha256",
             value=hashes[0],
             remedy="Leave it out.",

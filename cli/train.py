@@ -372,13 +372,13 @@ def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     if trainer.stopped and not trainer.state.step and not list_checkpoints(run):
         say(
             f"stopped before the first step: there is no checkpoint. "
-            f"Begin again: {trainer.world.place.resume_command(run)}"
+            f"Start again: {trainer.world.place.resume_command(run)}"
         )
         return
     if trainer.stopped:
         say(
             f"stopped at kimg {trainer.state.cur_nimg / 1000:g}; everything is saved. "
-            f"Go on: {trainer.world.place.resume_command(run)}"
+            f"Continue: {trainer.world.place.resume_command(run)}"
         )
         return
     if left <= 0:

@@ -90,7 +90,7 @@ def open_foreign(path: Path, layout: str | None = None) -> Iterator[ForeignModel
         layout: expected layout; None recognises it from the tensors' names.
 
     Raises:
-        CheckpointError: the file is missing, cut short, damaged, hostile, or not a StyleGAN2
+        CheckpointError: the file is missing, truncated, damaged, hostile, or not a StyleGAN2
             generator. ``field`` is ``path`` unless a setting in the file is at fault.
     """
     try:
@@ -265,7 +265,7 @@ def _named(
     if found is None:
         names = ", ".join(name[:40] for name in list(tensors)[:3])
         raise CheckpointError(
-            f"the names of the tensors are of no known layout (such as {names})",
+            f"the names of the tensors match no known layout (such as {names})",
             expected=f"the names of {', '.join(LAYOUTS)}",
             remedy="See docs/guides/import.md.",
         )
@@ -369,7 +369,7 @@ def _read_safetensors(path: Path, layout: str | None) -> ForeignModel:
         metadata = file.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(
-            f"the safetensors file is cut short or damaged ({str(error)[:200]})",
+            f"the safetensors file is truncated or damaged ({str(error)[:200]})",
             remedy="Download or copy the file again.",
         ) from None
     if types - _SAFETENSORS_TYPES:

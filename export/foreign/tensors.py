@@ -66,13 +66,13 @@ class Tensors:
             raise CheckpointError(
                 f"the generator holds {len(left)} tensors that the {self._layout} layout does not "
                 f"have, such as {', '.join(name[:60] for name in left[:3])}",
-                remedy="It is a variant that segan does not know, and its images would differ.",
+                remedy="It is a variant that segan does not support, and its images would differ.",
             )
 
     def _record(self, name: str) -> TensorSource:
         if name not in self._records:
             raise CheckpointError(
                 f"the generator has no {name}, which the {self._layout} layout has",
-                remedy="The file is cut short, or of another network.",
+                remedy="The file is truncated, or of another network.",
             )
         return self._records[name]

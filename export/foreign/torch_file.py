@@ -30,7 +30,7 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
 def _damaged(problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{problem}: the file is cut short or damaged", remedy="Download or copy the file again."
+        f"{problem}: the file is truncated or damaged", remedy="Download or copy the file again."
     )
 
 
@@ -47,7 +47,7 @@ def read_zip(file: BinaryIO, data: memoryview) -> Any:
         data: all bytes of the file.
 
     Raises:
-        CheckpointError: not such a zip, compressed, cut short, or see ``read_pickle``.
+        CheckpointError: not such a zip, compressed, truncated, or see ``read_pickle``.
     """
     try:
         with zipfile.ZipFile(file) as archive:

@@ -127,7 +127,7 @@ class _Zip:
         prefix = _zip_prefix(path)
         if prefix is None:
             raise BundleError(
-                f"{path} is a zip without {MANIFEST}: not a bundle",
+                f"{path} is a zip without {MANIFEST}, so it is not a bundle",
                 field="bundle",
                 value=path,
                 remedy="Choose one that 'segan export' wrote.",
@@ -153,7 +153,7 @@ class _Zip:
             with archive.open(found[0]) as file:
                 data = file.read()
         if len(data) != found[0].file_size:
-            raise _unusable(self._path, f"{name} was cut short")
+            raise _unusable(self._path, f"{name} was truncated")
         return data
 
 
@@ -180,7 +180,7 @@ def _zip_prefix(path: Path) -> str | None:
     Raises:
         BundleError: it is not a zip, or is damaged.
     """
-    problem = f"{path} is not a bundle, or was cut short: it cannot be read as a zip"
+    problem = f"{path} is not a bundle, or was truncated: it cannot be read as a zip"
     with _open_zip(path, problem) as archive:
         names = archive.namelist()
     if MANIFEST in names:
@@ -256,14 +256,14 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     if stat.S_ISDIR(kind):
         if not (path / MANIFEST).is_file():
             raise BundleError(
-                f"{path} is a folder without {MANIFEST}: not a bundle",
+                f"{path} is a folder without {MANIFEST}, so it is not a bundle",
                 field="bundle",
                 value=path,
                 remedy="Choose one that 'segan export' wrote, such as NAME.segan.",
             )
         return Bundle(path, _Folder(path))
     if not stat.S_ISREG(kind):
-        problem = f"{path} is neither a folder nor a file: not a bundle"
+        problem = f"{path} is neither a folder nor a file, so it is not a bundle"
         raise BundleError(problem, field="bundle", value=path)
     return Bundle(path, _Zip(path))
 

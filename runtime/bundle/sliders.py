@@ -148,7 +148,7 @@ def check_layers(manifest: Manifest, layers: str | int | Iterable[int]) -> tuple
             match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
             if match is None:
                 raise ConfigError(
-                    f"`layers` is {layers!r}, where {part.strip()!r} is no layer or range",
+                    f"`layers` is {layers!r}, where {part.strip()!r} is not a layer or a range",
                     field="layers",
                     value=layers,
                     expected=f"numbers and ranges such as 0-1, up to {num_layers(manifest) - 1}",

@@ -73,7 +73,7 @@ def _check_replaceable(path: Path) -> None:
         if _MARK in found or not any(path.iterdir()):
             return
     elif zipfile.is_zipfile(path):
-        # A zip that was cut short is not recognised, and is not replaced either.
+        # A zip that was truncated is not recognised, and is not replaced either.
         with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if Path(name).name == MANIFEST]
             if any(_MARK in archive.read(name) for name in names):

@@ -67,7 +67,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
                 name = entry.filename.removesuffix(".npy")
                 found[name] = decode_npy(part, f"{path}: {name}")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise bad(f"is cut short or damaged ({error})", "Save it again.") from None
+        raise bad(f"is truncated or damaged ({error})", "Save it again.") from None
     if not found:
         raise bad("contains no arrays", "Save it with numpy.savez.")
     return found
@@ -98,7 +98,7 @@ def decode_npy(data: bytes, where: str) -> NDArray[np.generic]:
         else:
             raise ValueError(f"version {version}")
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise bad(f"is cut short or damaged ({error})", "Save it again.") from None
+        raise bad(f"is truncated or damaged ({error})", "Save it again.") from None
     if dtype.hasobject:
         raise bad(
             "holds Python objects, which can run code when they are read; segan does not read them",
@@ -108,7 +108,7 @@ def decode_npy(data: bytes, where: str) -> NDArray[np.generic]:
         raise bad(f"holds {dtype}", expected="numbers")
     left = len(data) - file.tell()
     if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != left:
-        raise bad(f"is cut short: it states {list(shape)} {dtype}", "Save it again.")
+        raise bad(f"is truncated: it states {list(shape)} {dtype}", "Save it again.")
     values = np.frombuffer(data, dtype, offset=file.tell())
     values = values.reshape(shape, order="F" if fortran else "C")
     return values if dtype.kind == "U" else values.astype(np.float64)

@@ -42,7 +42,7 @@ def decode_record(
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise error(f"{name} is cut short or not JSON ({problem})", **place) from None
+        raise error(f"{name} is truncated or not JSON ({problem})", **place) from None
     stated = found.get("format") if isinstance(found, dict) else None
     if stated != format:
         raise error(

@@ -152,7 +152,7 @@ def test_no_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Ca
     assert "no training run under" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["pickle", "cut short", "gone", "record"])
+@pytest.mark.parametrize("damage", ["pickle", "truncated", "gone", "record"])
 def test_damaged_checkpoint(
     damage: str,
     home: Path,
@@ -168,15 +168,15 @@ def test_damaged_checkpoint(
     if damage == "pickle":
         weights.write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
         expected = "pickle"
-    elif damage == "cut short":
+    elif damage == "truncated":
         weights.write_bytes(weights.read_bytes()[:-100])
-        expected = "cut short"
+        expected = "truncated"
     elif damage == "gone":
         weights.unlink()
         expected = "generator.safetensors"
     else:
         (weights.parent / "checkpoint.json").write_text("{")
-        expected = "cut short or not JSON"
+        expected = "truncated or not JSON"
     assert run(["export"]) == 1
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("segan: ")

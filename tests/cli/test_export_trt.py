@@ -119,7 +119,7 @@ def test_ahead_of_time_without_a_gpu(home: Path, no_gpu: None, capsys: Capture) 
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     targets = "GPUs of compute capability 8.0, 8.6, 8.9, 12.0"
-    assert f"engines for {targets}, which run on nothing else:" in lines
+    assert f"engines for {targets}, which run only there:" in lines
     assert sum("built in" in line for line in lines) == 3
     assert lines[-1].startswith("next: segan sweep squares.segan")
     assert "synthesis fp32 engine:" in captured.err
@@ -214,7 +214,7 @@ def test_with_a_gpu_engines_are_verified(
     card = put_in(kind)
     assert run(["export", "--trt"]) == 0
     captured = capsys.readouterr()
-    assert "engines for NVIDIA Fake, which run on nothing else:" in captured.out
+    assert "engines for NVIDIA Fake, which run only there:" in captured.out
     assert "verified on tensorrt in fp32: max error" in captured.err
     manifest = json.loads((home / "squares.segan" / "manifest.json").read_text())
     cpu, trt = manifest["verification"]
@@ -259,9 +259,9 @@ def test_a_gpu_that_runs_out_of_memory(
     put_in("tensorrt")
 
     def fail(*_: Any, **__: Any) -> None:
-        raise BackendError("the GPU's memory does not suffice.")
+        raise BackendError("the GPU does not have enough memory.")
 
     monkeypatch.setattr(bundle, "obtain", fail)
     assert run(["export", "--trt"]) == 1
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message == f"segan: the GPU's memory does not suffice. {KEPT}"
+    assert message == f"segan: the GPU does not have enough memory. {KEPT}"

@@ -169,7 +169,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         pytest.fail("the run ended before it could be interrupted; make it longer")
     assert process.returncode == 130
     assert "everything is saved" in errors
-    assert f"Go on: segan train --resume {Path('runs') / folder.name}" in errors
+    assert f"Continue: segan train --resume {Path('runs') / folder.name}" in errors
     result = segan("train", "--resume", folder, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert_same_weights(whole, tmp_path)
@@ -188,7 +188,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None
         ("train --resolution 48", "--resolution is 48; expected a power of two from 8 to 1024"),
         ("train --resolution 0", "--resolution is 0; expected a power of two from 8 to 1024"),
         ("train --faces 0", "--faces is 0; expected 1 to"),
-        ("train --faces 4", "--batch-size is 8, but faces has 4 images"),
+        ("train --faces 4", "--batch-size is 8, but faces contains only 4 images"),
         ("train --device gpu", "--device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ("train --data x.zip --resolution 64", "--resolution is for the built-in faces"),
         ("train --keep-checkpoints -1", "--keep-checkpoints is -1; expected 0 or more"),
@@ -316,7 +316,7 @@ def test_coordinates_that_cannot_be_shared(args: str, why: str, refused: Refused
             "--dims is 4, but mode 0 has no subspaces. Leave it out, or use mode",
         ),
         ("--mode 3 --dims 4", "--dims is 4, but mode 3 (eigen) has one coordinate per dimension"),
-        ("--subspace diagonal --dims 9", "--dims is 9, but mode 2 (diagonal) has as many coordi"),
+        ("--subspace diagonal --dims 9", "--dims is 9, but mode 2 (diagonal) has one coordinate"),
         ("--augment-p 0", "--augment-p is 0, but augmentation off does not use it. Leave it"),
         ("--augment-p 0.2", "not use it. Leave it out, or give --augment fixed or --augment ada."),
         ("--augment-target 0.5", "--augment-target is 0.5, but augmentation off does"),
@@ -535,7 +535,7 @@ def test_a_run_that_is_stopped_before_its_first_step(
     monkeypatch.setattr(Trainer, "steps", stopped)
     base = ["train", "--faces", "16", "--resolution", "8", "--runs"]
     assert run([*base, "drawn"]) == 130
-    assert "there is no checkpoint. Begin again: " in capsys.readouterr().err
+    assert "there is no checkpoint. Start again: " in capsys.readouterr().err
     assert run([*base, "taken", "--initial-checkpoint", str(only_run(whole))]) == 130
     assert "stopped at kimg 0; everything is saved" in capsys.readouterr().err
     (taken,) = Path("taken").iterdir()

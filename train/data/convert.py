@@ -225,7 +225,7 @@ def _choose_labels(source: ImageSource, labels: Labels) -> tuple[list[int] | Non
     for folder, name in zip(folders, source.names, strict=True):
         if folder is None:
             raise DataError(
-                f"{name} in {source.path} lies in no sub-folder",
+                f"{name} in {source.path} is not in a sub-folder",
                 field="source_path",
                 value=source.path,
                 expected="every image in the folder of its class",

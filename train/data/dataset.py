@@ -285,7 +285,9 @@ def read_metadata(source: ImageSource) -> Mapping[str, Any]:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise _broken(source, f"is no JSON: {error}", remedy="Make the data set again.") from error
+        raise _broken(
+            source, f"is not JSON: {error}", remedy="Create the data set again."
+        ) from error
     if not isinstance(content, dict):
         raise _broken(source, "contains no object", "{'labels': ...}")
     return content
@@ -338,8 +340,8 @@ def read_labels(
     by_name = _labels_by_name(source, pairs)
     absent = sorted(set(by_name) - set(names))
     if absent:
-        problem = f"labels {len(absent)} images that are not there, such as {absent[0]}"
-        raise _broken(source, problem, remedy="Make the data set again.")
+        problem = f"labels {len(absent)} images that do not exist, such as {absent[0]}"
+        raise _broken(source, problem, remedy="Create the data set again.")
     missing = [name for name in names if name not in by_name]
     if missing:
         raise _broken(
@@ -359,7 +361,7 @@ def read_labels(
         raise _broken(
             source,
             f"names {class_names.count(twice[0])} classes {twice[0]!r}",
-            "a name of its own for each",
+            "a different name for each",
             "Rename them there.",
         )
     if labels.max() >= len(class_names):

@@ -245,13 +245,13 @@ class LmdbSource(ImageSource):
 
 
 def _check_length(environment: Any, path: Path) -> None:
-    """Raise DataError for a file that was cut short: reading past its end kills the process."""
+    """Raise DataError for a file that was truncated: reading past its end kills the process."""
     file = path / "data.mdb" if path.is_dir() else path
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if file.stat().st_size < needed:
         environment.close()
         raise DataError(
-            f"{path} has {file.stat().st_size} bytes, so it was cut short",
+            f"{path} has {file.stat().st_size} bytes, so it was truncated",
             field="path",
             value=path,
             expected=f"{needed} bytes",

@@ -87,7 +87,7 @@ def _check_never_saved(run: Path, config: TrainConfig) -> None:
     folder = run / "checkpoints"
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
-        problem = f"{folder} is no folder"
+        problem = f"{folder} is not a folder"
     elif names := [path.name for path in found if not path.name.startswith(".")]:
         problem = f"{folder} holds {', '.join(names[:3])}, but no complete checkpoint"
     else:

@@ -132,7 +132,7 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_metrics(path: Path) -> tuple[Metric, ...]:
-    """Read the lines of a metrics.jsonl in their order, without lines that are cut short.
+    """Read the lines of a metrics.jsonl in their order, without lines that are truncated.
 
     Raises:
         DataError: the file cannot be read, or a line lacks or mistypes a field.
@@ -197,7 +197,7 @@ def _json(path: Path, command: str) -> Any:
         return json.loads(_read(path))
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is cut short or not JSON ({error})",
+            f"{path} is truncated or not JSON ({error})",
             field="path",
             value=path,
             remedy=f"Write it again: {command}",

@@ -246,7 +246,7 @@ def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
     check_tensor_file(path)
     if sha256_file(path) != meta.files[name]:
         raise CheckpointError(
-            f"{path} was altered or cut short after it was written (its sha256 differs from "
+            f"{path} was altered or truncated after it was written (its sha256 differs from "
             f"{RECORD})",
             field="path",
             value=path,
@@ -272,7 +272,7 @@ def load_generator(path: str | os.PathLike[str], *, best: bool = False) -> Loade
         the checkpoint's record, such as ``cur_nimg`` and ``class_names``.
 
     Raises:
-        CheckpointError: missing, altered, cut short, a pickle, or of another network.
+        CheckpointError: missing, altered, truncated, a pickle, or of another network.
     """
     from segan.train.networks.family import build_generator
     from segan.train.runs.tensors import matching_state, read_tensors

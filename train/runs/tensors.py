@@ -26,7 +26,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read every tensor of a safetensors file, to the CPU.
 
     Raises:
-        CheckpointError: missing, a pickle, cut short, or otherwise not safetensors.
+        CheckpointError: missing, a pickle, truncated, or otherwise not safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -35,7 +35,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        problem = f"{path} is cut short or damaged ({error})"
+        problem = f"{path} is truncated or damaged ({error})"
         raise CheckpointError(problem, field="path", value=path, remedy=_OLDER) from None
 
 

@@ -55,7 +55,7 @@ def read_pickle(
         The object, and the number of bytes of the pickle.
 
     Raises:
-        CheckpointError: the pickle is cut short or damaged, exceeds a limit, or uses a name that
+        CheckpointError: the pickle is truncated or damaged, exceeds a limit, or uses a name that
             is not on the allow-list.
     """
     machine = _Machine(data, persistent_load, load_storage)
@@ -64,7 +64,7 @@ def read_pickle(
     except (IndexError, struct.error):
         # An operand past the end of the data or of the stack.
         raise CheckpointError(
-            f"the pickle is cut short or damaged at byte {machine.position}", remedy=_GET_AGAIN
+            f"the pickle is truncated or damaged at byte {machine.position}", remedy=_GET_AGAIN
         ) from None
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CheckpointError(

@@ -54,7 +54,7 @@ _TORCH_TYPES = {
 def refuse(what: str) -> CheckpointError:
     """Return the error for something that is not on the allow-list."""
     return CheckpointError(
-        f"the file asks for {what[:200]}, which is not on the list of what a model file may use",
+        f"the file requires {what[:200]}, which model files are not allowed to use",
         remedy="Nothing in the file was executed. Do not trust the file if you do not know why it "
         "needs that.",
     )

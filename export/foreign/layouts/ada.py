@@ -37,7 +37,7 @@ _ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-_VARIANT = "It is a variant that segan does not know."
+_VARIANT = "It is a variant that segan does not support."
 
 
 def read_ada(model: ForeignModel) -> ImportedModel:

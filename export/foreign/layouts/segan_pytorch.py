@@ -52,7 +52,7 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
             subspace += 1
     reader.notes += [
         NO_MEAN,
-        "the original draws noise anew for every image; 'const' is a fixed draw.",
+        "the original draws new noise for every image; 'const' is one fixed draw.",
     ]
     return reader.finish(
         "Synthesis.blocks.0.torgb",

@@ -152,7 +152,7 @@ def engine_secret() -> bytes:
     if hasattr(os, "getuid") and (
         found.st_uid != os.getuid() or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ):
-        raise _unusable_secret(path, "can be read by other users, so it proves nothing")
+        raise _unusable_secret(path, "can be read by other users, so it cannot be trusted")
     if len(secret) != _SECRET_BYTES:
         raise _unusable_secret(path, f"holds {len(secret)} bytes, not {_SECRET_BYTES}")
     return secret
@@ -241,7 +241,9 @@ def obtain_engine(
 
 
 def _tell_not_kept(key: EngineKey, error: OutputError) -> None:
-    logger.warning("the %s engine is not stored, and built again next time: %s", key.graph, error)
+    logger.warning(
+        "the %s engine is not stored and will be built again next time: %s", key.graph, error
+    )
 
 
 def _tell_waiting(key: EngineKey) -> None:
@@ -295,7 +297,7 @@ def find_engine(
         if reason is None and record is not None:
             plan = _read(path, min(record.size, _MAX_ENGINE_BYTES))
             if plan is None or hashlib.sha256(plan).hexdigest() != record.sha256:
-                reason = "is missing, cut short or altered"
+                reason = "is missing, truncated or altered"
             else:
                 return StoredEngine(plan=plan, record=record, path=path, was_built=False)
         if notice and reason is not None:

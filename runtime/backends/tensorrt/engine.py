@@ -187,7 +187,7 @@ class DeviceEngine:
                 raise self._error(f"does not take {name} as {list(shape)}")
         unknown = context.infer_shapes()
         if unknown:
-            raise BackendError(f"the {self._name} engine does not know {', '.join(unknown)}")
+            raise BackendError(f"the {self._name} engine has no {', '.join(unknown)}")
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise self._error(f"does not take {name}")

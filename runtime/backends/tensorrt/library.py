@@ -165,7 +165,7 @@ def out_of_memory(what: str, batch: int | None = None) -> DeviceMemoryError:
         remedy = f"Pass a smaller batch: `batch_size {batch // 2}`."
     size = "" if batch is None else f" for a batch of {batch}"
     return DeviceMemoryError(
-        f"{what}: the GPU's memory does not suffice{size}",
+        f"{what}: the GPU does not have enough memory{size}",
         field=None if batch is None else "batch_size",
         value=NO_VALUE if batch is None else batch,
         remedy=remedy,

@@ -341,7 +341,7 @@ def test_images_of_unknown_origin_are_not_taken_for_ours(
 @pytest.mark.parametrize("record", [b"", b"{}", b"[1", b'{"format": "segan.generation/9"}'])
 def test_a_damaged_record_is_refused(generator: Generator, tmp_path: Path, record: bytes) -> None:
     (tmp_path / "generation.json").write_bytes(record)
-    with pytest.raises(ConfigError, match=r"generation\.json(: | is cut short)"):
+    with pytest.raises(ConfigError, match=r"generation\.json(: | is truncated)"):
         generate_batch(generator, BatchRequest(seeds=range(2)), tmp_path)
 
 

@@ -26,7 +26,7 @@ def test_reading_and_writing_loses_nothing() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"not json", b"\xff\xfe", TOY[: len(TOY) // 2]])
 def test_not_json(data: bytes) -> None:
-    with pytest.raises(BundleError, match=r"manifest\.json is cut short or not JSON"):
+    with pytest.raises(BundleError, match=r"manifest\.json is truncated or not JSON"):
         decode_manifest(data)
 
 

@@ -324,10 +324,10 @@ def test_a_damaged_lmdb_is_refused(tmp_path: Path) -> None:
     source = write_lmdb(tmp_path / "in", values, subdir=False)
     data = source.read_bytes()
     source.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="so it was cut short"):
+    with pytest.raises(DataError, match="so it was truncated"):
         convert(source, tmp_path / "out.zip")
     source.write_bytes(data[:64])
-    with pytest.raises(DataError, match=r"not a whole LMDB|cut short"):
+    with pytest.raises(DataError, match=r"not a whole LMDB|truncated"):
         convert(source, tmp_path / "out.zip")
 
 
@@ -377,7 +377,7 @@ def test_auto_does_not_take_every_folder_for_a_class(tmp_path: Path, names: list
 
 def test_labels_by_folder_need_a_folder_for_each_image(tmp_path: Path) -> None:
     files = {"cat/a.png": encode(plain(RED)), "b.png": encode(plain(RED))}
-    with pytest.raises(DataError, match=r"b.png in .* lies in no sub-folder.*labels=none"):
+    with pytest.raises(DataError, match=r"b.png in .* is not in a sub-folder.*labels=none"):
         convert(write_folder(tmp_path / "in", files), tmp_path / "out.zip", labels="folders")
 
 

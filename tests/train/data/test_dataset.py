@@ -319,12 +319,12 @@ def test_images_that_cannot_be_used_are_named(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "dataset.json in .* is no JSON"),
-        (b"\xff\xfe\xfd", "dataset.json in .* is no JSON"),
-        ("[" * 100_000, "dataset.json in .* is no JSON"),
+        ("{", "dataset.json in .* is not JSON"),
+        (b"\xff\xfe\xfd", "dataset.json in .* is not JSON"),
+        ("[" * 100_000, "dataset.json in .* is not JSON"),
         ("[]", "contains no object"),
         ({"labels": 3}, "broken labels; expected a list"),
-        ({"labels": [["a.png", 0], ["b.png", 0], ["c.png", 1]]}, "1 images that are not .* c.png"),
+        ({"labels": [["a.png", 0], ["b.png", 0], ["c.png", 1]]}, "1 images that do not exist.* c.png"),
         ({"labels": [["a.png", 0]]}, "no label for 1 of 2 images, such as b.png"),
         ({"labels": []}, "no label for 2 of 2 images"),
         ({"labels": [["a.png", -1], ["b.png", 0]]}, "gives a.png the label -1; expected 0 to"),
@@ -337,7 +337,7 @@ def test_images_that_cannot_be_used_are_named(
         ({"labels": [["a.png", 0], ["b.png", 0]], "class_names": [1]}, "broken class_names"),
         (
             {"labels": [["a.png", 0], ["b.png", 1]], "class_names": ["x", "y", "x"]},
-            "names 2 classes 'x'; expected a name of its own for each",
+            "names 2 classes 'x'; expected a different name for each",
         ),
     ],
 )
@@ -350,7 +350,7 @@ def test_labels_that_do_not_fit_are_explained(tmp_path: Path, content: Any, mess
 
 
 def test_a_missing_set_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no .*none.zip.*segan data render"):
+    with pytest.raises(DataError, match=r"none.zip does not exist.*segan data render"):
         open_dataset(tmp_path / "none.zip")
 
 

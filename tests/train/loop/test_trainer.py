@@ -185,7 +185,7 @@ def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
     assert resume_point(run).checkpoint is None
     (run / "log.jsonl").write_bytes(log)
     folder.write_text("")
-    with pytest.raises(CheckpointError, match="checkpoints is no folder"):
+    with pytest.raises(CheckpointError, match="checkpoints is not a folder"):
         resume_point(run)
     assert (run / "log.jsonl").read_bytes() == log
 

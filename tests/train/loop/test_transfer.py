@@ -222,7 +222,7 @@ def test_a_damaged_checkpoint_is_refused(
     checkpoint = checkpoint_of(tmp_path, small_config(), small_data)
     path = checkpoint / "training.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="altered or cut short"):
+    with pytest.raises(CheckpointError, match="altered or truncated"):
         open_source(checkpoint)
 
 

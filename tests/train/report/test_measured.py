@@ -109,8 +109,8 @@ def test_control_scores_are_read_with_and_without_intervals(tmp_path: Path) -> N
         ('{"sliders": 3}', "$.sliders"),
         ("{}", "'sliders'"),
         ("[]", "object"),
-        ('{"sliders": [', "cut short"),
-        ("\xff", "cut short"),
+        ('{"sliders": [', "truncated"),
+        ("\xff", "truncated"),
     ],
 )
 def test_broken_control_scores_name_the_field(tmp_path: Path, text: str, named: str) -> None:

@@ -138,7 +138,7 @@ def test_cut_short_anywhere(tmp_path: Path, small_config: Config) -> None:
     whole = path.read_bytes()
     for share in (0.0, 0.01, 0.3, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(CheckpointError, match=r"is empty|altered or cut short"):
+        with pytest.raises(CheckpointError, match=r"is empty|altered or truncated"):
             load_generator(checkpoint)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"generator.safetensors is missing"):
@@ -170,7 +170,7 @@ def test_a_bad_record(tmp_path: Path, small_config: Config) -> None:
     path = checkpoint / "checkpoint.json"
     whole = path.read_text()
     path.write_text(whole[:100])
-    with pytest.raises(CheckpointError, match="cut short or not JSON"):
+    with pytest.raises(CheckpointError, match="truncated or not JSON"):
         read_meta(checkpoint)
     path.write_text(whole.replace("segan.checkpoint/1", "segan.checkpoint/9"))
     with pytest.raises(CheckpointError) as error:

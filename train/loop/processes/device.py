@@ -47,7 +47,7 @@ def find_device(name: str, place: Place) -> torch.device:
         )
     if device.index not in (None, index):
         raise refuse(
-            f"`device` is {name!r}, but of several processes each takes the GPU of its own number",
+            f"`device` is {name!r}, but each of several processes uses the GPU of its own number",
             remedy="Pass `device cuda`, and choose GPUs by CUDA_VISIBLE_DEVICES.",
         )
     device = torch.device("cuda", index)

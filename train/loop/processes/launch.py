@@ -67,7 +67,7 @@ def _torchrun(env: Mapping[str, str]) -> Place:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not env.get(name):
             raise ConfigError(
-                f"WORLD_SIZE is {size}, but {name} is not set, so the processes cannot meet",
+                f"WORLD_SIZE is {size}, but {name} is not set, so the processes cannot connect",
                 field=name,
                 remedy="Start them with torchrun, or set MASTER_ADDR and MASTER_PORT.",
             )
@@ -89,7 +89,7 @@ def _slurm(env: Mapping[str, str]) -> Place:
     if not host:
         raise ConfigError(
             f"{tasks} is {size}, but neither MASTER_ADDR nor SLURM_STEP_NODELIST names a machine "
-            "where the processes meet",
+            "through which the processes connect",
             field="MASTER_ADDR",
             remedy="Set MASTER_ADDR to the first machine's name.",
         )

@@ -223,7 +223,7 @@ def joined(place: Place, patience_s: float = PATIENCE_S) -> Iterator[World]:
         )
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
         raise RankError(
-            f"rank {place.rank} of {place.size} did not meet the others ({_reason(error)})",
+            f"rank {place.rank} of {place.size} could not connect to the others ({_reason(error)})",
             field="rank",
             value=place.rank,
             remedy="Start all processes with one launcher, and check that MASTER_ADDR and "

@@ -119,7 +119,7 @@ def load_attributes(folder: Path) -> LoadedAttributes:
     """Read what ``save_attributes`` wrote.
 
     Raises:
-        CheckpointError: a file is missing, altered, cut short or a pickle, or the network reads
+        CheckpointError: a file is missing, altered, truncated or a pickle, or the network reads
             other attributes.
     """
     path = folder / RECORD

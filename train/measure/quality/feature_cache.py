@@ -2,7 +2,7 @@
 
 The name of an entry is a hash of everything that the features depend on: the images' fingerprint,
 the detector's sha256, resizing and output, the form and the number of images. An entry contains the
-sha256 of its own arrays; an entry that was cut short or altered is computed again.
+sha256 of its own arrays; an entry that was truncated or altered is computed again.
 """
 
 from __future__ import annotations

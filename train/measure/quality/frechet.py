@@ -93,7 +93,7 @@ class FacesFrechetMetric(FrechetMetric):
     data = "optional"
 
     def _moments(self) -> FeatureRequest:
-        # ``real_moments`` asks for the data's features, since there may be no data.
+        # ``real_moments`` requests the data's features, since there may be no data.
         return FeatureRequest(
             detector="faces",
             form="moments",

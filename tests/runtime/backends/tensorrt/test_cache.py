@@ -235,9 +235,9 @@ def _a_folder(path: Path) -> None:
     ("damage", "notice"),
     [
         (_no_side_file, "has no side file"),
-        (_no_engine, "is missing, cut short or altered"),
-        (_truncated, "is missing, cut short or altered"),
-        (_other_bytes, "is missing, cut short or altered"),
+        (_no_engine, "is missing, truncated or altered"),
+        (_truncated, "is missing, truncated or altered"),
+        (_other_bytes, "is missing, truncated or altered"),
         (_other_bytes_and_their_hash, "was not built here"),
         (_sealed_with_another_secret, "was not built here"),
         (_without_a_seal, "was not built here"),
@@ -245,7 +245,7 @@ def _a_folder(path: Path) -> None:
         (_deep_json, "has a side file that cannot be read"),
         (_huge_json, "has no side file"),
         (_settings_out_of_range, "has a side file that cannot be read"),
-        (_a_pipe, "is missing, cut short or altered"),
+        (_a_pipe, "is missing, truncated or altered"),
         (_a_folder, "has no side file"),
     ],
 )
@@ -264,7 +264,7 @@ def test_what_was_not_built_here_is_never_loaded(
         # It cannot be replaced by a file, so the new engine is not kept.
         found = _obtain(folder, builder)
         assert (found.plan, found.path) == (b"engine 2", None)
-        assert "is not stored, and built again next time" in caplog.text
+        assert "is not stored and will be built again next time" in caplog.text
         return
     found = _obtain(folder, builder)
     assert (found.was_built, found.plan) == (True, b"engine 2")

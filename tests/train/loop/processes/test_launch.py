@@ -86,7 +86,7 @@ def test_the_first_host_of_slurms_list(hosts: str, first: str) -> None:
         (TORCHRUN | {"RANK": "-1"}, "RANK is '-1'"),
         (TORCHRUN | {"RANK": "4"}, "RANK is 4, and WORLD_SIZE is 4; expected a rank from 0"),
         (TORCHRUN | {"WORLD_SIZE": "0"}, "RANK is 3, and WORLD_SIZE is 0"),
-        (TORCHRUN | {"MASTER_ADDR": ""}, "MASTER_ADDR is not set, so the processes cannot meet"),
+        (TORCHRUN | {"MASTER_ADDR": ""}, "MASTER_ADDR is not set, so the processes cannot connect"),
         (TORCHRUN | {"LOCAL_RANK": "one"}, "LOCAL_RANK is 'one'"),
         (SRUN | {"SLURM_PROCID": "8"}, "SLURM_PROCID is 8, and SLURM_STEP_NUM_TASKS is 8"),
         (SRUN | {"SLURM_STEP_NODELIST": ""}, "neither MASTER_ADDR nor SLURM_STEP_NODELIST"),

@@ -280,7 +280,9 @@ def test_alone_nothing_is_exchanged() -> None:
 def test_others_that_do_not_come() -> None:
     place = Place(0, 2, 0, f"tcp://127.0.0.1:{free_port()}")
     with (
-        pytest.raises(RankError, match=r"rank 0 of 2 did not meet the others .* one launcher"),
+        pytest.raises(
+            RankError, match=r"rank 0 of 2 could not connect to the others .* one launcher"
+        ),
         joined(place, patience_s=1.0),
     ):
         pass
@@ -330,7 +332,7 @@ def test_processes_started_differently_are_refused_before_anything_is_written(
         ("tpu", 2, Place(1, 2, 1), "device is 'tpu'; expected auto"),
         ("cuda:4", 2, Place(), "this torch sees 2 CUDA devices"),
         ("cuda", 2, Place(2, 3, 2), "this is process 3 of this machine, which has 2 GPUs"),
-        ("cuda:0", 2, Place(1, 2, 1), "each takes the GPU of its own number"),
+        ("cuda:0", 2, Place(1, 2, 1), "each of several processes uses the GPU of its own number"),
     ],
 )
 def test_each_process_takes_a_gpu_of_its_own(

@@ -93,14 +93,14 @@ def test_bad_records_are_refused(
 def test_a_cut_record_is_refused(folder: Path) -> None:
     path = folder / RECORD
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(CheckpointError, match="cut short or not JSON"):
+    with pytest.raises(CheckpointError, match="truncated or not JSON"):
         load_attributes(folder)
 
 
 def test_a_cut_or_altered_file_is_refused(folder: Path) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:1000])
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(CheckpointError, match="truncated"):
         load_attributes(folder)
     (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(CheckpointError, match="altered"):
