@@ -244,7 +244,7 @@ def measure(setting: str, options: argparse.Namespace, folder: Path) -> list[dic
         running = [Contestant(name, setting, batch, path, options) for name in CONTESTANTS]
         try:
             for number in range(options.rounds):
-                # Another order in every round: nobody always follows the same one.
+                # Another order in every round, so that no contestant always follows the same one.
                 turn = number % len(running)
                 for contestant in running[turn:] + running[:turn]:
                     contestant.round()

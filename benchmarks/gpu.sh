@@ -4,8 +4,8 @@
 #     benchmarks/gpu.sh                      writes ./gpu-out
 #     OUT=folder BUNDLES=folder PYTHON=python3 benchmarks/gpu.sh
 #
-# Each section runs for itself: what fails or is missing is noted and the others continue. Bundles
-# (paper64.segan, big1024.segan) are built with random weights unless BUNDLES holds them.
+# Each section runs independently: one that fails or is missing is noted and the others continue.
+# Bundles (paper64.segan, big1024.segan) are built with random weights unless BUNDLES holds them.
 # Exit status: 0 when a backend was measured on the GPU, 1 when none was, 2 when OUT cannot be used.
 #
 # Relative folders are the caller's. OUT must be new, empty or of an earlier run, which has left the

@@ -7,8 +7,8 @@ Each row is a whole ``segan import`` with one thread: seconds of CPU (wall secon
 what else the machine does), the largest resident memory of any of its processes, and, on Linux,
 that of all of them at once, looked at every 20 ms: the sum of what each has (RSS), and of its
 shares, in which pages of several processes count once (PSS). Checkpoints are as large as the
-projects' own: with G and D beside G_ema, g and d beside g_ema. Needs the repository, for the
-writers of checkpoints in tests/export.
+projects' own: with G and D in addition to G_ema, g and d in addition to g_ema. Needs the
+repository, for the writers of checkpoints in tests/export.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from segan.train.runs.checkpoint import GENERATOR, TRAINING, list_checkpoints, r
 from segan.train.runs.folder import read_log
 from segan.train.runs.tensors import read_tensors
 
-#: A run at 8², in fp32 wherever it is run.
+#: A run at 8², in fp32 on every machine.
 SMALL = [
     *("--faces", "64", "--resolution", "8", "--metric-images", "32", "--seed", "3"),
     *("--precision", "fp32"),

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="faces-sefa.segan beside faces.segan",
+    show_default="faces-sefa.segan next to faces.segan",
     help="Folder of the new bundle, NAME.segan. An existing bundle is replaced.",
 )
 @click.option("--in-place", is_flag=True, help="Replace BUNDLE itself.")

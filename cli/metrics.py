@@ -125,7 +125,7 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="metrics.jsonl in the run's folder, or NAME.metrics.jsonl beside the bundle",
+    show_default="metrics.jsonl in the run's folder, or NAME.metrics.jsonl next to the bundle",
     metavar="FILE",
     help="File that the scores are appended to, one JSON line each.",
 )
@@ -299,7 +299,7 @@ def _store(records: list[ScoreRecord], out: Path | None) -> None:
     for place, those in places.items():
         if place is None:
             click.echo(
-                "not stored: nothing is written beside the model that ships with segan. Pass "
+                "not stored: nothing is written next to the model that ships with segan. Pass "
                 "-o FILE.",
                 err=True,
             )
@@ -309,7 +309,7 @@ def _store(records: list[ScoreRecord], out: Path | None) -> None:
 
 
 def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
-    """Write each model's table of sliders beside its scores; with -o only the first model's."""
+    """Write each model's table of sliders next to its scores; with -o only the first model's."""
     from segan.train.measure.control.report import write_control
     from segan.train.measure.quality.control_metrics import control_json
     from segan.train.measure.quality.record import control_file, scores_file

@@ -1,6 +1,6 @@
 """The demo's page: every picture with the command that made it, and what was measured.
 
-The page is one HTML file beside the pictures that it shows by relative paths, so the folder can be
+The page is one HTML file next to the pictures that it shows by relative paths, so the folder can be
 moved, zipped or served as it is.
 """
 

@@ -19,7 +19,7 @@ PICTURE = Path(__file__).with_name("images") / "atlas.webp"
 WIDTH, HEIGHT = 1400, 2010
 MAX_BYTES = 400_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-#: A browser that neither asks nor tells anybody anything.
+#: Options of a browser that shows no prompts and makes no background connections.
 OPTIONS = (
     "--headless",
     "--no-sandbox",

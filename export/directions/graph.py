@@ -1,4 +1,4 @@
-"""Adds directions to the graphs of a bundle, beside its subspaces.
+"""Adds directions to the graphs of a bundle, in addition to its subspaces.
 
 A direction moves w between truncation and subspaces: the product of new rows of ``coords`` and a
 table is added to the graph's psi · (w - w_avg). At coordinates of 0 that adds 0, which changes no

@@ -63,7 +63,7 @@ class ForeignModel:
         container: display name of the file format.
         weights: name of the network within the file, such as ``G_ema``.
         tensors: records by name; their values are not read yet.
-        settings: numbers and texts stored beside the tensors, by module name; "" is the network.
+        settings: numbers and texts stored with the tensors, by module name; "" is the network.
         latent_avg: the mean of w that rosinality stores.
         sha256: hash of the file.
         size: size of the file in bytes.

@@ -1,4 +1,4 @@
-"""The precisions that a bundle's synthesis graph may have beside fp32: written and verified."""
+"""Writes and verifies the precisions of a synthesis graph other than fp32."""
 
 from __future__ import annotations
 

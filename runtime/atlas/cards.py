@@ -1,4 +1,4 @@
-"""An atlas's page: one HTML file beside its pictures, without a framework or the network."""
+"""An atlas's page: one HTML file next to its pictures, without a framework or the network."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def layer_colour(number: int, count: int) -> str:
 def overview_plot(atlas: Atlas) -> Markup:
     """Return the SVG. The effect axis is logarithmic; dead sliders are drawn at its left end.
 
-    A name stands beside its dot unless it would cover another dot or name.
+    A name is placed next to its dot unless it would cover another dot or name.
     """
     layers = sorted({entry.slider.layer for entry in atlas.sliders})
     x_axis, y_axis = _axes(atlas)

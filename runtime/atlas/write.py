@@ -34,7 +34,7 @@ def write_atlas(
 ) -> Path:
     """Write ``index.html``, its pictures, a sheet per subspace, and ``atlas.json``.
 
-    A draft beside the folder is renamed at the end. An older atlas is replaced, unless its folder
+    A draft next to the folder is renamed at the end. An older atlas is replaced, unless its folder
     holds other files.
 
     Args:

@@ -84,7 +84,7 @@ class BundleGraphs:
         self._sessions: dict[str, Session] = {}
         for name, (file, precision) in files.items():
             model = bundle.read(file)
-            # A second pool of threads would spin beside synthesis's and slow it by a third.
+            # A second pool of threads would busy-wait and slow synthesis down by a third.
             threads = config.threads if name == "synthesis" else 1
             own = replace(config, precision=precision, threads=threads)
             try:

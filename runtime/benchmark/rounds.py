@@ -206,7 +206,7 @@ class _Run:
     ) -> list[_Contestant]:
         """Start as many rows of ``pending`` as fit in memory, and remove them from it.
 
-        Rows that fail on a GPU beside other rows are added to ``alone``, to be tried alone.
+        Rows that fail on a GPU together with other rows are added to ``alone``, to be tried alone.
         """
         running: list[_Contestant] = []
         while pending:

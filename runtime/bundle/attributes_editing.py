@@ -130,7 +130,7 @@ def remove_names(bundle: Bundle, slider: Slider) -> tuple[Attribute, ...]:
 def write_attributes(
     bundle: Bundle, attributes: Sequence[Attribute], out: Path | None = None
 ) -> Path:
-    """Write the attributes into the bundle, or into a copy of it, whole or not at all.
+    """Write the attributes into the bundle, or into a copy of it, completely or not at all.
 
     Args:
         bundle: the bundle, which is not changed when ``out`` is given.

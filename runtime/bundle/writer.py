@@ -1,4 +1,4 @@
-"""Writing a bundle so that it appears whole and verified, or not at all."""
+"""Writing a bundle completely and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bundle_name(text: str) -> str:
 
 
 def zip_path(out: Path) -> Path:
-    """Return the path of the zip of the bundle ``out``: NAME.segan.zip beside it."""
+    """Return the path of the zip of the bundle ``out``: NAME.segan.zip next to it."""
     return out.with_name(f"{out.name}.zip")
 
 
@@ -87,7 +87,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 class BundleFiles:
-    """The files of a bundle in the making.
+    """The files of a bundle that is being written.
 
     Args:
         path: a folder, which exists.
@@ -119,7 +119,7 @@ class BundleFiles:
 
 
 class BundleDraft(BundleFiles):
-    """A bundle in the making. Use as a context manager; without ``commit`` nothing remains.
+    """A bundle that is being written. Use as a context manager; without ``commit`` nothing remains.
 
     What killed exports to the same place left is put right first. An older bundle stays as it is
     until ``commit``.
@@ -178,7 +178,7 @@ class BundleDraft(BundleFiles):
             _check_replaceable(target)
 
     def write_zip(self) -> None:
-        """Write the committed bundle as one zip with stored entries, beside the folder.
+        """Write the committed bundle as one zip with stored entries, next to the folder.
 
         Raises:
             OutputError: it cannot be written.

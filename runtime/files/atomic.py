@@ -46,7 +46,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
-    """Open a file that appears under ``path`` whole, or not at all.
+    """Open a file that is written to ``path`` completely, or not at all.
 
     The bytes go to a hidden temporary file in the same folder, which is renamed when the block
     ends, and removed when the block raises. Missing parent folders are made.
@@ -75,7 +75,7 @@ def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
-    """Write ``data`` to ``path``, whole or not at all. Raises: OutputError."""
+    """Write ``data`` to ``path``, completely or not at all. Raises: OutputError."""
     with atomic_file(path, sync=sync) as file:
         file.write(data)
 

@@ -1,6 +1,6 @@
-"""Folders that appear whole: bundles, checkpoints, and results that list their own files.
+"""Folders that are written completely: bundles, checkpoints, and results that list their own files.
 
-A folder is written under a hidden temporary name beside its final place, ``.NAME.PID-TOKEN.tmp``,
+A folder is written under a hidden temporary name next to its final path, ``.NAME.PID-TOKEN.tmp``,
 and renamed when it is complete. A folder that it replaces is called ``.NAME.PID-TOKEN.old.tmp``
 between two renames. ``recover`` removes what a killed process left of the first kind, and gives a
 folder of the second kind its name back.
@@ -29,7 +29,7 @@ _TEMPORARY = r"\.(?P<name>{name})\.(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<old>old\.
 
 
 class WholeFolder:
-    """A folder in the making. Use as a context manager; without ``commit`` nothing remains.
+    """A folder that is being written. Use as a context manager; without ``commit`` nothing remains.
 
     An OSError or OutputError about a file in the temporary folder leaves the block as an
     OutputError that names the file's place in the final folder.
@@ -226,7 +226,7 @@ def files_in(folder: Path) -> set[str]:
 def check_folder(out: Path, kind: FolderKind) -> None:
     """Make sure that results at ``out`` replace nothing but older results of the same kind.
 
-    What a killed process left beside ``out`` is put right first.
+    What a killed process left next to ``out`` is repaired first.
 
     Raises:
         OutputError: ``out`` is something else, holds other files, or is the current folder.

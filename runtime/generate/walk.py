@@ -62,7 +62,7 @@ def with_first_class(
     """The options of a walk through classes, with ``class_index`` set to the first of them.
 
     Raises:
-        ConfigError: there are no classes, or class_index or latents are given beside them.
+        ConfigError: there are no classes, or class_index or latents are given as well.
     """
     if classes is None:
         return options

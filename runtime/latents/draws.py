@@ -19,7 +19,7 @@ from segan.runtime.latents.seeds import check_seeds
 
 Array = NDArray[np.float32]
 
-#: Streams beside that of z, so that coordinates and noise do not depend on each other or on z.
+#: Separate streams, so that coordinates and noise do not depend on each other or on z.
 _COORDS_STREAM, _NOISE_STREAM = 1, 2
 
 

@@ -13,7 +13,7 @@ class GraphInputs:
 
     Attributes:
         z: [N, z_dim] float32.
-        labels: [N, c_dim] float32 beside ``z``, for a conditional bundle.
+        labels: [N, c_dim] float32 with ``z``, for a conditional bundle.
         w: [N, w_dim] or [N, num_sites, w_dim] float32.
         psi: one number, [num_sites] or [N, num_sites].
         coords: [N, num_subspaces, coords_dim] float32; None for zeros.

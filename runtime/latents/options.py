@@ -230,7 +230,7 @@ class Settings:
         """The label repeated, [count, c_dim] float32, or None for an unconditional bundle.
 
         Raises:
-            ConfigError: seeds are mapped beside latents, and no class is given.
+            ConfigError: seeds are mapped in addition to latents, and no class is given.
         """
         if self.manifest.c_dim and self.label is None:
             raise needs_class(self.manifest.class_names, self.manifest.c_dim)

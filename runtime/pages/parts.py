@@ -39,7 +39,7 @@ class Cell(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture beside the page.
+    """A picture file next to the page.
 
     Attributes:
         source: its path from the page.

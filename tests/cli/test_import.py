@@ -69,7 +69,7 @@ def test_it_says_what_it_is(tmp_path: Path, models: ModuleType, capsys: Capture)
     assert "curefate/SEGan_Pytorch" in told
     assert "8 x 8, mode 2" in told
     assert "max error" in told
-    assert "note: the original draws noise anew" in told
+    assert "note: the original draws new noise" in told
     # 2 or 3 sites of 6 dimensions: the basis [C, r, r, 6] is collapsed.
     manifest = json.loads((out / "manifest.json").read_text())
     assert [row["dims"] for row in manifest["subspaces"]] == [6] * 5

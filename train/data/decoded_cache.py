@@ -4,8 +4,8 @@
     $SEGAN_CACHE/datasets/<key>.json    format, SHA-256 of the pixels
 
 The key is the SHA-256 of the names and encoded bytes of all images, so an edited set gets a new
-file. Both files appear whole or not at all. Whenever a set is opened, its pixels are compared with
-their SHA-256, and decoded again if they differ. Only the user removes old files.
+file. Both files are written completely or not at all. Whenever a set is opened, its pixels are
+compared with their SHA-256, and decoded again if they differ. Only the user removes old files.
 """
 
 from __future__ import annotations

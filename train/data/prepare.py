@@ -36,7 +36,7 @@ def prepare_image(
         resolution: height and width of the result.
         crop: ``center``, ``fit`` or ``none``; see ``convert_images``.
         channels: 1 (L), 3 (RGB) or 4 (RGBA, which keeps transparency).
-        background: RGB that shows through transparent pixels, and beside the picture with ``fit``.
+        background: RGB that shows through transparent pixels, and around the picture with ``fit``.
 
     Returns:
         [resolution, resolution] image of mode L, RGB or RGBA.

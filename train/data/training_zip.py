@@ -98,7 +98,7 @@ class TrainingZipWriter:
 
 @contextlib.contextmanager
 def write_training_zip(path: str | os.PathLike[str]) -> Iterator[TrainingZipWriter]:
-    """Open a training zip for writing; it appears under ``path`` whole or not at all.
+    """Open a training zip for writing; it is written to ``path`` completely or not at all.
 
     Raises:
         OutputError: it cannot be written.

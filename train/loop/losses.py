@@ -1,6 +1,6 @@
 """The terms of the losses: logistic, R1, path length, information and Jacobian overlap.
 
-The orthonormality penalty is in ``networks/stylegan2/subspace.py``, beside the bases.
+The orthonormality penalty is in ``networks/stylegan2/subspace.py``, with the bases.
 """
 
 from __future__ import annotations

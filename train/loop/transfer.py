@@ -22,7 +22,7 @@ from segan.train.runs.checkpoint import GENERATOR, TRAINING, Meta, check_file, r
 from segan.train.runs.config import TrainConfig, config_differences, show_differences
 from segan.train.runs.tensors import matching_state, read_tensors
 
-#: Settings that must agree, beside the channels, so that layers of one name have one shape.
+#: Settings that must agree, in addition to the channels, so that layers of one name have one shape.
 MUST_AGREE = (
     "network.z_dim",
     "network.w_dim",

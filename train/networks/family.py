@@ -1,6 +1,6 @@
 """Families of networks by name, and the two networks of given settings.
 
-A new family is a folder beside ``stylegan2`` whose generator and discriminator have the methods of
+A new family is a folder next to ``stylegan2`` whose generator and discriminator have the methods of
 these, and an entry in ``FAMILIES``.
 """
 

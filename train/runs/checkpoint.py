@@ -1,4 +1,4 @@
-"""Checkpoints: tensors as safetensors, the rest as JSON, in one folder that appears whole.
+"""Checkpoints: tensors as safetensors, the rest as JSON, in one folder that is written completely.
 
     RUN/checkpoints/nimg00040000/
         generator.safetensors   the moving average: what is exported
@@ -294,13 +294,13 @@ def save_checkpoint(
     keep: int = 0,
     **meta: Any,
 ) -> Path:
-    """Write a checkpoint that appears whole or not at all, then remove old ones.
+    """Write a checkpoint completely or not at all, then remove old ones.
 
     Args:
         run: the run's folder.
         generator: tensors of the moving average.
         training: tensors of everything else.
-        keep: how many of the newest checkpoints are kept, beside the best; 0 = all.
+        keep: how many of the newest checkpoints are kept besides the best; 0 = all.
         **meta: fields of ``Meta`` except format and files.
 
     Returns:

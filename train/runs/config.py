@@ -108,7 +108,7 @@ class TrainConfig(SettingsRecord, frozen=True, kw_only=True, forbid_unknown_fiel
         w_avg_beta: decay of the tracked mean of w.
         kimg_per_tick: kimg between lines of the log.
         snapshot_kimg: kimg between checkpoints and sample sheets.
-        keep_checkpoints: how many of the newest checkpoints are kept, beside the best; 0 = all.
+        keep_checkpoints: how many of the newest checkpoints are kept besides the best; 0 = all.
         metric_images: images for the sliced Wasserstein distance of every checkpoint, at most the
             number in the data; 0 = no distance.
     """

@@ -125,7 +125,7 @@ class RunLog:
         write_atomic(self.path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Append a line, whole or not at all. Raises: OutputError."""
+        """Append a line, completely or not at all. Raises: OutputError."""
         size = None
         try:
             with open(self.path, "ab") as file:

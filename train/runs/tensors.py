@@ -16,7 +16,7 @@ _OWN = "Give a checkpoint that segan train wrote."
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write tensors by name, whole or not at all. Raises: OutputError."""
+    """Write tensors by name, completely or not at all. Raises: OutputError."""
     from safetensors.torch import save
 
     write_atomic(path, save({name: value.contiguous() for name, value in tensors.items()}))

@@ -131,7 +131,7 @@ def _missing_libraries() -> str | None:
 
 
 def _preload(onnxruntime: Any) -> None:
-    """Load the libraries that pip installed beside ONNX Runtime, where the loader does not look."""
+    """Load the libraries that pip installed next to ONNX Runtime, outside the search path."""
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
         # It prints what it does not find, which _missing_libraries reports.

@@ -324,7 +324,10 @@ def test_images_that_cannot_be_used_are_named(
         ("[" * 100_000, "dataset.json in .* is not JSON"),
         ("[]", "contains no object"),
         ({"labels": 3}, "broken labels; expected a list"),
-        ({"labels": [["a.png", 0], ["b.png", 0], ["c.png", 1]]}, "1 images that do not exist.* c.png"),
+        (
+            {"labels": [["a.png", 0], ["b.png", 0], ["c.png", 1]]},
+            "1 images that do not exist.* c.png",
+        ),
         ({"labels": [["a.png", 0]]}, "no label for 1 of 2 images, such as b.png"),
         ({"labels": []}, "no label for 2 of 2 images"),
         ({"labels": [["a.png", -1], ["b.png", 0]]}, "gives a.png the label -1; expected 0 to"),

@@ -1,4 +1,4 @@
-"""The reports of a run beside its checkpoints: log, TensorBoard, sheets and curves."""
+"""The reports of a run, in addition to its checkpoints: log, TensorBoard, sheets and curves."""
 
 from __future__ import annotations
 

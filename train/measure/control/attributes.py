@@ -109,7 +109,7 @@ class _Block(nn.Sequential):
 
 
 class _Residual(nn.Module):
-    """Two 3 × 3 convolutions beside an identity (He et al. 2016, Fig. 2)."""
+    """Two 3 × 3 convolutions with an identity shortcut (He et al. 2016, Fig. 2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -105,14 +105,14 @@ class ScoreRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scores_file(model: str, kind: str) -> Path | None:
-    """Return the path of a model's scores: in its run's folder, or beside the bundle.
+    """Return the path of a model's scores: in its run's folder, or next to the bundle.
 
     Args:
         model: path of the checkpoint's folder or the bundle.
         kind: ``checkpoint`` or ``bundle``.
 
     Returns:
-        None for the model that ships with segan, beside which nothing is written.
+        None for the model that ships with segan, next to which nothing is written.
     """
     path = Path(model)
     if kind == "checkpoint":
@@ -124,7 +124,7 @@ def scores_file(model: str, kind: str) -> Path | None:
 
 
 def control_file(scores: Path) -> Path:
-    """Return the path of a model's table of sliders: ``control.json`` beside its scores.
+    """Return the path of a model's table of sliders: ``control.json`` next to its scores.
 
     Args:
         scores: ``metrics.jsonl``, ``NAME.metrics.jsonl`` (gives ``NAME.control.json``) or another.
