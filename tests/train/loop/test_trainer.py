@@ -340,7 +340,7 @@ def test_data_of_another_shape(
     with pytest.raises(DataError, match="1 channels; expected 3"):
         Trainer(tmp_path, small_config(), grey, device=CPU)
     few = build_dataset("few", np.zeros((3, 3, 8, 8), np.uint8))
-    with pytest.raises(ConfigError, match="batch_size is 4, but few has 3 images"):
+    with pytest.raises(ConfigError, match="batch_size is 4, but few contains only 3 images"):
         Trainer(tmp_path, small_config(), few, device=CPU)
     bare = build_dataset("bare", small_data.images)
     with pytest.raises(DataError, match="no labels"):
