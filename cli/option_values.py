@@ -49,7 +49,7 @@ def parse_attributes(
         (values by name, the names without one).
 
     Raises:
-        ConfigError: a value is no number, a name is empty, or one is given twice.
+        ConfigError: a value is not a number, a name is empty, or one is given twice.
     """
     values: dict[Slider | str, float] = {}
     bare = []

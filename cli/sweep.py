@@ -230,7 +230,7 @@ class _Values:
 
 
 def _check_values(name: str, steps: int, limits: str | None, option: str) -> _Values:
-    """The values that ``--steps`` and ``--range`` ask for. Raises: ConfigError."""
+    """The values that ``--steps`` and ``--range`` give. Raises: ConfigError."""
     from segan.runtime.latents.options import check_count
 
     span = None if limits is None else parse_range(limits, option)

@@ -1,4 +1,4 @@
-"""The part of an import that needs PyTorch, in a process of its own.
+"""The part of an import that needs PyTorch, in a separate process.
 
 PyTorch, the generator and the exporter hold half a gigabyte, which verification of large images
 needs too. So the process that reads the file and writes the graphs ends before the graphs are run.

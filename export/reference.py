@@ -104,7 +104,7 @@ def verification_cases(resolution: int) -> tuple[Case, ...]:
 
 
 def fresh_seeds(count: int, weights_sha256: str) -> list[int]:
-    """Return seeds drawn from the checkpoint's hash: not chosen by hand, and repeatable."""
+    """Return seeds drawn from the checkpoint's hash: not chosen manually, and repeatable."""
     digest = hashlib.sha256(f"verify {weights_sha256}".encode()).digest()
     random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([*digest])))
     return [int(seed) for seed in random.randint(0, 2**32, size=count, dtype=np.uint64)]

@@ -119,7 +119,7 @@ def tune_lowering(
         BackendError: the backend does not work here.
     """
     config = config or TuneConfig()
-    # The timed graphs are fp32; a backend may be told to compute them in another precision.
+    # The timed graphs are fp32; a backend may be configured to compute them in another precision.
     choice = candidates(config.backend, config.precision, ("fp32",))[0]
     found: dict[str, dict[str, float]] = {}
     lowering: dict[str, Lowering] = {}

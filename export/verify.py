@@ -20,7 +20,7 @@ from segan.runtime.bundle.manifest import Manifest, Verification
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import VerifyError
 
-#: Bytes of a feature map from which the bundle runs in a process of its own.
+#: Bytes of a feature map from which the bundle runs in a separate process.
 _OWN_PROCESS_BYTES = 16 << 20
 
 

@@ -39,7 +39,7 @@ def python_name(field: str, value: str | None) -> str:
 
 
 def name_settings(text: str, name: Callable[[str, str | None], str]) -> str:
-    """Return a text in which ``name`` has written every setting that stands in backticks."""
+    """Return a text in which ``name`` replaces every setting in backticks."""
     return _SETTING.sub(lambda found: name(found[1], found[2]), text)
 
 

@@ -153,7 +153,7 @@ def _read(path: Path, file: BinaryIO, data: memoryview, layout: str | None) -> F
     raise _unknown_file(head)
 
 
-#: First bytes of files that are no checkpoints, in lower case: what they are, and what to do.
+#: First bytes of files that are not checkpoints, in lower case: what they are, and what to do.
 _OTHER_FILES = (
     (b"\x1f\x8b", "the file is compressed with gzip", "Unpack it first."),
     (b"\x28\xb5\x2f\xfd", "the file is compressed with zstd", "Unpack it first."),

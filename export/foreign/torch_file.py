@@ -1,6 +1,6 @@
 """Checkpoints of ``torch.save``, read as data without torch's loader.
 
-There are three forms: the zip of today, the stream of torch before 1.6, and storages as bytes
+There are three forms: the current zip format, the stream of torch before 1.6, and storages as bytes
 within other pickles, such as StyleGAN2-ADA's.
 """
 

@@ -46,7 +46,7 @@ def add_precisions(
 
     Args:
         draft: the bundle.
-        manifest: as it stands in ``draft``.
+        manifest: as it is in ``draft``.
         generator: on the CPU, float32, in evaluation mode.
         precisions: what to add.
         step: called with a few words before each step.

@@ -1,4 +1,4 @@
-"""Inference backends behind one interface; each is imported only when it is asked for."""
+"""Inference backends behind one interface; each is imported only when it is used."""
 
 import os
 

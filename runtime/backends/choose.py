@@ -119,7 +119,7 @@ def candidates(
 
 
 def _misfit(backend: str, precision: str, graphs: tuple[str, ...]) -> ConfigError | None:
-    """Return why a backend cannot compute a bundle in a precision, whatever the machine."""
+    """Return why a backend cannot compute a bundle in a precision on any machine."""
     reads = BACKENDS[backend].reads
     if precision == "auto":
         return None

@@ -1,1 +1,1 @@
-"""Speed, memory and error of a bundle on every backend here."""
+"""Speed, memory and error of a bundle on every available backend."""

@@ -270,7 +270,7 @@ def plan(config: BenchmarkConfig, graphs: Sequence[str]) -> tuple[list[Choice], 
 
 
 def _known(backend: str) -> tuple[Precision, ...]:
-    """Return the precisions that a backend computes in, whatever the bundle."""
+    """Return the precisions that a backend supports, independent of the bundle."""
     return precisions_of(backend, get_args(Precision))
 
 

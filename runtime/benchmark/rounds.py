@@ -1,6 +1,6 @@
 """Measuring a bundle on every backend, in every precision and batch size, with its ceilings.
 
-Each row has a process of its own, and so has each ceiling, the large convolution of a backend and a
+Each row has its own process, and so has each ceiling, the large convolution of a backend and a
 precision. Their rounds alternate, so that a busy moment of the machine affects all of them. Rows
 that do not fit in memory together run one set after the other.
 """

@@ -1,7 +1,7 @@
 """A worker of ``segan benchmark``: one row's graphs, or one ceiling, timed a round at a time.
 
-It is asked with a ``Task``, then with a ``Round`` for each round, and at the end of a row with
-``Finish``. A worker of its own gives each row a peak memory of its own.
+It receives a ``Task``, then a ``Round`` for each round, and at the end of a row a
+``Finish``. A separate worker gives each row its own peak memory.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ class Measurement:
         if self._ceiling is not None:
             assert isinstance(request, Round), "a ceiling has nothing to finish"
             return self._ceiling.measure(request.seconds)
-        assert self._row is not None, "the reference is only asked for once"
+        assert self._row is not None, "the reference is requested only once"
         return (
             self._row.round(request.seconds) if isinstance(request, Round) else self._row.finish()
         )

@@ -62,7 +62,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slider(self) -> Slider:
-        """The slider that the name stands for."""
+        """The slider that the name refers to."""
         return Slider(self.layer, self.index, self.dim)
 
     def coordinate(self, value: float) -> float:
@@ -256,7 +256,7 @@ def resolve_names(bundle: Bundle, sliders: Sliders | None) -> dict[Slider, float
         sliders: value by slider: a Slider, its notation, or a name.
 
     Raises:
-        ConfigError: an unknown name, a slider given twice, or a value that is no finite number.
+        ConfigError: an unknown name, a slider given twice, or a value that is not a finite number.
         BundleError: the bundle's attributes are damaged.
     """
     check_mapping(sliders)

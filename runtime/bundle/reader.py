@@ -303,7 +303,7 @@ def _bundles(folder: str, depth: int) -> Iterator[tuple[float, str]]:
             elif (
                 depth
                 and entry.is_dir(follow_symlinks=False)
-                # Marks a virtual environment, whatever its name is.
+                # Marks a virtual environment of any name.
                 and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))
             ):
                 yield from _bundles(entry.path, depth - 1)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves a torn one, and errors that name the path."""
+"""Writing files so that a crash never leaves an incomplete one, and errors that name the path."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class WholeFolder:
     OutputError that names the file's place in the final folder.
 
     Args:
-        final: where the folder appears; what is there is replaced.
+        final: where the folder appears; an existing folder is replaced.
         shown: how error messages name ``final``; None for ``final`` itself.
 
     Attributes:

@@ -80,7 +80,7 @@ class Generator(Renderer):
 
     @show_options
     def generate(self, seeds: int | Iterable[int], **options: Unpack[Options]) -> Images:
-        """Images of seeds. The same seed gives the same latents whatever else is in the batch.
+        """Images of seeds. The same seed gives the same latents in every batch.
 
         Args:
             seeds: integers from 0 to 4294967295.

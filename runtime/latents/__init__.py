@@ -1,1 +1,1 @@
-"""Seeds, the latents that they stand for, and how images are asked for."""
+"""Seeds, the latents that they define, and the settings of a request."""

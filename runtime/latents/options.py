@@ -149,7 +149,7 @@ class Settings:
         return "seed" if self.latents is None else "latent"
 
     def without_latents(self) -> Settings:
-        """The same for seeds that are no positions in latents."""
+        """The same for seeds that are not positions in latents."""
         return replace(self, options=replace(self.options, latents=None))
 
     def unmixed(self) -> Settings:

@@ -81,7 +81,7 @@ def parse_seeds(text: str, name: str = "seeds") -> SeedList:
         name: the argument that holds it, for errors.
 
     Raises:
-        ConfigError: a part is no number or range, a range ends before it begins, or a seed is
+        ConfigError: a part is not a number or a range, a range ends before it begins, or a seed is
             outside 0 to 4294967295.
     """
     ranges = []

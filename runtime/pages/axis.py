@@ -69,7 +69,7 @@ def axis_of(values: Sequence[float], *, from_zero: bool = False, may_log: bool =
 
     Args:
         values: finite; may be empty.
-        from_zero: whether 0 is shown whatever the values are.
+        from_zero: whether 0 is always shown.
         may_log: whether the axis may be logarithmic.
     """
     if not values:

@@ -62,7 +62,7 @@ class Chart:
         series: the lines; those without points are left out.
         note: a sentence under the title on what the chart shows.
         from_zero: whether the y axis shows 0.
-        y_range: least and largest value that the y axis shows whatever the values are.
+        y_range: least and largest value that the y axis always shows.
         may_log: whether the y axis may be logarithmic.
         legend: whether the lines are named above the chart.
     """

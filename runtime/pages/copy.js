@@ -1,4 +1,4 @@
-// Copies the command beside a button.
+// Copies the command next to a button.
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

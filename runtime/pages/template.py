@@ -66,7 +66,7 @@ def _verbatim(environment: Environment, name: str) -> Markup:
 
 
 def _settings(text: str) -> Markup:
-    """A text as HTML in which the settings that stand in backticks are code."""
+    """A text as HTML in which the settings in backticks are code."""
 
     def code(field: str, value: str | None) -> str:
         return f"<code>{field}</code>" if value is None else f"<code>{field} {value}</code>"

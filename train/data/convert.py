@@ -37,7 +37,7 @@ class ConvertResult:
         img_channels: 1, 3 or 4.
         class_names: one for each class; empty without labels.
         class_counts: images of each class in the zip, by its name; empty without labels.
-        unused_folders: sub-folders that hold all images but are no classes, since their names are
+        unused_folders: sub-folders that hold all images but are not classes, since their names are
             plain numbers, which usually only split a large set.
         skipped: (name, reason) of every image that was left out.
     """

@@ -200,7 +200,7 @@ def decode_image(data: bytes, where: str) -> Image.Image:
         where: its name, for messages.
 
     Raises:
-        DataError: it is no image, is damaged, or has more than MAX_PIXELS pixels.
+        DataError: it is not an image, is damaged, or has more than MAX_PIXELS pixels.
     """
     if not data:
         raise DataError(f"{where} is empty", expected="an image")

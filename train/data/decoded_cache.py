@@ -109,7 +109,7 @@ def cached_images(
     found = _read(folder, key, shape)
     if found is not None:
         return found
-    # Several processes of one run want the same images: one decodes them, the others wait.
+    # Several processes of one run need the same images: one decodes them, the others wait.
     with locked(folder, on_wait=lambda: None):
         found = _read(folder, key, shape)
         if found is None:

@@ -95,7 +95,7 @@ class FolderSource(ImageSource):
         )
 
     def _is_file(self, name: str) -> bool:
-        """Whether it is no pipe or device; links are checked when they are read."""
+        """Whether it is not a pipe or device; links are checked when they are read."""
         file = self.path / name
         return file.is_file() or file.is_symlink()
 

@@ -19,7 +19,7 @@ class Panel(NamedTuple):
         fields: of the log, with their labels.
         note: what the chart shows, and which values need attention.
         from_zero: whether the y axis shows 0.
-        y_range: least and largest value that the y axis shows whatever the values are.
+        y_range: least and largest value that the y axis always shows.
         may_log: whether the y axis may be logarithmic.
     """
 

@@ -1,1 +1,1 @@
-"""How each project lays out its checkpoints, a file a project."""
+"""How each project lays out its checkpoints, one file per project."""

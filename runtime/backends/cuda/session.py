@@ -22,7 +22,7 @@ from segan.runtime.errors import BackendError
 from segan.runtime.machine.gpus import why_no_gpu
 from segan.runtime.machine.packages import installed_version
 
-#: Installs the right packages, whatever is installed.
+#: Installs the right packages, regardless of those installed.
 INSTALL = (
     "Run: pip uninstall -y onnxruntime onnxruntime-gpu, then: "
     "pip install 'onnxruntime-gpu[cuda,cudnn]'"

@@ -3,7 +3,7 @@
 Loading an engine runs code that is in it, so an engine from another person's bundle must never be
 loaded. Beside each engine is a JSON file that states everything the engine depends on and its
 SHA-256. The file is sealed: it holds an HMAC-SHA256 under a secret that was drawn on this machine
-and that only this user can read. Nobody else can write a side file that is accepted, so an engine
+and that only this user can read. No other user can write a side file that is accepted, so an engine
 that was not built here, or was changed, is built again.
 """
 

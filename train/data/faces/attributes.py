@@ -154,7 +154,7 @@ def label_names(attribute: str) -> tuple[str, ...]:
 
 
 def complete_attributes(attributes: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    """Check attributes given by hand and fill in the others with their defaults.
+    """Check the given attributes and fill in the others with their defaults.
 
     Args:
         attributes: name → a number for all faces, or one for each; a categorical attribute also

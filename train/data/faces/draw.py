@@ -51,8 +51,8 @@ def draw_faces(attributes: Mapping[str, Any], resolution: int) -> npt.NDArray[np
     """Draw one face for each set of attributes.
 
     Args:
-        attributes: as ``sample_attributes`` gives them, or by hand: name → a number for all faces
-            or one for each. The others take the middle of their range.
+        attributes: as returned by ``sample_attributes``, or given directly: name → a
+            number for all faces or one for each. The others take the middle of their range.
         resolution: height and width in pixels, a power of two from 8 to 1024.
 
     Returns:

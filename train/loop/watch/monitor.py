@@ -64,7 +64,7 @@ def variance_shares(generator: Generator, random: torch.Generator, n: int = 8) -
     if coords is None:
         return None
     z, labels = _draw(generator, n, random)
-    # Labels vary with z, since both are no coordinates.
+    # Labels vary with z, since neither is a coordinate.
     label_rows = None if labels is None else labels.repeat_interleave(n, 0)
     images = generator(z.repeat_interleave(n, 0), label_rows, coords.repeat(n, 1, 1))
     return shares_of_grid(images.unflatten(0, (n, n)))

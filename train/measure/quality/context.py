@@ -225,7 +225,7 @@ class MetricContext:
             self._generated[request] = collector.finish()
 
     def ahead(self, items: Iterator[Any]) -> contextlib.AbstractContextManager[Iterator[Any]]:
-        """Return the items, made in a thread of their own where that is faster.
+        """Return the items, made in a separate thread where that is faster.
 
         It is slower where both the images and the features are computed by PyTorch on the CPU:
         calls from two threads compete for the same cores.

@@ -176,7 +176,7 @@ def read_scores(path: Path) -> list[ScoreRecord]:
     """Return the scores of a file, oldest first; empty for a missing file.
 
     Args:
-        path: of a ``metrics.jsonl``. Lines that are no scores are ignored.
+        path: of a ``metrics.jsonl``. Lines that are not scores are ignored.
     """
     try:
         lines = path.read_bytes().splitlines()
