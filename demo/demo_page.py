@@ -82,7 +82,7 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
             shot(
                 out / f"sweep-layer{layer}.png",
                 f"Sweep layer {layer}",
-                f"Layer {layer}, {4 << layer}²: each row moves one slider, everything else is fixed.",
+                f"Layer {layer}, {4 << layer}²: each row moves one slider, all others are fixed.",
             )
             for layer in layers
         ],
