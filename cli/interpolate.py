@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from segan.cli.option_values import parse_class
+from segan.cli.option_values import faults_in, parse_class
 from segan.cli.options import (
     BundleSource,
     all_latents,
@@ -23,6 +23,7 @@ from segan.cli.options import (
     with_latents,
 )
 from segan.cli.progress import progress
+from segan.runtime.bundle.classes import class_number
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
@@ -102,9 +103,11 @@ def command(
     classes = _classes(options.class_index, to_class)
     if classes is not None:
         options = with_first_class(replace(options, class_index=None), classes)
-    walk = interpolate(
-        generator, generator.resolve(options), list(seeds), frames, space, loop, classes
-    )
+    settings = generator.resolve(options)
+    with faults_in("to_class"):
+        for given in (classes or [])[1:]:
+            class_number(given, generator.manifest.class_names, generator.manifest.c_dim)
+    walk = interpolate(generator, settings, list(seeds), frames, space, loop, classes)
     stops = max(len(seeds), len(classes or ()))
     total = frames * (stops if loop else stops - 1) + (0 if loop else 1)
     with progress(total, "frames", "walking") as bar:

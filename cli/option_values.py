@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
@@ -22,6 +23,28 @@ def parse_class(text: str) -> int | str:
         return int(text)
     except ValueError:
         return text
+
+
+@contextmanager
+def faults_in(option: str | None) -> Iterator[None]:
+    """Within it, a slider or class that does not exist is the fault of this option; None: as it is.
+
+    Errors name the setting of Python, which may be another option of the same command:
+    ``--by L0N0D99`` would be told as a fault of ``--dim``.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        field = error.field
+        if option is None:
+            raise
+        if field in ("attribute", "class_index"):
+            error.problem = error.problem.replace(f"`{field}`", f"`{option}`")
+            error.field = option
+        elif field in ("layer", "index", "dim"):
+            error.problem = error.clause.replace(f"`{field}`", f"the {field} of `{option}`")
+            error.field = option
+        raise
 
 
 def parse_sliders(items: tuple[str, ...]) -> dict[Slider | str, float]:

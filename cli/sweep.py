@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from segan.cli.option_values import parse_range
+from segan.cli.option_values import faults_in, parse_range
 from segan.cli.options import (
     BundleSource,
     bundle_options,
@@ -137,9 +137,10 @@ def command(
     --by draws a sheet for each seed, with one slider across and the other down. In an animation
     the first slider changes over time, and the values of --by stand side by side.
     """
+    by_option = "by"
     if len(swept) == 2 and by is None:
         # Two names without a value make a grid as well.
-        by = swept[1]
+        by, by_option = swept[1], "attr"
         swept = swept[:1]
     place = _place(layer, dim, index, at, every, swept)
     first = swept[0] if swept else place
@@ -160,10 +161,13 @@ def command(
 
     generator = source.open(options.noise)
     settings = generator.resolve(with_latents(options, latents, generator))
+    of_first = "attr" if swept else "at" if at is not None else None
     if by is not None and isinstance(first, Slider | str):
-        written = _draw_grid(generator, settings, (first, by), (across, down), seeds, picture)
+        axes = ((of_first, first), (by_option, by))
+        written = _draw_grid(generator, settings, axes, (across, down), seeds, picture)
     else:
-        groups = _groups(generator, settings, place, swept)
+        with faults_in(of_first):
+            groups = _groups(generator, settings, place, swept)
         if seeds is None:
             one_slider = bool(swept) or isinstance(place, Slider)
             seeds = first_seeds(4 if one_slider else 1, settings.latents)
@@ -359,18 +363,24 @@ def _draw_rows(
 def _draw_grid(
     generator: Generator,
     settings: Settings,
-    sliders: tuple[Slider | str, str],
+    axes: Sequence[tuple[str | None, Slider | str]],
     over: tuple[_Values, _Values],
     seeds: SeedList | None,
     picture: _Picture,
 ) -> list[_Written]:
-    """A sheet of two sliders for each seed, or one animation of all seeds."""
+    """A sheet of two sliders for each seed, or one animation of all seeds.
+
+    ``axes`` are the slider of the columns and that of the rows, each with its option.
+    """
     from segan.runtime.generate.sweep import named_or_placed
     from segan.runtime.pictures.sweeps import sweep_by
 
-    cols, rows = (
-        named_or_placed(generator.bundle, slider, settings.options.sliders) for slider in sliders
-    )
+    bundle, others = generator.bundle, settings.options.sliders
+    found = []
+    for option, slider in axes:
+        with faults_in(option):
+            found.append(named_or_placed(bundle, slider, others))
+    cols, rows = found
     col_values, row_values = over[0].of(cols), over[1].of(rows)
     seeds = parse_seeds("0") if seeds is None else seeds
     _check_seeds(seeds)

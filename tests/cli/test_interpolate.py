@@ -87,4 +87,5 @@ def test_a_walk_through_classes(segan_here: Segan, toy_bundle_zip: Path, tmp_pat
     assert "--to-class has no class to start from; expected --class too." in done.stderr
     done = segan_here(*words, "--class", "star", "--to-class", "squares")
     assert done.returncode == 2
+    assert "--to-class is 'squares'; expected 0 to 2" in done.stderr
     assert "Did you mean 'square'?" in done.stderr
