@@ -14,6 +14,7 @@ from segan.runtime.errors import SeganError, name_settings
 _PARAMETERS: dict[str, str] = {place: option for option, place in SETTINGS.items()} | {
     "attr": "attributes",
     "attribute": "attributes",
+    "backend": "backends",
     "cache": "data_cache",
     "classes": "class_index",
     "conditional": "cond",
@@ -22,6 +23,7 @@ _PARAMETERS: dict[str, str] = {place: option for option, place in SETTINGS.items
     "format": "files",
     "high": "limits",
     "low": "limits",
+    "precision": "precisions",
     "range": "limits",
     "resamples": "bootstrap",
 }

@@ -150,7 +150,7 @@ def test_nothing_that_runs_is_a_failure(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backends", "cpu,openvin"], "Did you mean 'openvino'?"),
+        (["--backends", "cpu,openvin"], "--backends is 'openvin'; expected one of auto"),
         (["--backends", ","], "--backends is ','; expected names separated by commas"),
         (["--precisions", "fp61"], "expected one of"),
         (["--precisions", "fp16"], "segan export --fp16"),
