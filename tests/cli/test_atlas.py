@@ -280,4 +280,4 @@ def test_a_missing_network_is_reported(
 def test_the_shipped_bundle_is_not_changed(segan_here: Segan) -> None:
     done = segan_here("atlas", "--write-names")
     assert done.returncode == 2
-    assert "ships with segan and must not be changed. Write a copy: --copy " in done.stderr
+    assert "ships with segan and cannot be changed. Write a copy: --copy " in done.stderr

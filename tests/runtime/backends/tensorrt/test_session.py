@@ -322,7 +322,7 @@ def test_out_of_memory_suggests_a_smaller_batch(
 
 def test_a_single_image_that_does_not_fit(card: Any, toy: Generator) -> None:
     card.cuda.limit = 0
-    with pytest.raises(BackendError, match=r"does not suffice for a batch of 1\. Close other"):
+    with pytest.raises(BackendError, match=r"does not have enough memory for a batch of 1\. Close other"):
         toy.generate([1])
 
 
@@ -336,7 +336,7 @@ def test_a_smaller_batch_after_memory_ran_out(
         for _ in range(before):
             same_images(toy.generate(SEEDS[:1]), image[:1])
         any_card.cuda.limit = any_card.cuda.used() + room
-        with pytest.raises(BackendError, match="does not suffice for a batch of 4"):
+        with pytest.raises(BackendError, match="does not have enough memory for a batch of 4"):
             toy.generate(SEEDS[:4])
         for count in (1, 1, 1):
             same_images(toy.generate(SEEDS[:count]), image[:count])
@@ -364,7 +364,7 @@ def test_host_memory_runs_out_once(
             failed.append(str(error))
         same_images(toy.generate(SEEDS[:1]), image[:1])
     assert len(failed) == (card.cuda.pins is None)
-    assert all("does not suffice for a batch of 4" in text for text in failed)
+    assert all("does not have enough memory for a batch of 4" in text for text in failed)
     assert failed or pins == 2
     same_images(toy.generate(SEEDS[:4]), image[:4])
     toy.close()
@@ -377,7 +377,7 @@ def test_host_memory_of_a_single_graph_runs_out_once(
     w = oracle.w(oracle.z(SEEDS))
     ws = np.concatenate([toy.style(w[n : n + 1])[0] for n in range(4)])
     card.cuda.pins = 0
-    with pytest.raises(BackendError, match="does not suffice"):
+    with pytest.raises(BackendError, match="does not have enough memory"):
         toy.style(w[:4])
     for count in (1, 4):
         np.testing.assert_allclose(toy.style(w[:count])[0], ws[:count], atol=1e-6)
@@ -459,7 +459,7 @@ def test_memory_that_ran_out_while_loading_is_no_reason_to_build(
     with load(toy_bundle, "tensorrt"):
         pass
     card.trt.refuse, card.trt.reason = b'{"name": "offsets"', "OutOfMemory (no room for 9 bytes)"
-    with pytest.raises(BackendError, match="cannot load the offsets engine: the GPU's memory"):
+    with pytest.raises(BackendError, match="cannot load the offsets engine: the GPU does not"):
         load(toy_bundle, "tensorrt")
     assert card.trt.builds == ["mapping", "offsets", "synthesis"]
 
