@@ -35,7 +35,9 @@ def python_name(field: str, value: str | None) -> str:
     """Write a setting as Python does: ``psi``, or with a value ``psi=0.7``."""
     if value is None:
         return field
-    return f"{field}={value!r}" if " " in value else f"{field}={value}"
+    # Numbers, lists and place holders (PATH) as they are; other text as Python quotes it.
+    plain = value.isupper() or not any(char.isalpha() for char in value)
+    return f"{field}={value}" if plain else f"{field}={value!r}"
 
 
 def name_settings(text: str, name: Callable[[str, str | None], str]) -> str:

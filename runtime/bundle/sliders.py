@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -60,6 +61,23 @@ def find_slider(manifest: Manifest, layer: int, dim: int, index: int = 0) -> tup
     return rows[index], subspace
 
 
+@contextlib.contextmanager
+def fault_of(setting: str, value: object) -> Iterator[None]:
+    """Within the block, a layer, index or dim that does not exist is the fault of this setting.
+
+    Args:
+        setting: the argument that names the layer or slider, such as ``sliders``.
+        value: what it names.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if error.field in ("layer", "layers", "index", "dim"):
+            error.problem = f"`{setting}` {value}: {error.clause.replace('`', '')}"
+            error.field, error.value = setting, str(value)
+        raise
+
+
 def as_slider(key: Slider | str) -> Slider:
     """Return a slider from its notation or its three numbers. Raises: ConfigError."""
     if isinstance(key, str):
@@ -89,7 +107,8 @@ def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.fl
     seen = set()
     for key, value in (sliders or {}).items():
         slider = as_slider(key)
-        row, _ = find_slider(manifest, slider.layer, slider.dim, slider.index)
+        with fault_of("sliders", slider):
+            row, _ = find_slider(manifest, slider.layer, slider.dim, slider.index)
         if slider in seen:
             raise given_twice(slider)
         seen.add(slider)

@@ -46,7 +46,7 @@ def mix(
             settings.coords_of(row_seeds),
         )
         noise = renderer.noise_of(row_seeds, settings)
-        rendered = renderer.render(w, coords, noise, settings)
+        rendered = renderer.render_with(w, coords, noise, settings)
         for (r, c), image in zip(batch, rendered, strict=True):
             images[r, c] = image
     return images

@@ -112,7 +112,7 @@ class Probe:
             ConfigError: there is no such slider.
             BackendError: the backend failed.
         """
-        return self._batches(self._renderer.render, sliders, rows)
+        return self._batches(self._renderer.render_with, sliders, rows)
 
     def float_batches(
         self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None

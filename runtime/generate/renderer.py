@@ -198,7 +198,7 @@ class Renderer:
         return styles
 
     def noise_of(self, seeds: Sequence[int], settings: Settings) -> Array | None:
-        """The noise of seeds, as ``render`` takes it; see ``Settings.noise_of``.
+        """The noise of seeds, as ``render_with`` takes it; see ``Settings.noise_of``.
 
         Args:
             seeds: one for each image, or one for all images.
@@ -207,25 +207,38 @@ class Renderer:
         return settings.noise_of(seeds, self._graphs.noise)
 
     def render(
-        self, w: ArrayLike, coords: Array, noise: Array | None, settings: Settings
+        self, w: ArrayLike, coords: Array, noise_seeds: Sequence[int], settings: Settings
     ) -> Images:
         """Images of latents.
 
         Args:
             w: [N, w_dim] or [N, num_sites, w_dim].
             coords: [N, num_subspaces, coords_dim], the input of the offsets graph.
-            noise: [1 or N, size], from ``noise_of``; None for the constant noise, or for none.
-            settings: psi is used.
+            noise_seeds: N seeds, or one for all images, that random noise is drawn from.
+            settings: psi and noise are used.
 
         Returns:
             [N, H, W, C] uint8.
+        """
+        return self.render_with(w, coords, self.noise_of(noise_seeds, settings), settings)
+
+    def render_with(
+        self, w: ArrayLike, coords: Array, noise: Array | None, settings: Settings
+    ) -> Images:
+        """As ``render``, with noise that is drawn already.
+
+        Args:
+            w: as in ``render``.
+            coords: as in ``render``.
+            noise: [1 or N, size], from ``noise_of``; None for the constant noise, or for none.
+            settings: psi is used.
         """
         return self._graphs.images(GraphInputs(w=w, psi=settings.psi, coords=coords, noise=noise))
 
     def render_float(
         self, w: ArrayLike, coords: Array, noise: Array | None, settings: Settings
     ) -> Array:
-        """As ``render``, before the images are rounded to 8 bits.
+        """As ``render_with``, before the images are rounded to 8 bits.
 
         Returns:
             [N, C, H, W] float32, nominally in [-1, 1].

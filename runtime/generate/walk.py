@@ -124,4 +124,4 @@ def _walk(
             w = lerp(w_start, w_end, t if w_start.ndim == 2 else t[:, None])
         coords = lerp(settings.coords_of(start_seeds), settings.coords_of(end_seeds), t[:, None])
         noise = renderer.noise_of(seeds[:1], settings)
-        yield from renderer.render(w, coords, noise, settings)
+        yield from renderer.render_with(w, coords, noise, settings)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segan.runtime.bundle.classes import class_number, needs_class
 from segan.runtime.bundle.layout import noise_sizes
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.bundle.sliders import Sliders, as_slider, check_layers, slider_offsets
+from segan.runtime.bundle.sliders import Sliders, as_slider, check_layers, fault_of, slider_offsets
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.draws import psi_row, sample_coords, sample_noise, sample_z
 from segan.runtime.latents.inputs import GraphInputs
@@ -325,7 +325,9 @@ def _by_layer(
         raise ConfigError(field=name, value=given, expected=f"values by layers, such as {example}")
     found: dict[int, _Value] = {}
     for layers, value in (given or {}).items():
-        for layer in check_layers(manifest, layers):
+        with fault_of(name, layers):
+            numbers = check_layers(manifest, layers)
+        for layer in numbers:
             if layer in found:
                 raise ConfigError(
                     f"`{name}` gives layer {layer} twice",

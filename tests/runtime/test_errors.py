@@ -67,3 +67,9 @@ def test_data_round_trips_through_json() -> None:
         assert str(back) == str(error)
         assert (back.field, back.value, back.expected, back.remedy) == ("x", "a", "b", "c")
     assert errors.SeganError.from_data({"kind": "Unknown"}).value is errors.NO_VALUE
+
+
+def test_a_value_to_pass_is_written_as_python_writes_it() -> None:
+    remedy = "`psi 0.7`, `name b c`, `out PATH`, `class_index none`, `values [1, 2]`"
+    error = errors.ConfigError("x", remedy=remedy)
+    assert str(error) == ("x. psi=0.7, name='b c', out=PATH, class_index='none', values=[1, 2]")

@@ -34,7 +34,9 @@ class DrawnGenerator(Generator):
     def noise_of(self, seeds: Sequence[int], settings: Any) -> Any:
         return np.array(seeds)  # the pictures show their seeds
 
-    def render(self, w: ArrayLike, coords: Any, noise: Any, settings: Any) -> NDArray[np.uint8]:
+    def render_with(
+        self, w: ArrayLike, coords: Any, noise: Any, settings: Any
+    ) -> NDArray[np.uint8]:
         own = self.settings().coords_of(noise.tolist())
         moved = np.where(coords == own, np.nan, coords)
         images = np.full((len(coords), 16, 16, 3), 128, np.float64)

@@ -404,7 +404,7 @@ def test_two_batches_at_once_in_one_folder_are_refused(
         ({"format": "bmp"}, "format", "bmp"),
         ({"format": "tar", "shard_size": 0}, "shard_size", 0),
         ({"shard_size": 5}, "shard_size", 5),
-        ({"options": GenerationOptions(sliders={"L9N0D0": 1.0})}, "layer", 9),
+        ({"options": GenerationOptions(sliders={"L9N0D0": 1.0})}, "sliders", "L9N0D0"),
     ],
 )
 def test_wrong_requests_touch_nothing(

@@ -81,7 +81,7 @@ def test_images_are_those_of_the_renderer_bit_by_bit(
         part = slice(start, start + batch_size)
         np.testing.assert_array_equal(
             batch,
-            toy.render(w[part], coords[part], toy.noise_of(seeds[part], settings), settings),
+            toy.render(w[part], coords[part], seeds[part], settings),
         )
     assert counted == [len(batch) for batch in found]
     assert max(counted) <= batch_size

@@ -377,7 +377,7 @@ def test_auto_does_not_take_every_folder_for_a_class(tmp_path: Path, names: list
 
 def test_labels_by_folder_need_a_folder_for_each_image(tmp_path: Path) -> None:
     files = {"cat/a.png": encode(plain(RED)), "b.png": encode(plain(RED))}
-    with pytest.raises(DataError, match=r"b.png in .* is not in a sub-folder.*labels=none"):
+    with pytest.raises(DataError, match=r"b.png in .* is not in a sub-folder.*labels='none'"):
         convert(write_folder(tmp_path / "in", files), tmp_path / "out.zip", labels="folders")
 
 
@@ -408,7 +408,7 @@ def test_a_bad_image_stops_with_its_name_or_is_left_out(tmp_path: Path) -> None:
         "dog/4.png": encode(plain(BLUE)),
     }
     source, out = write_folder(tmp_path / "in", files), tmp_path / "out.zip"
-    with pytest.raises(DataError, match=r"cat/2.png in .* is not a whole image.*on_bad=skip"):
+    with pytest.raises(DataError, match=r"cat/2.png in .* is not a whole image.*on_bad='skip'"):
         convert_images(source, out)
     assert not out.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -456,7 +456,7 @@ def test_arguments_are_checked(
 
 
 def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="does not exist"):
         convert(tmp_path / "none", tmp_path / "out.zip")
     with pytest.raises(DataError, match="contains no images"):
         convert(tmp_path, tmp_path / "out.zip")

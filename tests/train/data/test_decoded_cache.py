@@ -179,5 +179,5 @@ def test_memory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", none_left)
-    with pytest.raises(DataError, match=r"needs 0.0 GiB of memory. .*cache=disk"):
+    with pytest.raises(DataError, match=r"needs 0.0 GiB of memory. .*cache='disk'"):
         open_dataset(tmp_path / "a.zip", cache="memory")
