@@ -575,7 +575,11 @@ def test_a_closed_terminal_saves_and_nohup_goes_on(ignored: bool, tmp_path: Path
     words = command(*ARGS, "--kimg", "0.6" if ignored else "40")
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     words = ["nohup", *words] if ignored else words
-    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as p:
+    # A child inherits that SIGHUP is ignored, where the tests themselves run under nohup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    process = subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGHUP, before)
+    with process as p:
         assert p.stderr is not None
         for line in p.stderr:
             if line.startswith("faces: "):

@@ -86,7 +86,7 @@ def test_an_argument_out_of_its_range_is_named_and_makes_no_folder(
 
 
 def test_data_and_checkpoints_that_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no"), start_run(tmp_path / "no.zip"):
+    with pytest.raises(DataError, match="does not exist"), start_run(tmp_path / "no.zip"):
         pass
     with (
         pytest.raises(CheckpointError, match="does not exist"),

@@ -231,7 +231,7 @@ class TestTwoProcesses:
         [
             ("nan", "TrainingError", "at step 1 loss/.* No checkpoint was written before that."),
             ("full", "OutputError", "^cannot write .*full: the disk is full. No checkpoint was"),
-            ("few", "ConfigError", "batch_size is 16, but few has 9 images; expected at most"),
+            ("few", "ConfigError", "batch_size is 16, but few contains only 9 images"),
             ("bare", "DataError", "bare has no labels; expected 2 classes"),
         ],
     )
