@@ -57,6 +57,69 @@ def raises_error() -> RaisesError:
     return check
 
 
+@pytest.fixture(scope="session")
+def kill_everywhere() -> Callable[[str, Path], int]:
+    """kill_everywhere(program, folder) kills a change before each of its system calls in turn.
+
+    The program defines ``reset()``, ``change()`` and ``check()``, and runs in ``folder``. A child
+    process runs ``change`` and is killed before the n-th call that opens, renames, exchanges, makes
+    or removes a file, for every n; ``check`` then runs in the parent, with True when the change was
+    finished. ``CAN_EXCHANGE = False`` stands for a system without that call. Returns how many kills
+    there were.
+    """
+
+    def run(program: str, folder: Path) -> int:
+        result = subprocess.run(
+            [sys.executable, "-c", f"{program}\n{_KILLER}"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return int(result.stdout)
+
+    return run
+
+
+_KILLER = """
+import os, signal, sys
+from segan.runtime.files import exchange as _exchange, whole_folder as _whole_folder
+
+def _exchanged(*paths):
+    sys.audit("segan.exchange")
+    return globals().get("CAN_EXCHANGE", True) and _exchange.exchange(*paths)
+
+_whole_folder.exchange = _exchanged
+last = 0
+while True:
+    last += 1
+    reset()
+    child = os.fork()
+    if child == 0:
+        seen = 0
+        def hook(event, _):
+            global seen
+            if event == "open" or event.partition(".")[0] in ("os", "shutil", "segan"):
+                seen += 1
+                if seen == last:
+                    signal.raise_signal(signal.SIGKILL)
+        sys.addaudithook(hook)
+        code = 1
+        try:
+            change()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), status
+    check(status == 0)
+    if status == 0:
+        break
+print(last - 1)
+"""
+
+
 @pytest.fixture
 def toy_bundle(tmp_path: Path) -> Path:
     """A fresh copy of toy.segan, a folder: mode 2, 16², RGB, noise, subspaces in layers 0 to 2."""

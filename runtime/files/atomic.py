@@ -7,11 +7,15 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from segan.runtime.errors import OutputError
+
+#: Longest name, in bytes, that temporary names repeat; a file system allows 255.
+_NAME_BYTES = 220
 
 #: errno → (what is wrong, what to do next).
 _REASONS = {
@@ -44,31 +48,83 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise output_error(path, error) from error
 
 
+def temporary_name(final: Path, ending: str = ".tmp") -> Path:
+    """Return a hidden path next to ``final``, ``.NAME.PID-TOKEN.tmp``, for a draft of it."""
+    name = final.name
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        name = f"{name[:50]}~"
+    return final.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{ending}")
+
+
+def follow_link(path: Path) -> Path:
+    """Return where a file is really written: the goal of a link, and every other path as it is.
+
+    Raises:
+        OutputError: a link that leads in a circle or into a missing folder; or a device, pipe or
+            socket, which a regular file would replace.
+    """
+    goal = path
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            goal = Path(os.path.realpath(path))
+            if goal.is_symlink() or not goal.parent.is_dir():
+                raise OutputError(
+                    f"{path} is a link to {os.readlink(path)}, where no file can be written",
+                    field="path",
+                    value=path,
+                    remedy="Remove the link, or choose another path.",
+                )
+            mode = os.lstat(goal).st_mode
+    except OSError:
+        return goal  # Nothing is there, or opening it will say why.
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OutputError(
+            f"{path} is {_special(mode)}, and only regular files are written",
+            field="path",
+            value=path,
+            remedy="Choose another path.",
+        )
+    return goal
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a file that is written to ``path`` completely, or not at all.
 
     The bytes go to a hidden temporary file in the same folder, which is renamed when the block
-    ends, and removed when the block raises. Missing parent folders are made.
+    ends, and removed when the block raises. Missing parent folders are made. A file that is
+    replaced leaves its permissions to the new one; its other hard links keep the old bytes.
 
     Args:
-        path: where the file appears; an older file there is replaced.
+        path: where the file appears; an older file there is replaced. A link stays, and the file
+            that it points to is replaced.
         sync: wait until the bytes are on the disk, so that a power cut leaves no torn file either.
 
     Raises:
-        OutputError: when the folder or the file cannot be written, or the disk is full.
+        OutputError: when the folder or the file cannot be written, the disk is full, or a device
+            or pipe is there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    goal = follow_link(path)
+    temporary = temporary_name(goal)
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            goal.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "xb") as file:
                 yield file
                 file.flush()
+                with contextlib.suppress(OSError):
+                    os.chmod(temporary, stat.S_IMODE(os.stat(goal).st_mode))
                 if sync:
                     os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, goal)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

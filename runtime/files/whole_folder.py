@@ -1,9 +1,11 @@
 """Folders that are written completely: bundles, checkpoints, and results that list their own files.
 
 A folder is written under a hidden temporary name next to its final path, ``.NAME.PID-TOKEN.tmp``,
-and renamed when it is complete. A folder that it replaces is called ``.NAME.PID-TOKEN.old.tmp``
-between two renames. ``recover`` removes what a killed process left of the first kind, and gives a
-folder of the second kind its name back.
+and renamed when it is complete. Where another folder has that name, the two are exchanged in one
+step, and the older one, now ``.NAME.PID-TOKEN.old.tmp``, is removed. Where the system cannot
+exchange folders, the older one gets that name first, and nothing is there between two renames.
+``recover`` removes what a killed process left, and gives a folder its name back where that is
+missing; ``restore`` does only the latter, for readers.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from segan.runtime.errors import OutputError
-from segan.runtime.files.atomic import output_error, sync_folder, writing
+from segan.runtime.files.atomic import output_error, sync_folder, temporary_name, writing
+from segan.runtime.files.exchange import exchange
 
-#: Longest name, in bytes, that temporary names repeat; a file system allows 255.
-_NAME_BYTES = 220
+#: Seconds that a reader waits for a running process between its two renames.
+_BETWEEN = 2.0
 
 _TEMPORARY = r"\.(?P<name>{name})\.(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<old>old\.)?tmp"
 
@@ -47,7 +50,7 @@ class WholeFolder:
 
     def __init__(self, final: Path, shown: Path | None = None) -> None:
         self._final, self._shown = final, shown or final
-        self.path = _temporary(final, ".tmp")
+        self.path = temporary_name(final)
 
     def __enter__(self) -> Self:
         with writing(self._shown):
@@ -73,34 +76,36 @@ class WholeFolder:
                 raise output_error(place, cause) from cause
 
     def commit(self) -> None:
-        """Rename the folder to its final name; what it replaces is put back if that fails.
+        """Give the folder its final name; what it replaces stays there if that fails.
 
         Raises:
             OutputError: the folder cannot be renamed.
         """
         sync_folder(self.path)
-        aside = _temporary(self._final, ".old.tmp")
-        replaces = os.path.lexists(self._final)
+        aside = temporary_name(self._final, ".old.tmp")
         with writing(self._shown):
-            try:
-                if replaces:
-                    os.rename(self._final, aside)
+            if not os.path.lexists(self._final):
                 os.rename(self.path, self._final)
+                sync_folder(self._final.parent)
+                return
+            # After the exchange the older folder has this name, by which ``recover`` knows it.
+            os.rename(self.path, aside)
+            try:
+                exchanged = exchange(aside, self._final)
             except BaseException:
-                if replaces:
+                os.rename(aside, self.path)
+                raise
+            if not exchanged:
+                os.rename(aside, self.path)
+                try:
+                    os.rename(self._final, aside)
+                    os.rename(self.path, self._final)
+                except BaseException:
                     with contextlib.suppress(OSError):
                         os.rename(aside, self._final)
-                raise
+                    raise
         sync_folder(self._final.parent)
-        if replaces:
-            remove_whole(aside, self._final)
-
-
-def _temporary(final: Path, ending: str) -> Path:
-    name = final.name
-    if len(os.fsencode(name)) > _NAME_BYTES:
-        name = f"{name[:50]}~"
-    return final.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{ending}")
+        remove_whole(aside, self._final)
 
 
 def _remove(path: Path) -> None:
@@ -119,7 +124,7 @@ def remove_whole(path: Path, final: Path | None = None) -> None:
         path: the folder or file.
         final: the final folder that it belongs to; None for ``path`` itself.
     """
-    hidden = _temporary(final or path, ".tmp")
+    hidden = temporary_name(final or path)
     with contextlib.suppress(OSError):
         os.rename(path, hidden)
         _remove(hidden)
@@ -163,6 +168,34 @@ def recover(
             os.rename(path, final)
         elif not found["old"] or may_remove(path):
             remove_whole(path, final)
+
+
+def restore(final: Path) -> bool:
+    """Give a folder its name back that a killed process left between two renames.
+
+    A running process is given the time for its second rename. Readers call this when ``final`` is
+    missing; it removes nothing.
+
+    Returns:
+        Whether ``final`` is there now.
+    """
+    pattern = re.compile(_TEMPORARY.format(name=re.escape(final.name)))
+    end = time.monotonic() + _BETWEEN
+    while True:
+        try:
+            names = [name for name in os.listdir(final.parent) if pattern.fullmatch(name)]
+        except OSError:
+            return False
+        found = [entry for entry in map(pattern.fullmatch, sorted(names)) if entry and entry["old"]]
+        if os.path.lexists(final) or not found:
+            return os.path.lexists(final)
+        ended = [entry for entry in found if not _is_running(int(entry["process"]))]
+        if ended:
+            with contextlib.suppress(OSError):  # Another reader was first.
+                os.rename(final.with_name(ended[0].string), final)
+        elif time.monotonic() > end:
+            return False
+        time.sleep(0.01)
 
 
 def _is_running(process: int) -> bool:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,38 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as error, locked(tmp_path / "missing"):
         pass
     assert error.value.value == tmp_path / "missing"
+
+
+def test_waiting_has_an_end(tmp_path: Path) -> None:
+    start = time.monotonic()
+    message = pytest.raises(ConfigError, match=r"0\.2 s")
+    with locked(tmp_path), message as error, locked(tmp_path, wait=0.2):
+        pass
+    assert error.value.value == tmp_path
+    assert 0.2 <= time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_the_lock_is_on_what_has_replaced_the_path(tmp_path: Path, kind: str) -> None:
+    """Who waited for the older file or folder must not change the new one beside its holder."""
+    path, new = tmp_path / "path", tmp_path / "new"
+    for place in (path, new):
+        place.mkdir() if kind == "folder" else place.write_bytes(b"")
+    entered, order = threading.Event(), []
+
+    def wait() -> None:
+        entered.set()
+        with locked(path, wait=30):
+            order.append("second")
+
+    thread = threading.Thread(target=wait)
+    with locked(new):
+        with locked(path):
+            thread.start()
+            assert entered.wait(30)
+            path.rename(tmp_path / "old")
+            new.rename(path)
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]

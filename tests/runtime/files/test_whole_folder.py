@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from segan.runtime.errors import OutputError
+from segan.runtime.files import whole_folder
 from segan.runtime.files.atomic import write_atomic
 from segan.runtime.files.whole_folder import (
     FolderKind,
@@ -205,6 +206,7 @@ def test_an_interrupt_between_the_renames_leaves_the_older(
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", interrupt)
+    monkeypatch.setattr(whole_folder, "exchange", lambda *_: False)
     with pytest.raises(KeyboardInterrupt):
         write(out, "two")
     assert (out / "page.html").read_text() == "one"
