@@ -89,20 +89,23 @@ class WholeFolder:
                 sync_folder(self._final.parent)
                 return
             # After the exchange the older folder has this name, by which ``recover`` knows it.
-            os.rename(self.path, aside)
             try:
+                os.rename(self.path, aside)
                 exchanged = exchange(aside, self._final)
             except BaseException:
-                os.rename(aside, self.path)
+                with contextlib.suppress(OSError):
+                    os.rename(aside, self.path)
                 raise
             if not exchanged:
-                os.rename(aside, self.path)
                 try:
+                    os.rename(aside, self.path)
                     os.rename(self._final, aside)
                     os.rename(self.path, self._final)
                 except BaseException:
+                    # Whichever of the two is aside now.
+                    back = self.path if os.path.lexists(self._final) else self._final
                     with contextlib.suppress(OSError):
-                        os.rename(aside, self._final)
+                        os.rename(aside, back)
                     raise
         sync_folder(self._final.parent)
         remove_whole(aside, self._final)
@@ -196,6 +199,15 @@ def restore(final: Path) -> bool:
         elif time.monotonic() > end:
             return False
         time.sleep(0.01)
+
+
+def restore_all(parent: Path, name: str) -> None:
+    """Call ``restore`` for the folders in ``parent`` whose name matches a regular expression."""
+    pattern = re.compile(_TEMPORARY.format(name=name))
+    with contextlib.suppress(OSError):
+        for entry in filter(None, map(pattern.fullmatch, os.listdir(parent))):
+            if entry["old"]:
+                restore(parent / entry["name"])
 
 
 def _is_running(process: int) -> bool:

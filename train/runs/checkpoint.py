@@ -28,7 +28,7 @@ from segan.runtime.files.atomic import (
     writing,
 )
 from segan.runtime.files.json_record import decode_record, encode_record
-from segan.runtime.files.whole_folder import WholeFolder, recover, remove_whole
+from segan.runtime.files.whole_folder import WholeFolder, recover, remove_whole, restore_all
 from segan.train.runs.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
                 "Give the run's folder, or leave `best` out.",
             )
         return path
+    restore_all(path / "checkpoints", _NAME.pattern)
     checkpoints = list_checkpoints(path)
     if not checkpoints:
         problem = f"{path} contains no checkpoint ({RECORD} is missing)"

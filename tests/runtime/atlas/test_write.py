@@ -14,6 +14,7 @@ from segan.runtime.atlas import write as atlas_folder
 from segan.runtime.atlas.cards import PageCommands
 from segan.runtime.atlas.write import check_atlas_folder, write_atlas
 from segan.runtime.errors import OutputError
+from segan.runtime.files import whole_folder
 from segan.runtime.generate.generator import load
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def test_a_failure_leaves_the_old_atlas(
         monkeypatch.setattr(atlas_folder, "png", fail)
     else:
         monkeypatch.setattr(os, "rename", fail_second)
+        monkeypatch.setattr(whole_folder, "exchange", lambda *_: False)
     with pytest.raises(OutputError, match="the disk is full"):
         write_atlas(atlas, out, COMMANDS)
     assert contents(tmp_path) == before
