@@ -28,6 +28,7 @@ from segan.train.runs.checkpoint import (
     remove_leftovers,
     resolve_checkpoint,
     save_checkpoint,
+    set_newer_aside,
 )
 from segan.train.runs.config import TrainConfig
 
@@ -65,6 +66,21 @@ def test_round_trip(tmp_path: Path, small_config: Config) -> None:
         assert torch.equal(loaded.generator.state_dict()[name], value)
     assert not any(p.requires_grad for p in loaded.generator.parameters())
     assert len(loaded.meta.sha256) == 64
+
+
+def test_newer_checkpoints_are_set_aside_under_names_that_are_free(
+    tmp_path: Path, small_config: Config
+) -> None:
+    for _ in range(3):
+        saved = [save(tmp_path, small_config(), cur_nimg=nimg) for nimg in (40, 80, 120)]
+        moved = set_newer_aside(tmp_path, 40)
+        assert list_checkpoints(tmp_path) == saved[:1]
+    aside = tmp_path / "checkpoints" / "set-aside"
+    assert moved == [aside / "nimg00000120-2", aside / "nimg00000080-2"]
+    kept = sorted(path.name for path in aside.iterdir())
+    names = ("nimg00000080", "nimg00000120")
+    assert kept == [f"{name}{number}" for name in names for number in ("", "-1", "-2")]
+    assert set_newer_aside(tmp_path, 40) == []
 
 
 def test_optimiser_state_round_trip(small_config: Config) -> None:
