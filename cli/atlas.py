@@ -22,6 +22,7 @@ from segan.cli.options import (
     seeds_option,
 )
 from segan.cli.progress import Progress, progress
+from segan.cli.standard_streams import echo
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList
 
@@ -168,7 +169,7 @@ def command(
             proposals, remark = propose_names(
                 generator, required=required, on_total=on_total, on_sliders=on_done
             )
-        click.echo(f"names: {remark}", err=True)
+        echo(f"names: {remark}", err=True)
         if write_names:
             path, given = give_names(generator, proposals, named_copy)
             generator.close()
@@ -178,7 +179,7 @@ def command(
     write_atlas(atlas, out, commands)
     page = out / PAGE
     if as_json:
-        click.echo(json.dumps({"page": str(page), "named": given, **atlas.to_json()}))
+        echo(json.dumps({"page": str(page), "named": given, **atlas.to_json()}))
     else:
         _summarize(atlas, page, given, path, commands)
 
@@ -227,10 +228,10 @@ def _commands(atlas: Atlas, path: Path) -> PageCommands:
 def _summarize(atlas: Atlas, page: Path, given: int, path: Path, commands: PageCommands) -> None:
     """Print the best sliders and what to do next."""
     if given:
-        click.echo(f"{path}: {given} sliders named.")
+        echo(f"{path}: {given} sliders named.")
     left = f", {atlas.left_out} weaker sliders left out (--max)" if atlas.left_out else ""
     hidden = f", {atlas.hidden} hidden (--hidden)" if atlas.hidden else ""
-    click.echo(
+    echo(
         f"{page}: {len(atlas.sliders)} sliders, {atlas.dead} dead, {atlas.duplicates} "
         f"near-duplicate{'' if atlas.duplicates == 1 else 's'}{left}{hidden}."
     )
@@ -238,8 +239,8 @@ def _summarize(atlas: Atlas, page: Path, given: int, path: Path, commands: PageC
         figures, name = entry.figures, entry.name or ""
         if entry.proposal is not None and not name:
             name = f"{entry.proposal.name}?"
-        click.echo(
+        echo(
             f"  {entry.rank:>2}. {entry.slider!s:<8} {name:<18} effect {figures.effect:.2f}, "
             f"locality {figures.locality:.2f}"
         )
-    click.echo(f"next: open {page} in a browser; {commands.sweep(atlas.sliders[0])}")
+    echo(f"next: open {page} in a browser; {commands.sweep(atlas.sliders[0])}")

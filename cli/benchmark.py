@@ -12,6 +12,7 @@ import click
 
 from segan.cli.options import json_option, newest_bundle
 from segan.cli.progress import Progress, progress
+from segan.cli.standard_streams import echo
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import BackendError, ConfigError
 
@@ -178,19 +179,19 @@ def command(
         add_scores(record["rows"], scores, _announce_scores)
     # The figures first, so that a full disk does not lose them.
     if as_json:
-        click.echo(json.dumps(record))
+        echo(json.dumps(record))
     else:
         _show(record)
     if out is not None:
         from segan.runtime.files.atomic import write_atomic
 
         write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
-        click.echo(f"{out}: written.", err=True)
+        echo(f"{out}: written.", err=True)
     if plot is not None and result.rows:
         from segan.runtime.benchmark.plot import write_plot
 
         write_plot(plot, record)
-        click.echo(f"{plot}: written.", err=True)
+        echo(f"{plot}: written.", err=True)
     if not result.rows:
         raise BackendError(
             "nothing could be measured: no requested backend runs this bundle here",
@@ -199,7 +200,7 @@ def command(
 
 
 def _announce_scores(backend: str, precision: str) -> None:
-    click.echo(f"scoring {backend} {precision} ...", err=True)
+    echo(f"scoring {backend} {precision} ...", err=True)
 
 
 def _check_target(path: Path | None) -> None:
@@ -262,27 +263,27 @@ _HEADINGS = (
 def _show(record: dict[str, Any]) -> None:
     machine, bundle, settings = record["machine"], record["bundle"], record["settings"]
     cost = bundle["gmac_per_image"]
-    click.echo(
+    echo(
         f"{bundle['name']}, {bundle['resolution']}²"
         + ("" if cost is None else f", {cost:.3g} GMAC an image")
         + f"; rounds: {settings['rounds']} of {settings['seconds']:g} s, taking turns"
     )
     load = machine["load_1min"]
-    click.echo(
+    echo(
         f"{machine['processor']}, {machine['threads_used']} of {machine['cores']} cores"
         + "".join(f"; {gpu['name']}" for gpu in machine["gpu"])
         + ("" if load is None else f"; load before the start {load:.1f}")
     )
     _show_ceilings(machine)
     if record["rows"]:
-        click.echo()
+        echo()
         on_gpu = any(row["device_mib"] is not None for row in record["rows"])
         headings = [*_HEADINGS, "GPU MiB"] if on_gpu else [*_HEADINGS]
         headings += record["rows"][0].get("metrics", {})
         _show_table([headings, *(_cells(row, on_gpu) for row in record["rows"])])
         problem = record["reference"]["problem"]
         if problem is not None:
-            click.echo(f"\nerrors are unknown, since the reference cannot be computed: {problem}")
+            echo("", f"errors are unknown, since the reference cannot be computed: {problem}")
     _show_not_run(record["not_run"], record["settings"]["batches"])
 
 
@@ -295,10 +296,10 @@ def _show_not_run(entries: list[dict[str, Any]], asked: list[int]) -> None:
             name += f" (batch {', '.join(map(str, entry['batches']))})"
         reasons.setdefault(entry["problem"], {}).setdefault(entry["backend"], []).append(name)
     if reasons:
-        click.echo("\nnot measured")
+        echo("", "not measured")
     for problem, backends in reasons.items():
         names = "; ".join(f"{name} {', '.join(own)}" for name, own in backends.items())
-        click.echo(f"  {names}: {problem}")
+        echo(f"  {names}: {problem}")
 
 
 def _show_ceilings(machine: dict[str, Any]) -> None:
@@ -312,12 +313,10 @@ def _show_ceilings(machine: dict[str, Any]) -> None:
         if machine[unit] is not None:
             parts.append(f"{name} {machine[unit]:.3g} GB/s")
     if parts:
-        click.echo(f"ceilings: {', '.join(parts)}")
+        echo(f"ceilings: {', '.join(parts)}")
     for entry in machine["ceilings"]:
         if entry["problem"] is not None:
-            click.echo(
-                f"no ceiling for {entry['backend']} {entry['precision']}: {entry['problem']}"
-            )
+            echo(f"no ceiling for {entry['backend']} {entry['precision']}: {entry['problem']}")
 
 
 def _cells(row: dict[str, Any], on_gpu: bool) -> list[str]:
@@ -363,4 +362,4 @@ def _show_table(lines: list[list[str]]) -> None:
             cell.ljust(width) if number < 2 else cell.rjust(width)
             for number, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
-        click.echo("  ".join(padded).rstrip())
+        echo("  ".join(padded).rstrip())

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segan.cli.standard_streams import echo
+
 if TYPE_CHECKING:
     from segan.export.finishing import ExportResult
     from segan.export.precisions import ReducedPrecision
@@ -115,7 +117,7 @@ def bundle_output_options(*, source: str, tolerance: float) -> Callable[[Any], A
 
 def show_step(text: str) -> None:
     """Show the start of a step, as ``on_step``."""
-    click.echo(f"{text} ...", err=True)
+    echo(f"{text} ...", err=True)
 
 
 def figures(result: ExportResult) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def print_verification(result: ExportResult) -> None:
     """Print a line for the fp32 graphs, and one for each graph of reduced precision."""
     record = result.verification.record
     batches = ", ".join(str(size) for size in record.batch_sizes)
-    click.echo(
+    echo(
         f"verified on {record.backend}: max error {record.max_error:.1e} "
         f"(tolerance {record.tolerance:g}), PSNR {record.psnr_db:.1f} dB, "
         f"{len(record.cases)} cases, batches of {batches}"
@@ -150,7 +152,7 @@ def print_verification(result: ExportResult) -> None:
     for row in result.manifest.verification:
         if row.min_psnr_db is not None:
             where = "with each result rounded" if row.backend == "emulated" else row.backend
-            click.echo(
+            echo(
                 f"verified {row.precision} on {len(row.seeds)} seeds, {where}: "
                 f"PSNR {row.psnr_db:.1f} dB, worst image {row.worst_psnr_db:.1f} dB, "
                 f"max error {row.max_error:.1e}"
@@ -161,9 +163,9 @@ def print_next(path: Path, manifest: Manifest) -> None:
     """Print a command that shows something of the new bundle."""
     bundle = shlex.quote(str(path))
     if not manifest.subspaces:
-        click.echo(f"next: segan generate {bundle} --seeds 0-63 -o out")
+        echo(f"next: segan generate {bundle} --seeds 0-63 -o out")
         return
     # Middle layers show the most; index 0 needs no option.
     rows = [row for row in manifest.subspaces if row.index == 0]
     row = rows[min(3, len(rows) - 1)]
-    click.echo(f"next: segan sweep {bundle} --layer {row.layer} --dim {min(5, row.dims - 1)}")
+    echo(f"next: segan sweep {bundle} --layer {row.layer} --dim {min(5, row.dims - 1)}")

@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 
 from segan.cli.progress import LateProgress, progress
+from segan.cli.standard_streams import echo
 
 #: Maximum number of images, classes or folders that are listed by name.
 _SHOWN = 10
@@ -84,9 +85,9 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
             "attributes": names,
             "seconds": round(seconds, 3),
         }
-        click.echo(json.dumps(result))
+        echo(json.dumps(result))
     else:
-        click.echo(
+        echo(
             f"{out}: {count} faces of {resolution} x {resolution}, {len(FACE_ATTRIBUTES)} "
             f"attributes, {_classes(class_names)}."
         )
@@ -187,26 +188,26 @@ def convert(
             "skipped": [{"name": name, "reason": reason} for name, reason in result.skipped],
             "seconds": round(time.perf_counter() - start, 3),
         }
-        click.echo(json.dumps(fields))
+        echo(json.dumps(fields))
         return
     counted = [f"{name} {count}" for name, count in result.class_counts.items()]
-    click.echo(
+    echo(
         f"{out}: {result.count} images of {resolution} x {resolution}, "
         f"{result.img_channels} channels, {_classes(counted)}."
     )
     if result.unused_folders:
-        click.echo(
+        echo(
             f"the sub-folders {_listed(result.unused_folders)} are not used as classes, since "
             "their names are plain numbers, which usually only split a large set; pass --labels "
             "folders to use them",
             err=True,
         )
     if result.skipped:
-        click.echo(f"{len(result.skipped)} images were left out:")
+        echo(f"{len(result.skipped)} images were left out:")
         for _, reason in result.skipped[:_SHOWN]:
-            click.echo(f"  {reason}")
+            echo(f"  {reason}")
         if len(result.skipped) > _SHOWN:
-            click.echo(f"  and {len(result.skipped) - _SHOWN} more; --json lists all.")
+            echo(f"  and {len(result.skipped) - _SHOWN} more; --json lists all.")
 
 
 def _classes(names: Sequence[str]) -> str:

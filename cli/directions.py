@@ -11,6 +11,7 @@ import click
 from segan.cli.bundle_output import show_step
 from segan.cli.option_values import parse_range
 from segan.cli.options import BundleSource, bundle_options, class_option, json_option
+from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number
 from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.errors import ConfigError
@@ -139,20 +140,18 @@ def command(
     result = write_directions(generator, target, config, on_step=show_step)
     found = _as_dict(result, method)
     if as_json:
-        click.echo(json.dumps(found))
+        echo(json.dumps(found))
         return
-    click.echo(
-        f"wrote {result.path}: {len(result.subspaces)} subspaces, in standard deviations of w"
-    )
+    echo(f"wrote {result.path}: {len(result.subspaces)} subspaces, in standard deviations of w")
     for entry in found["subspaces"]:
         shares = ", ".join(f"{100 * share:.1f}" for share in entry["explained_variance"][:6])
         more = ", …" if entry["dims"] > 6 else ""
-        click.echo(
+        echo(
             f"  {entry['subspace']}: layers {', '.join(map(str, entry['layers']))}; "
             f"{entry['dims']} dims, {_MEANING[method]} {shares}{more} %"
         )
     first = found["subspaces"][0]
-    click.echo(f"next: segan sweep {result.path} --layer {first['layer']} --index {first['index']}")
+    echo(f"next: segan sweep {result.path} --layer {first['layer']} --index {first['index']}")
 
 
 #: Meaning of the printed shares.

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from segan.cli.options import json_option
+from segan.cli.standard_streams import echo
 
 #: The purpose of each extra.
 _EXTRAS = {
@@ -34,7 +35,7 @@ def command(as_json: bool) -> None:
     """
     found = examine()
     if as_json:
-        click.echo(json.dumps(found))
+        echo(json.dumps(found))
     else:
         _show(found)
 
@@ -91,39 +92,39 @@ def _show(found: dict[str, Any]) -> None:
     cache = found["cache"]
     _line("cache", cache["folder"] + (f": {cache['problem']}" if cache["problem"] else ""))
 
-    click.echo("\nbackends, best first; 'auto' takes the first that works")
+    echo("", "backends, best first; 'auto' takes the first that works")
     for name, entry in found["backends"].items():
         works = f"works: {', '.join(entry['precisions'])}"
         _line(name, works if entry["works"] else f"does not work: {entry['problem']}")
 
-    click.echo("\nencoders")
+    echo("", "encoders")
     for name, encoder in found["encoders"].items():
         hint = "pip install 'segan[video]'" if name == "mp4" else "pip install --upgrade pillow"
         _line(name, encoder or f"none; run: {hint}")
 
-    click.echo("\npackages")
+    echo("", "packages")
     for name, installed in found["packages"].items():
         _line(name, installed or "missing; run: pip install segan")
     for extra, entry in found["extras"].items():
-        click.echo(f"\nextra [{extra}]: {_EXTRAS[extra]}")
+        echo("", f"extra [{extra}]: {_EXTRAS[extra]}")
         for name, installed in entry["packages"].items():
             _line(name, installed or "missing")
         if entry["install"]:
-            click.echo(f"  install with: {entry['install']}")
+            echo(f"  install with: {entry['install']}")
 
-    click.echo()
+    echo()
     bundle = found["bundle"]
     if bundle is None:
-        click.echo(
+        echo(
             "No bundle under this folder: commands take the one that ships with segan. "
             "Write one with: segan export"
         )
     else:
-        click.echo(f"Newest bundle under this folder: {bundle}")
+        echo(f"Newest bundle under this folder: {bundle}")
 
 
 def _line(name: str, text: str) -> None:
-    click.echo(f"  {name:<16}{text}")
+    echo(f"  {name:<16}{text}")
 
 
 def _gib(size: int | None) -> str:

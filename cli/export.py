@@ -16,6 +16,7 @@ from segan.cli.bundle_output import (
     show_step,
 )
 from segan.cli.options import json_option
+from segan.cli.standard_streams import echo
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import ConfigError
 
@@ -122,7 +123,7 @@ def command(
     found = resolve_checkpoint(checkpoint, best=best)
     here = Path.cwd()
     short = found.relative_to(here) if found.is_relative_to(here) else found
-    click.echo(f"checkpoint: {short}", err=True)
+    echo(f"checkpoint: {short}", err=True)
 
     from segan.export.exporter import ExportConfig, export_bundle
     from segan.export.tuning import TuneConfig
@@ -138,14 +139,14 @@ def command(
     engines = _add_engines(loaded, result, capabilities, config) if trt else ()
     if as_json:
         listed = [_engine_as_dict(engine) for engine in engines]
-        click.echo(json.dumps({"checkpoint": str(found), **_as_dict(result), "engines": listed}))
+        echo(json.dumps({"checkpoint": str(found), **_as_dict(result), "engines": listed}))
     else:
         _print(result)
         if engines:
-            click.echo(f"engines for {engines[0].target}, which run only there:")
+            echo(f"engines for {engines[0].target}, which run only there:")
         for engine in engines:
             name = f"{engine.graph} {engine.precision}"
-            click.echo(f"  {name:<16}{_size(engine.size):>9}  built in {engine.seconds:.1f} s")
+            echo(f"  {name:<16}{_size(engine.size):>9}  built in {engine.seconds:.1f} s")
         print_next(result.path, result.manifest)
     if result.refused is not None:
         raise result.refused
@@ -166,7 +167,7 @@ def _add_engines(
         # Lines without a remaining time, which TensorRT's builder cannot tell.
         if share >= shown.setdefault(name, 0.0) + 0.1:
             shown[name] = share
-            click.echo(f"{name} engine: {share:4.0%}, {phase}", err=True)
+            echo(f"{name} engine: {share:4.0%}, {phase}", err=True)
 
     engines: EnginesResult = add_engines(
         loaded.generator,
@@ -178,9 +179,9 @@ def _add_engines(
         on_step=show_step,
     )
     if engines.unverified is not None:
-        click.echo(f"the engines' images were not verified: {engines.unverified}", err=True)
+        echo(f"the engines' images were not verified: {engines.unverified}", err=True)
     for record in engines.records:
-        click.echo(
+        echo(
             f"verified on {record.backend} in {record.precision}: max error "
             f"{record.max_error:.1e} (tolerance {record.tolerance:g}), "
             f"PSNR {record.psnr_db:.1f} dB",
@@ -213,12 +214,12 @@ def _as_dict(result: ExportResult) -> dict[str, Any]:
 
 
 def _print(result: ExportResult) -> None:
-    click.echo(f"wrote {result.path} in {result.seconds:.1f} s")
+    echo(f"wrote {result.path} in {result.seconds:.1f} s")
     for name, size in result.sizes.items():
         if name.endswith(".onnx"):
-            click.echo(f"  {name:<20}{_size(size):>9}")
+            echo(f"  {name:<20}{_size(size):>9}")
     if result.zip_path is not None:
-        click.echo(f"  {result.zip_path} holds the same in one file")
+        echo(f"  {result.zip_path} holds the same in one file")
     print_verification(result)
 
 

@@ -19,6 +19,7 @@ from segan.cli.options import (
     with_latents,
 )
 from segan.cli.progress import LateProgress
+from segan.cli.standard_streams import echo
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
@@ -134,7 +135,7 @@ def command(
     result = _run(generator, request, out, workers, overwrite)
     drawn = _draw_sheet(generator, request, out) if sheet else None
     if as_json:
-        click.echo(
+        echo(
             json.dumps(
                 {
                     "bundle": str(generator.bundle.path),
@@ -152,9 +153,9 @@ def command(
         )
         return
     found = f", {result.found} existed already" if result.found else ""
-    click.echo(f"{out}: {result.written} images written{found}.")
+    echo(f"{out}: {result.written} images written{found}.")
     if drawn is not None:
-        click.echo(f"{drawn}: the first {min(len(seeds), _SHEET_IMAGES)} images.")
+        echo(f"{drawn}: the first {min(len(seeds), _SHEET_IMAGES)} images.")
 
 
 def _run(
@@ -172,7 +173,7 @@ def _run(
 
         def on_start(missing: int, found: int) -> None:
             if found:
-                click.echo(f"{out}: {found} of {missing + found} images exist already.", err=True)
+                echo(f"{out}: {found} of {missing + found} images exist already.", err=True)
             if missing:
                 bar.start(missing, "generating")
 
@@ -192,8 +193,9 @@ def _run(
                 on_written=on_written,
             )
         except KeyboardInterrupt:
-            click.echo(
-                f"\n{out}: {written} images written. Run the same command "
+            echo(
+                "",
+                f"{out}: {written} images written. Run the same command "
                 f"{'without --overwrite ' if overwrite else ''}to generate the rest.",
                 err=True,
             )

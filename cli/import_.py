@@ -16,6 +16,7 @@ from segan.cli.bundle_output import (
     show_step,
 )
 from segan.cli.options import json_option
+from segan.cli.standard_streams import echo
 
 if TYPE_CHECKING:
     from segan.export.importer import ImportResult
@@ -56,7 +57,7 @@ def command(
     out = out or Path(bundle_name(config.name or file.stem or file.resolve().name))
     result = import_model(file, out, config, on_step=show_step)
     if as_json:
-        click.echo(json.dumps(_as_dict(result, file)))
+        echo(json.dumps(_as_dict(result, file)))
     else:
         _print(result)
     if result.export.refused is not None:
@@ -87,14 +88,14 @@ def _print(result: ImportResult) -> None:
     exported, manifest = result.export, result.export.manifest
     classes = f", {manifest.c_dim} classes" if manifest.c_dim else ""
     mode = f", mode {manifest.mode}" if manifest.mode else ""
-    click.echo(
+    echo(
         f"{TITLES[result.layout]}, {result.container}: {result.parameters:,} parameters, "
         f"{manifest.resolution} x {manifest.resolution}{classes}{mode}"
     )
     for note in result.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"wrote {exported.path} in {result.seconds:.1f} s")
+        echo(f"note: {note}")
+    echo(f"wrote {exported.path} in {result.seconds:.1f} s")
     if exported.zip_path is not None:
-        click.echo(f"  {exported.zip_path} holds the same in one file")
+        echo(f"  {exported.zip_path} holds the same in one file")
     print_verification(exported)
     print_next(exported.path, manifest)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from segan.cli.options import json_option, newest_bundle
+from segan.cli.standard_streams import echo
 from segan.runtime.errors import DataError
+from segan.runtime.printable import printable
 
 if TYPE_CHECKING:
     from segan.runtime.bundle.reader import Bundle
@@ -46,9 +48,9 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
     if kind != "data":
         found["measured"] = _measured(Path(found["checkpoint"]) if kind == "run" else path, kind)
     if as_json:
-        click.echo(json.dumps({"kind": kind, "path": str(path), **found}))
+        echo(json.dumps({"kind": kind, "path": str(path), **found}))
     else:
-        click.echo(f"{path}: {_KINDS[kind]}")
+        echo(f"{path}: {_KINDS[kind]}")
         show(found)
         if kind == "bundle" and found["measured"]:
             _show_pairs({"measured": found["measured"]})
@@ -178,11 +180,11 @@ def _show_bundle(found: dict[str, Any]) -> None:
             )
         )
     for name, text in lines:
-        click.echo(f"  {name:<13}{text}")
+        echo(f"  {name:<13}{text}")
     if not found["subspaces"]:
-        click.echo("\nThere are no subspaces to sweep (mode 0). Add some: segan directions")
+        echo("", "There are no subspaces to sweep (mode 0). Add some: segan directions")
         return
-    click.echo()
+    echo()
     header = ("subspace", "layer", "index", "site", "resolution", "K", "dims", "prior", "range")
     rows = [
         (
@@ -201,23 +203,23 @@ def _show_bundle(found: dict[str, Any]) -> None:
     show_table(header, rows)
     _show_names(found["names"])
     first = found["subspaces"][-1]
-    click.echo(f"\nSweep one: segan sweep --layer {first['layer']} --dim 0")
+    echo("", f"Sweep one: segan sweep --layer {first['layer']} --dim 0")
 
 
 def _show_names(names: list[dict[str, Any]]) -> None:
     """Print the table of named sliders, and the number of hidden ones."""
     shown = [row for row in names if not row["hidden"]]
     if shown:
-        click.echo()
+        echo()
         rows = [
             (row["name"], row["slider"], f"{row['low']:.3g} to {row['high']:.3g}", f"{row['sign']}")
             for row in shown
         ]
         show_table(("name", "slider", "range", "sign"), rows)
         first = shlex.quote(shown[0]["name"])
-        click.echo(f"\nBy name: segan sweep --attr {first}; segan generate --attr {first}=1")
+        echo("", f"By name: segan sweep --attr {first}; segan generate --attr {first}=1")
     if len(shown) < len(names):
-        click.echo(f"\nHidden names: {len(names) - len(shown)}; --json lists them.")
+        echo("", f"Hidden names: {len(names) - len(shown)}; --json lists them.")
 
 
 def _classes(found: dict[str, Any]) -> str:
@@ -230,12 +232,13 @@ def _classes(found: dict[str, Any]) -> str:
     return text
 
 
-def show_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header, each column as wide as its widest cell."""
+    header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  " + "  ".join(cells).rstrip())
+        echo("  " + "  ".join(cells).rstrip())
 
 
 def _show_pairs(found: dict[str, Any]) -> None:
@@ -246,4 +249,4 @@ def _show_pairs(found: dict[str, Any]) -> None:
             text = ", ".join(f"{key} {entry}" for key, entry in value.items()) or "none"
         else:
             text = "none" if value is None else str(value)
-        click.echo(f"  {name:<16}{text}")
+        echo(f"  {name:<16}{text}")

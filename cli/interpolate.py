@@ -23,6 +23,7 @@ from segan.cli.options import (
     with_latents,
 )
 from segan.cli.progress import progress
+from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
@@ -120,9 +121,9 @@ def command(
             "seeds": list(seeds),
             "space": space,
         }
-        click.echo(json.dumps(result))
+        echo(json.dumps(result))
     else:
-        click.echo(f"{out}: {written} frames, {written / fps:.3g} s at {fps:g} a second.")
+        echo(f"{out}: {written} frames, {written / fps:.3g} s at {fps:g} a second.")
 
 
 def _classes(first: int | str | None, to_class: tuple[str, ...]) -> list[int | str] | None:

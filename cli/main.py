@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from segan.cli.errors import error_text
-from segan.cli.standard_streams import silence
+from segan.cli.standard_streams import echo, make_streams_printable, printable_streams, silence
 from segan.runtime.errors import ConfigError, SeganError
+from segan.runtime.printable import one_line
 
 #: Command name → (module, one-line help). The module holds a click command named ``command``.
 COMMANDS = {
@@ -83,7 +84,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
         # Imported here: it takes a quarter of the time of --help.
         from importlib.metadata import version
 
-        click.echo(f"segan {version('segan')}")
+        echo(f"segan {version('segan')}")
         ctx.exit()
 
 
@@ -107,7 +108,11 @@ def root(debug: bool) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line; return the exit status: 0, 1 for failure, 2 for incorrect usage."""
-    args = list(sys.argv[1:] if args is None else args)
+    with printable_streams():
+        return _run(list(sys.argv[1:] if args is None else args))
+
+
+def _run(args: list[str]) -> int:
     # --debug may stand before or after the command's name.
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
@@ -122,20 +127,20 @@ def run(args: list[str] | None = None) -> int:
         _show_usage_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("segan: interrupted.", err=True)
+        echo("segan: interrupted.", err=True)
         return 130
     except SeganError as error:
         if debug:
             raise
         if not error.is_reported:
-            click.echo(f"segan: {error_text(error, root, args)}", err=True)
+            echo(f"segan: {error_text(error, root, args)}", err=True)
         return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
         if debug:
             raise
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
         wanted = "segan" if extra is None else f"segan[{extra}]"
-        click.echo(
+        echo(
             f"segan: this command needs {error.name}, which is not installed. "
             f"Run: pip install '{wanted}'",
             err=True,
@@ -145,14 +150,14 @@ def run(args: list[str] | None = None) -> int:
         if debug:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"segan: {where}{error.strerror or error}.", err=True)
+        echo(f"segan: {where}{error.strerror or error}.", err=True)
         return 1
     except Exception as error:
         if debug:
             raise
-        click.echo(
-            f"segan: unexpected {type(error).__name__}: {error}\nThis is a bug in segan. "
-            "Report it with the output of the same command with --debug.",
+        echo(
+            f"segan: unexpected {type(error).__name__}: {one_line(str(error))}",
+            "This is a bug in segan. Report it with the output of the same command with --debug.",
             err=True,
         )
         return 1
@@ -174,14 +179,15 @@ _EXTRA_OF = {
 
 def _show_usage_error(error: click.ClickException) -> None:
     """One line for the mistake, one for where to read on."""
-    click.echo(f"segan: {error.format_message()}", err=True)
+    echo(f"segan: {error.format_message()}", err=True)
     context: Any = getattr(error, "ctx", None)
     if context is not None:
-        click.echo(f"See: {context.command_path} --help", err=True)
+        echo(f"See: {context.command_path} --help", err=True)
 
 
 def main() -> None:
     """Entry point of the ``segan`` script."""
+    make_streams_printable()
     sys.exit(run())
 
 

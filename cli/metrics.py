@@ -10,6 +10,7 @@ import click
 
 from segan.cli.options import json_option
 from segan.cli.progress import progress
+from segan.cli.standard_streams import echo
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import check_seed
@@ -162,8 +163,8 @@ def command(
 
     if as_list:
         for family in FAMILIES:
-            click.echo(f"{', '.join(family.examples)}\n    {family.about}")
-        click.echo(f"\n{NAMING}")
+            echo(", ".join(family.examples), f"    {family.about}")
+        echo("", *NAMING.splitlines())
         return
     default = "fd_faces5k" if data is None else "fid50k_full,kid50k_full"
     checked = check_names((default if names is None else names).split(","))
@@ -218,10 +219,10 @@ def command(
     records, comparisons = _measure(metrics, first, second, resamples)
     # Printed before they are stored: a full disk must not lose minutes of measuring.
     if as_json:
-        click.echo(json.dumps(_as_json(records, comparisons)))
+        echo(json.dumps(_as_json(records, comparisons)))
     else:
         for record in records:
-            click.echo(_line(record))
+            echo(_line(record))
     _store(records, out)
     _store_control([context for context in (first, second) if context is not None], out)
 
@@ -239,7 +240,7 @@ def _measure(
         if part is not None:
             check_metrics(metrics, part)
     shown = context.model
-    click.echo(
+    echo(
         f"images: {shown.record.kind} {shown.record.path}, {shown.backend} {shown.precision}, "
         f"psi {shown.psi:g}, noise {shown.noise}",
         err=True,
@@ -298,14 +299,14 @@ def _store(records: list[ScoreRecord], out: Path | None) -> None:
         places.setdefault(place, []).append(record)
     for place, those in places.items():
         if place is None:
-            click.echo(
+            echo(
                 "not stored: nothing is written next to the model that ships with segan. Pass "
                 "-o FILE.",
                 err=True,
             )
             continue
         append_scores(place, those)
-        click.echo(f"{place}: {len(those)} added.", err=True)
+        echo(f"{place}: {len(those)} added.", err=True)
 
 
 def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
@@ -320,7 +321,7 @@ def _store_control(contexts: list[MetricContext], out: Path | None) -> None:
         scores = out or scores_file(model.path, model.kind)
         if record is not None and scores is not None:
             write_control(control_file(scores), record)
-            click.echo(f"{control_file(scores)}: what each slider controls.", err=True)
+            echo(f"{control_file(scores)}: what each slider controls.", err=True)
 
 
 def _newest() -> Path:
@@ -331,16 +332,16 @@ def _newest() -> Path:
     run = find_run(Path.cwd())
     if run is None:
         return newest_bundle()
-    click.echo(f"run: {run}", err=True)
+    echo(f"run: {run}", err=True)
     return run
 
 
 def _open_data(path: Path) -> ImageDataset:
     from segan.train.data.dataset import open_dataset
 
-    click.echo(f"reading {path} ...", err=True)
+    echo(f"reading {path} ...", err=True)
     return open_dataset(path)
 
 
 def _note(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)

@@ -20,6 +20,7 @@ from segan.cli.options import (
     scale_option,
     with_latents,
 )
+from segan.cli.standard_streams import echo
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
 
@@ -120,8 +121,8 @@ def command(
     )
     write_sheet(out, sheet)
     if as_json:
-        click.echo(
+        echo(
             json.dumps({"path": str(out), "rows": list(rows), "cols": list(cols), "layers": layers})
         )
     else:
-        click.echo(f"{out}: {len(rows)} x {len(cols)} mixed images, layers {layers} crossed.")
+        echo(f"{out}: {len(rows)} x {len(cols)} mixed images, layers {layers} crossed.")

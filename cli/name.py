@@ -10,6 +10,7 @@ import click
 
 from segan.cli.option_values import parse_range
 from segan.cli.options import json_option, newest_bundle
+from segan.cli.standard_streams import echo
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
 
@@ -104,17 +105,17 @@ def command(
     own = next((found for found in attributes if found.slider == slider), None)
     if as_json:
         entry = None if own is None else own.to_json()
-        click.echo(json.dumps({"bundle": str(written), "slider": str(slider), "entry": entry}))
+        echo(json.dumps({"bundle": str(written), "slider": str(slider), "entry": entry}))
     elif own is None:
-        click.echo(f"{written}: {slider} has no name now.")
+        echo(f"{written}: {slider} has no name now.")
     else:
         low, high = own.range
-        click.echo(
+        echo(
             f"{written}: {slider} is {own.name}, from {low:.3g} to {high:.3g}"
             f"{', against its coordinate' if own.sign < 0 else ''}{', hidden' * own.hidden}."
         )
         given = shlex.join([str(written), "--attr", own.name])
-        click.echo(f"next: segan sweep {given}")
+        echo(f"next: segan sweep {given}")
 
 
 def _read_words(words: tuple[str, ...]) -> tuple[Path | None, str, str | None]:

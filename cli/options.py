@@ -19,6 +19,7 @@ from segan.cli.option_values import (
     parse_psi_layers,
     parse_sliders,
 )
+from segan.cli.standard_streams import echo
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
@@ -66,19 +67,19 @@ class BundleSource:
         generator = load(path, self.backend, precision=self.precision, threads=self.threads)
         training = generator.manifest.provenance.get("training")
         if noise != "const" and isinstance(training, dict) and training.get("noise") is False:
-            click.echo(
+            echo(
                 f"--noise {noise} has no effect: this generator was trained without noise",
                 err=True,
             )
         if self.verbose:
             height, width, channels = generator.image_shape
-            click.echo(
+            echo(
                 f"backend: {generator.backend}, {generator.precision}; "
                 f"images: {height} x {width}, {channels} channel{'s' if channels > 1 else ''}",
                 err=True,
             )
             for name, reason in generator.passed_over.items():
-                click.echo(f"not {name}: {reason}", err=True)
+                echo(f"not {name}: {reason}", err=True)
         return generator
 
 
@@ -94,13 +95,13 @@ def newest_bundle() -> Path:
 
     path = newest_or_shipped(Path("."))
     if is_shipped(path):
-        click.echo(
+        echo(
             f"bundle: {path.stem}, which ships with segan (train and export your own to replace "
             "it)",
             err=True,
         )
     else:
-        click.echo(f"bundle: {path}", err=True)
+        echo(f"bundle: {path}", err=True)
     return path
 
 

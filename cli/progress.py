@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, TextIO
 
-from segan.cli.standard_streams import going_on_unread
+from segan.cli.standard_streams import going_on_unread, with_control_codes
+from segan.runtime.printable import printable
 
 #: Seconds between two plain lines.
 LINE_INTERVAL_S = 5.0
@@ -48,7 +49,11 @@ def progress(
         from tqdm import tqdm
 
         with tqdm(
-            total=total, unit=f" {unit}", desc=description, file=stream, dynamic_ncols=True
+            total=total,
+            unit=f" {unit}",
+            desc=printable(description),
+            file=with_control_codes(stream),
+            dynamic_ncols=True,
         ) as bar:
             yield _Bar(bar.update, stream)
         return

@@ -10,6 +10,7 @@ import click
 from segan.cli.bundle_output import show_step
 from segan.cli.options import class_option, json_option
 from segan.cli.progress import progress
+from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number
 from segan.runtime.errors import ConfigError, DataError
 
@@ -121,7 +122,7 @@ def command(
     from segan.train.measure.models.open import torch_device
 
     source, where = load_source(checkpoint), torch_device(device)
-    click.echo(f"checkpoint: {source.path}", err=True)
+    echo(f"checkpoint: {source.path}", err=True)
     generator = source.generator.to(where)
     config = ProjectionConfig(
         space=space,  # type: ignore[arg-type]  # click checked it
@@ -132,7 +133,7 @@ def command(
     target = read_photo(photo, generator, crop=crop)  # type: ignore[arg-type]  # click checked it
     features: Features = PixelGradients() if detector is None else Vgg16(detector, where)
     given = None if bundle is None else open_bundle_of(bundle, generator)
-    click.echo(f"comparing {features.name}", err=True)
+    echo(f"comparing {features.name}", err=True)
     with progress(steps, "steps", "projecting") as bar:
         found = project_image(
             generator, target, config, features=features, on_step=lambda _: bar.update(1)
@@ -148,16 +149,16 @@ def command(
         on_step=show_step,
     )
     if as_json:
-        click.echo(json.dumps({"out": str(out), **record}))
+        echo(json.dumps({"out": str(out), **record}))
         return
-    click.echo(
+    echo(
         f"{out}: mean squared error {record['mse_mean_image']:.3g} of the mean image, "
         f"{record['mse']:.3g} of the found one ({record['psnr_db']:.1f} dB); {record['features']}"
     )
-    click.echo(f"  {', '.join(record['files'].values())}")
+    echo(f"  {', '.join(record['files'].values())}")
     if "sweep" not in record["files"]:
-        click.echo(
+        echo(
             "  no sweep: this generator has no sliders. Add some to its bundle with 'segan "
             "directions', and pass the bundle with --bundle."
         )
-    click.echo(f"next: segan generate BUNDLE --latents {out / record['files']['latents']}")
+    echo(f"next: segan generate BUNDLE --latents {out / record['files']['latents']}")

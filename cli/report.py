@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from segan.cli.options import json_option
+from segan.cli.standard_streams import echo
 
 
 @click.command(
@@ -72,11 +73,11 @@ def command(
         from segan.train.runs.checkpoint import resolve_checkpoint
 
         run = resolve_checkpoint(None).parent.parent
-        click.echo(f"run: {run}", err=True)
+        echo(f"run: {run}", err=True)
         runs = (run,)
     config = ReportConfig(runs=runs, title=title, samples=samples, atlas=atlas, benchmark=benchmark)
     record = write_report(config, out)
     if as_json:
-        click.echo(json.dumps(record))
+        echo(json.dumps(record))
     else:
-        click.echo(f"{record['page']}: open it in a browser.")
+        echo(f"{record['page']}: open it in a browser.")

@@ -23,6 +23,7 @@ from segan.cli.options import (
     with_latents,
 )
 from segan.cli.progress import progress
+from segan.cli.standard_streams import echo
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
@@ -173,10 +174,10 @@ def command(
             seeds = first_seeds(4 if one_slider else 1, settings.latents)
         written = _draw_rows(generator, settings, groups, across, seeds, picture)
     if as_json:
-        click.echo(json.dumps([entry for entry, _ in written]))
+        echo(json.dumps([entry for entry, _ in written]))
         return
     for _, line in written:
-        click.echo(line)
+        echo(line)
 
 
 #: What was written, as JSON and as a line of text.

@@ -14,7 +14,7 @@ import click
 
 from segan.cli.errors import option_text
 from segan.cli.progress import LateProgress, progress
-from segan.cli.standard_streams import going_on_unread, say
+from segan.cli.standard_streams import echo, going_on_unread, say
 from segan.cli.train_settings import SETTINGS
 from segan.runtime.errors import ConfigError
 
@@ -331,7 +331,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
             raise KeyboardInterrupt
         interrupted = True
         if tells:
-            say("\nstopping after this step; press Ctrl-C again to stop at once")
+            say("", "stopping after this step; press Ctrl-C again to stop at once")
         trainer.request_stop()
 
     previous = {number: signal.signal(number, stop) for number in _stopping_signals()}
@@ -346,7 +346,7 @@ def _train(trainer: Trainer, as_json: bool) -> int:
                     last |= report.entry
                     if as_json:
                         with going_on_unread(sys.stdout):
-                            click.echo(json.dumps(report.entry))
+                            echo(json.dumps(report.entry))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

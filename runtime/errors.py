@@ -24,6 +24,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from segan.runtime.printable import one_line
+
 #: Stands for "no value", since None is one.
 NO_VALUE: Final = type("NoValue", (), {"__repr__": lambda _: "NO_VALUE"})()
 
@@ -98,7 +100,8 @@ class SeganError(Exception):
             said += "."
         if self.remedy:
             said = f"{said} {self.remedy}"
-        return name_settings(said, name)
+        # Names and messages of others, which may hold line feeds and escape sequences.
+        return one_line(name_settings(said, name))
 
     def to_data(self) -> dict[str, Any]:
         """Return the error as what JSON can hold; values of other types become text."""

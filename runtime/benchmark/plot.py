@@ -11,6 +11,7 @@ from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.files.atomic import write_atomic
+from segan.runtime.printable import printable
 
 _FORMATS = (".png", ".pdf", ".svg")
 
@@ -92,10 +93,13 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     hardware = " + ".join([machine["processor"], *(gpu["name"] for gpu in machine["gpu"])])
+    model = f"{printable(bundle['name'])}, {bundle['resolution']}²"
     axes.set_title(
-        f"{bundle['name']}, {bundle['resolution']}²: {hardware}, {machine['threads_used']} threads",
+        f"{model}: {hardware}, {machine['threads_used']} threads",
         fontsize=10,
         loc="left",
+        # A dollar sign in the bundle's name would begin a formula.
+        parse_math=False,
     )
     columns = max(1, int(size[0] / 1.8))
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

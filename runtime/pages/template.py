@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from segan.runtime.errors import name_settings
 from segan.runtime.pages.axis import number_text
+from segan.runtime.printable import printable
 
 _HERE = Path(__file__).parent
 
@@ -25,8 +26,8 @@ _HERE = Path(__file__).parent
 def render(folder: Path, name: str, /, **values: Any) -> Markup:
     """Return a template filled with values.
 
-    Every value is escaped, except Markup, which earlier calls returned. A name that is missing
-    raises jinja2.UndefinedError.
+    Every value is escaped, except Markup, which earlier calls returned, and invisible characters
+    are written as escapes. A name that is missing raises jinja2.UndefinedError.
 
     Args:
         folder: holds the caller's templates and style sheets.
@@ -47,6 +48,7 @@ def _environment(folder: Path) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(folder), shared]),
         autoescape=True,
+        finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -56,6 +58,11 @@ def _environment(folder: Path) -> Environment:
     environment.filters["number"] = number_text
     environment.filters["settings"] = _settings
     return environment
+
+
+def _finalize(value: object) -> object:
+    """Text that is not HTML yet, with its invisible characters as escapes."""
+    return printable(value, keep="\n") if type(value) is str else value
 
 
 @pass_environment

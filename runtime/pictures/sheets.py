@@ -17,6 +17,7 @@ from segan.runtime.errors import ConfigError
 from segan.runtime.files.atomic import write_atomic
 from segan.runtime.latents.options import check_count
 from segan.runtime.pictures.encode import to_pil
+from segan.runtime.printable import printable
 
 #: Smaller images are enlarged by a whole factor until their side is at least this.
 MIN_CELL = 96
@@ -133,6 +134,9 @@ def labelled_sheet(
             field="rows" if len(rows) != images.shape[0] else "cols",
             expected="one label for each row and column",
         )
+    # Names of classes and sliders come from the bundle.
+    rows, cols = [*map(printable, rows)], [*map(printable, cols)]
+    title, subtitle = printable(title), printable(subtitle)
     cells = _cells(images.reshape(-1, *images.shape[2:]), len(cols), len(rows), scale)
     width, height = cells[0].size
     size = max(13, min(28, width // 8))

@@ -35,6 +35,13 @@ def test_values_are_escaped_and_html_is_not_escaped_twice(tmp_path: Path) -> Non
     assert render(tmp_path, "outer.html", inner=str(inner)).count("&lt;p") == 1
 
 
+def test_invisible_characters_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("{{ text }}{{ html }}")
+    name = "a\u202eb\x1b[2J"
+    page = render(tmp_path, "page.html", text=name, html=Markup("<p>\u200b</p>"))
+    assert page == "a\\u202eb\\x1b[2J<p>\u200b</p>"
+
+
 def test_a_missing_value_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("{{ given }}{{ missing }}")
     with pytest.raises(UndefinedError, match="missing"):
