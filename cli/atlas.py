@@ -21,6 +21,7 @@ from segan.cli.options import (
     newest_bundle,
     seeds_option,
 )
+from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import Progress, progress
 from segan.cli.standard_streams import echo
 from segan.runtime.errors import ConfigError
@@ -91,10 +92,11 @@ class _AtlasCommand(click.Command):
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("atlas"),
-    show_default=True,
-    help="Folder of the page; an existing atlas is replaced.",
+    default=None,
+    show_default="atlas, or the next free name",
+    help="Folder of the page.",
 )
+@overwrite_option
 @batch_size_option
 @bundle_options
 @json_option
@@ -110,7 +112,8 @@ def command(
     propose: bool | None,
     write_names: bool,
     named_copy: Path | None,
-    out: Path,
+    out: Path | None,
+    overwrite: bool,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -148,7 +151,7 @@ def command(
         hidden=hidden,
         batch_size=batch_size,
     )
-    check_atlas_folder(out)
+    out = Output(out, overwrite).folder("atlas", check_atlas_folder)
     path = source.path or newest_bundle()
     if write_names and named_copy is None and is_shipped(path):
         raise ConfigError(

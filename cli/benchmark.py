@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from segan.cli.options import json_option, newest_bundle
+from segan.cli.output import overwrite_option
 from segan.cli.progress import Progress, progress
 from segan.cli.standard_streams import echo
 from segan.runtime.backends.registry import BACKENDS
@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Also write the JSON to this file.",
 )
+@overwrite_option
 @json_option
 def command(
     bundle: Path | None,
@@ -127,6 +128,7 @@ def command(
     detectors: tuple[str, ...],
     plot: Path | None,
     out: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Measure BUNDLE, or the newest bundle under this folder, on every backend that works here.
@@ -153,9 +155,8 @@ def command(
         from segan.runtime.benchmark.plot import check_plot
 
         check_plot(plot)
-    for path in (out, plot):
-        _check_target(path)
     path = bundle or newest_bundle()
+    _check_targets(out, plot, overwrite, [path, data, *map(Path, detectors)])
     scores = None
     if metrics:
         # Wrong names and missing files are reported before minutes of measuring.
@@ -203,22 +204,24 @@ def _announce_scores(backend: str, precision: str) -> None:
     echo(f"scoring {backend} {precision} ...", err=True)
 
 
-def _check_target(path: Path | None) -> None:
-    """Raise OutputError, before minutes of measuring, for a file that cannot be written."""
-    if path is None:
-        return
-    from segan.runtime.errors import OutputError
+def _check_targets(
+    out: Path | None, plot: Path | None, overwrite: bool, sources: list[Path | None]
+) -> None:
+    """Raise OutputError, before minutes of measuring, for a file that may not be written."""
+    from segan.runtime.benchmark.record import BENCHMARK
+    from segan.runtime.files.target import check_file, kind_of_ending
 
-    if path.is_dir():
-        raise OutputError(
-            f"cannot write {path}: it is a folder", field="path", value=path, remedy="Name a file."
-        )
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(
-            f"cannot write {path}: {parent} is not a folder that you can write to",
-            field="path",
-            value=path,
+    if out is not None:
+        check_file(out, BENCHMARK, overwrite=overwrite, sources=sources)
+    if plot is not None:
+        kind = kind_of_ending(plot)
+        check_file(plot, kind, overwrite=overwrite, sources=sources, field="plot")
+    if out is not None and plot is not None and out.absolute() == plot.absolute():
+        raise ConfigError(
+            "`out` and `plot` name the same file",
+            field="plot",
+            value=plot,
+            expected="two files",
         )
 
 

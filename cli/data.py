@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 
+from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import LateProgress, progress
 from segan.cli.standard_streams import echo
 
@@ -51,8 +52,17 @@ def command() -> None:
     show_default=True,
     help="The attribute whose values are the classes, for 'segan train --cond'.",
 )
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_json: bool) -> None:
+def render(
+    out: Path,
+    count: int,
+    resolution: int,
+    seed: int,
+    labels: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Draw the built-in cartoon faces into the training zip OUT.
 
     Each face has 18 independent attributes, such as skin tone, hair colour, eye size, smile and
@@ -60,7 +70,9 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
     """
     from segan.train.data.faces.attributes import FACE_ATTRIBUTES, label_names
     from segan.train.data.faces.render import render_faces
+    from segan.train.data.training_zip import TRAINING_ZIP
 
+    Output(out, overwrite).file(out, [], TRAINING_ZIP)
     start = time.perf_counter()
     with progress(count, "images", "drawing") as bar:
         render_faces(
@@ -143,6 +155,7 @@ def render(out: Path, count: int, resolution: int, seed: int, labels: str, as_js
     show_default=True,
     help="Colour behind transparent pixels: a name or #rrggbb.",
 )
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def convert(
     src: Path,
@@ -153,6 +166,7 @@ def convert(
     labels: str,
     channels: str,
     background: str,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Convert SRC, a folder, zip or LMDB of images, to the training zip OUT.
@@ -162,7 +176,9 @@ def convert(
     the first frame of an animation is used.
     """
     from segan.train.data.convert import convert_images
+    from segan.train.data.training_zip import TRAINING_ZIP
 
+    Output(out, overwrite).file(out, [src], TRAINING_ZIP)
     start = time.perf_counter()
     with LateProgress("images") as bar:
         result = convert_images(

@@ -33,6 +33,7 @@ FORMATS = ("png", "webp", "jpeg", "npz", "zip", "tar")
 
 #: Images on the sheet that --sheet draws.
 _SHEET_IMAGES = 64
+_SHEET = "sheet.png"
 
 
 @click.command(
@@ -132,6 +133,7 @@ def command(
         compress_level=compress_level,
         shard_size=shard_size,
     )
+    _check_output(generator, out, latents, sheet, overwrite)
     result = _run(generator, request, out, workers, overwrite)
     drawn = _draw_sheet(generator, request, out) if sheet else None
     if as_json:
@@ -156,6 +158,22 @@ def command(
     echo(f"{out}: {result.written} images written{found}.")
     if drawn is not None:
         echo(f"{drawn}: the first {min(len(seeds), _SHEET_IMAGES)} images.")
+
+
+def _check_output(
+    generator: Generator, out: Path, latents: tuple[Path, ...], sheet: bool, overwrite: bool
+) -> None:
+    """Raise OutputError where a batch would remove what it is made from, or another's sheet."""
+    from segan.runtime.batch.record import RECORD_NAME, check_not_generated
+    from segan.runtime.files.target import check_file, kind_of_ending
+
+    sources = [generator.bundle.path, *latents]
+    if overwrite:
+        check_not_generated(out, sources)
+    picture = out / _SHEET
+    # Beside the record of a batch, the sheet is the batch's own.
+    if sheet and not (out / RECORD_NAME).exists():
+        check_file(picture, kind_of_ending(picture), overwrite=overwrite, sources=sources)
 
 
 def _run(
@@ -210,6 +228,6 @@ def _draw_sheet(generator: Generator, request: BatchRequest, out: Path) -> Path 
     if not len(seeds):
         return None
     images = generator.images(seeds, generator.resolve(request.options))
-    path = out / "sheet.png"
+    path = out / _SHEET
     write_sheet(path, grid(images))
     return path

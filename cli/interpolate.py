@@ -22,6 +22,7 @@ from segan.cli.options import (
     seeds_option,
     with_latents,
 )
+from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import progress
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number
@@ -66,10 +67,11 @@ if TYPE_CHECKING:
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("walk.gif"),
-    show_default=True,
+    default=None,
+    show_default="walk.gif, or the next free name",
     help="NAME.gif, NAME.mp4, or a folder for png frames.",
 )
+@overwrite_option
 @scale_option
 @generation_options
 @bundle_options
@@ -83,7 +85,8 @@ def command(
     to_class: tuple[str, ...],
     loop: bool,
     fps: float,
-    out: Path,
+    out: Path | None,
+    overwrite: bool,
     scale: int | None,
     options: GenerationOptions,
     as_json: bool,
@@ -94,9 +97,9 @@ def command(
     """
     from segan.runtime.generate.walk import interpolate, with_first_class
     from segan.runtime.pictures.sheets import check_scale
-    from segan.runtime.pictures.video import check_animation, write_animation
+    from segan.runtime.pictures.video import check_animation, check_frames, write_animation
 
-    check_animation(out, fps)
+    check_animation(out or "walk.gif", fps)
     check_scale(scale)
     generator = source.open(options.noise)
     options = with_latents(options, latents, generator)
@@ -108,6 +111,11 @@ def command(
     with faults_in("to_class"):
         for given in (classes or [])[1:]:
             class_number(given, generator.manifest.class_names, generator.manifest.c_dim)
+    sources = [generator.bundle.path, *latents]
+    if out is not None and not out.suffix:
+        check_frames(out, overwrite=overwrite, sources=sources)
+    else:
+        out = Output(out, overwrite).file("walk.gif", sources)
     walk = interpolate(generator, settings, list(seeds), frames, space, loop, classes)
     stops = max(len(seeds), len(classes or ()))
     total = frames * (stops if loop else stops - 1) + (0 if loop else 1)

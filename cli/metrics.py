@@ -177,6 +177,7 @@ def command(
     from segan.train.measure.models.model import ImageOptions
     from segan.train.measure.models.open import Compute, open_model, torch_device
     from segan.train.measure.quality.detector_files import read_detector_options
+    from segan.train.measure.quality.record import check_out
 
     metrics = [parse_metric(name) for name in checked]
     kinds = [metric.detector for metric in metrics if metric.detector is not None]
@@ -189,6 +190,8 @@ def command(
             remedy="Leave it out.",
         )
     path = model or _newest()
+    if out is not None:
+        check_out(out, [path, data, against])
     where = torch_device(device)
     options = ImageOptions(psi=psi, noise=noise, batch_size=batch_size)
     compute = Compute(backend=backend, precision=precision, threads=threads, device=where)

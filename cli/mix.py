@@ -20,6 +20,7 @@ from segan.cli.options import (
     scale_option,
     with_latents,
 )
+from segan.cli.output import Output, overwrite_option
 from segan.cli.standard_streams import echo
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList, parse_seeds
@@ -67,10 +68,11 @@ if TYPE_CHECKING:
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("mix.png"),
-    show_default=True,
+    default=None,
+    show_default="mix.png, or the next free name",
     help="The sheet: png, jpg or webp.",
 )
+@overwrite_option
 @scale_option
 @generation_options
 @bundle_options
@@ -82,7 +84,8 @@ def command(
     rows: SeedList | None,
     cols: SeedList,
     layers: str,
-    out: Path,
+    out: Path | None,
+    overwrite: bool,
     scale: int | None,
     options: GenerationOptions,
     as_json: bool,
@@ -97,8 +100,10 @@ def command(
     from segan.runtime.generate.mix import mix
     from segan.runtime.pictures.sheets import check_sheet_path, labelled_sheet, write_sheet
 
-    check_sheet_path(out)
+    if out is not None:
+        check_sheet_path(out)
     generator = source.open(options.noise)
+    out = Output(out, overwrite).file("mix.png", [generator.bundle.path, *latents])
     options = with_latents(options, latents, generator)
     rows = first_seeds(4, options.latents) if rows is None else rows
     if not len(rows) or not len(cols):

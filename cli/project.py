@@ -9,6 +9,7 @@ import click
 
 from segan.cli.bundle_output import show_step
 from segan.cli.options import class_option, json_option
+from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import progress
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number
@@ -35,9 +36,10 @@ from segan.runtime.errors import ConfigError, DataError
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="project-PHOTO",
+    show_default="project-PHOTO, or the next free name",
     help="Folder for latents, pictures and video; created if missing.",
 )
+@overwrite_option
 @click.option(
     "--detector",
     type=click.Path(path_type=Path),
@@ -85,6 +87,7 @@ def command(
     space: str,
     steps: int,
     out: Path | None,
+    overwrite: bool,
     detector: Path | None,
     crop: str,
     video: str,
@@ -102,8 +105,7 @@ def command(
     """
     from segan.runtime.pictures.video import check_animation
 
-    out = out or Path(f"project-{photo.stem}")
-    if out.is_file():
+    if out is not None and out.is_file():
         raise ConfigError(f"--out is {out}, a file", field="out", value=out, expected="a folder")
     if video != "none":
         check_animation(Path(f"progress.{video}"), 15.0)
@@ -116,11 +118,18 @@ def command(
         )
 
     from segan.export.projection.features import Features, PixelGradients, Vgg16
-    from segan.export.projection.files import write_projection
+    from segan.export.projection.files import output_names, write_projection
     from segan.export.projection.inputs import load_source, open_bundle_of, read_photo
     from segan.export.projection.project import ProjectionConfig, project_image
     from segan.train.measure.models.open import torch_device
 
+    names = output_names(None if video == "none" else video)
+    paths = Output(out, overwrite).files(
+        Path(f"project-{photo.stem}"),
+        lambda folder: [folder / name for name in names],
+        [photo, checkpoint, detector, bundle],
+    )
+    out = paths[0].parent
     source, where = load_source(checkpoint), torch_device(device)
     echo(f"checkpoint: {source.path}", err=True)
     generator = source.generator.to(where)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from segan.cli.options import json_option
+from segan.cli.output import Output, overwrite_option
 from segan.cli.standard_streams import echo
 
 
@@ -21,11 +22,12 @@ from segan.cli.standard_streams import echo
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("report"),
-    show_default=True,
+    default=None,
+    show_default="report, or the next free name",
     metavar="FOLDER",
-    help="Folder of the page and its pictures; an existing report is replaced.",
+    help="Folder of the page and its pictures.",
 )
+@overwrite_option
 @click.option("--title", default=None, show_default="the run's name", help="Title of the page.")
 @click.option(
     "--samples",
@@ -53,7 +55,8 @@ from segan.cli.standard_streams import echo
 @json_option
 def command(
     runs: tuple[Path, ...],
-    out: Path,
+    out: Path | None,
+    overwrite: bool,
     title: str | None,
     samples: int,
     atlas: Path | None,
@@ -67,7 +70,7 @@ def command(
     or still training. The page needs no network. Without RUN, the newest run under this folder is
     used.
     """
-    from segan.train.report.write import ReportConfig, write_report
+    from segan.train.report.write import ReportConfig, check_target, write_report
 
     if not runs:
         from segan.train.runs.checkpoint import resolve_checkpoint
@@ -76,7 +79,7 @@ def command(
         echo(f"run: {run}", err=True)
         runs = (run,)
     config = ReportConfig(runs=runs, title=title, samples=samples, atlas=atlas, benchmark=benchmark)
-    record = write_report(config, out)
+    record = write_report(config, Output(out, overwrite).folder("report", check_target))
     if as_json:
         echo(json.dumps(record))
     else:

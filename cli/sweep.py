@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from segan.cli.options import (
     sweep_options,
     with_latents,
 )
+from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import progress
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.layout import Slider
@@ -96,9 +97,10 @@ _SHEET_STEPS, _ANIMATION_STEPS, _ROW_STEPS = 9, 30, 5
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="sweep-L3N0D5.png",
+    show_default="sweep-L3N0D5.png, or the next free name",
     help="A sheet (png, jpg, webp) or an animation (gif, mp4).",
 )
+@overwrite_option
 @click.option(
     "--fps", type=float, default=15.0, show_default=True, help="Frames per second of an animation."
 )
@@ -121,6 +123,7 @@ def command(
     limits: str | None,
     steps: int | None,
     out: Path | None,
+    overwrite: bool,
     fps: float,
     scale: int | None,
     options: GenerationOptions,
@@ -153,7 +156,7 @@ def command(
         raise ConfigError(
             "--by needs one slider across", field="by", expected="--attr smile or --at L3N0D5"
         )
-    picture = _check_picture(out, every, fps, scale)
+    picture = _check_picture(Output(out, overwrite), every, fps, scale)
     default_steps = _ANIMATION_STEPS if picture.animated else _SHEET_STEPS
     steps = default_steps if steps is None else steps
     by_steps = _ROW_STEPS if by_steps is None else by_steps
@@ -161,6 +164,7 @@ def command(
     down = _check_values("by_steps", by_steps, by_range, "--by-range")
 
     generator = source.open(options.noise)
+    picture = replace(picture, sources=(generator.bundle.path, *latents))
     settings = generator.resolve(with_latents(options, latents, generator))
     of_first = "attr" if swept else "at" if at is not None else None
     if by is not None and isinstance(first, Slider | str):
@@ -189,24 +193,29 @@ class _Picture:
     """How the images are drawn.
 
     Attributes:
-        out: the file; with --all the folder; None for the default names.
+        output: the file; with --all the folder.
         every: whether each subspace gets a file of its own, in a folder.
         animated: whether ``out`` is an animation.
         fps: frames a second of the animation.
         scale: whole factor of enlargement; None enlarges small images.
+        sources: what the images are made from.
     """
 
-    out: Path | None
+    output: Output
     every: bool
     animated: bool
     fps: float
     scale: int | None
+    sources: tuple[Path, ...] = ()
 
-    def path(self, default: str) -> Path:
-        """The file of a group of sliders, by its default name."""
+    def paths(self, defaults: list[str]) -> list[Path]:
+        """The files of groups of sliders, by their default names; one without --all."""
         if self.every:
-            return (self.out or Path("sweep")) / default
-        return self.out or Path(default)
+            return self.output.files(
+                Path("sweep"), lambda folder: [folder / name for name in defaults], self.sources
+            )
+        (default,) = defaults
+        return [self.output.file(default, self.sources)]
 
     def draw(self, path: Path, tables: list[SweepTable]) -> None:
         """Write one animation of all tables, or the sheet of a single one."""
@@ -271,11 +280,12 @@ def _place(
     return (layer, index or 0) if dim is None else Slider(layer, index or 0, dim)
 
 
-def _check_picture(out: Path | None, every: bool, fps: float, scale: int | None) -> _Picture:
+def _check_picture(output: Output, every: bool, fps: float, scale: int | None) -> _Picture:
     """The picture that is asked for. Raises: ConfigError, before anything is computed."""
     from segan.runtime.pictures.sheets import check_scale, check_sheet_path
 
     check_scale(scale)
+    out = output.out
     animated = out is not None and out.suffix.lower() in _ANIMATIONS
     if out is not None and every and out.suffix:
         raise ConfigError(field="out", value=out, expected="a folder for the sheets of --all")
@@ -290,7 +300,7 @@ def _check_picture(out: Path | None, every: bool, fps: float, scale: int | None)
             raise ConfigError(
                 error.problem, field="out", value=out, expected=f"{error.expected}, .gif or .mp4"
             ) from None
-    return _Picture(out, every, animated, fps, scale)
+    return _Picture(output, every, animated, fps, scale)
 
 
 def _groups(
@@ -336,13 +346,13 @@ def _draw_rows(
 
     _check_seeds(seeds)
     written: list[_Written] = []
+    paths = picture.paths([default for default, _ in groups])
     images = sum(len(sliders) for _, sliders in groups) * len(seeds) * across.steps
     with progress(images, "images", "sweeping") as bar:
-        for default, sliders in groups:
+        for (_, sliders), path in zip(groups, paths, strict=True):
             values = across.of(sliders[0])
             table = sweep_rows(generator, settings, sliders, seeds, values, bar.update)
             names = [str(chosen.slider) for chosen in sliders]
-            path = picture.path(default)
             picture.draw(path, [table])
             entry = {
                 "path": str(path),
@@ -389,15 +399,18 @@ def _draw_grid(
     def table(seed: int, update: Callable[[float], None]) -> SweepTable:
         return sweep_by(generator, settings, seed, cols, rows, col_values, row_values, update)
 
-    path = picture.path(f"sweep-{cols.slider}-by-{rows.slider}.png")
-    paths = [path]
+    def names(path: Path) -> list[Path]:
+        if picture.animated or len(seeds) == 1:
+            return [path]
+        stem = f"{path.stem}-{settings.seed_word}"
+        return [path.with_name(f"{stem}{seed}{path.suffix}") for seed in seeds]
+
+    default = Path(f"sweep-{cols.slider}-by-{rows.slider}.png")
+    paths = picture.output.files(default, names, picture.sources)
     with progress(len(seeds) * len(col_values) * len(row_values), "images", "sweeping") as bar:
         if picture.animated:
-            picture.draw(path, [table(seed, bar.update) for seed in seeds])
+            picture.draw(paths[0], [table(seed, bar.update) for seed in seeds])
         else:
-            if len(seeds) > 1:
-                stem = f"{path.stem}-{settings.seed_word}"
-                paths = [path.with_name(f"{stem}{seed}{path.suffix}") for seed in seeds]
             for seed, own in zip(seeds, paths, strict=True):
                 picture.draw(own, [table(seed, bar.update)])
     entry = {

@@ -36,6 +36,11 @@ _STEPS, _MAX_SLIDERS = 5, 36
 _FPS, _HELD = 15.0, 15
 
 
+def output_names(video: str | None) -> list[str]:
+    """Return the names of all files that ``write_projection`` may write."""
+    return [LATENTS, COMPARISON, SWEEP, RECORD, *([] if video is None else [f"progress.{video}"])]
+
+
 def write_projection(
     folder: Path,
     found: Projection,

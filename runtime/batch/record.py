@@ -19,6 +19,7 @@ import msgspec
 from segan.runtime.errors import ConfigError
 from segan.runtime.files.atomic import output_error, write_atomic
 from segan.runtime.files.json_record import decode_record, encode_record
+from segan.runtime.files.target import check_not_source
 from segan.runtime.latents.seeds import SeedList
 from segan.runtime.pictures.encode import FAST_LEVEL
 
@@ -222,6 +223,19 @@ def _check_same(path: Path, record: GenerationRecord, defaults: dict[str, Any]) 
             value=path.parent,
             remedy=remedy,
         )
+
+
+def check_not_generated(folder: Path, sources: Iterable[Path]) -> None:
+    """Raise OutputError if an earlier batch in the folder holds a file that a new one is made from.
+
+    Args:
+        folder: whose images are to be removed; it may be missing.
+        sources: latents and the bundle.
+    """
+    if folder.is_dir():
+        kept = {source.resolve().name: source for source in sources}
+        for entry, _ in _generated(folder):
+            check_not_source(entry, [kept.get(entry.name)])
 
 
 def remove_generated(folder: Path) -> None:

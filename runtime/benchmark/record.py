@@ -8,10 +8,14 @@ from typing import Any
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.benchmark.plan import BenchmarkConfig, BenchmarkResult, CeilingResult, RowResult
 from segan.runtime.benchmark.worker import COMPARED_SEEDS
+from segan.runtime.files.target import json_kind
 from segan.runtime.machine.cores import usable_cores
 from segan.runtime.machine.gpus import cuda_devices
 from segan.runtime.machine.hardware import describe_cpu, describe_memory
 from segan.runtime.machine.packages import installed_version
+
+#: A record of an earlier benchmark, which another one may replace.
+BENCHMARK = json_kind("a benchmark", "machine", "rows")
 
 #: Packages whose versions determine how fast a row is.
 _PACKAGES = ("segan", "numpy", *(name for entry in BACKENDS.values() for name in entry.packages))

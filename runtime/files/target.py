@@ -45,6 +45,7 @@ _SIGNATURES: dict[str, tuple[str, tuple[tuple[int, bytes], ...]]] = {
     ".pdf": ("a PDF", ((0, b"%PDF-"),)),
     ".svg": ("an SVG", ((0, b"<?xml"),)),
     ".npz": ("an npz", ((0, b"PK"),)),
+    ".json": ("a JSON record", ((0, b"{"),)),
 }
 
 #: Longest JSON record that is read to recognise it, in bytes.
@@ -52,7 +53,7 @@ _MAX_JSON = 64 << 20
 
 
 def kind_of_ending(path: Path) -> FileKind:
-    """Return the kind that a file's ending names: png, jpg, webp, gif, mp4, pdf, svg or npz."""
+    """Return the kind that a file's ending names, such as png, gif, pdf or json."""
     what, signature = _SIGNATURES[path.suffix.lower()]
 
     def recognise(found: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segan.runtime.errors import BackendError, ConfigError
-from segan.runtime.files.atomic import atomic_file, output_error, write_atomic
+from segan.runtime.files.atomic import atomic_file, output_error, write_atomic, writing
+from segan.runtime.files.target import check_file, kind_of_ending
 from segan.runtime.pictures.encode import ImageEncoding, encode_image, to_pil
 from segan.runtime.pictures.sheets import enlarge
 
@@ -24,6 +26,8 @@ from segan.runtime.pictures.sheets import enlarge
 MIN_FRAME = 256
 
 MAX_FPS = 120
+
+_FRAME = re.compile(r"frame\d{6,}\.png")
 
 
 def mp4_encoder() -> str | None:
@@ -59,6 +63,25 @@ def check_animation(path: str | Path, fps: float) -> None:
             value=path,
             remedy="Run: pip install 'segan[video]', install ffmpeg, or write a .gif.",
         )
+
+
+def check_frames(folder: Path, *, overwrite: bool, sources: Iterable[Path | None]) -> None:
+    """Check, before any frame is computed, that png frames may be written into a folder.
+
+    Args:
+        folder: may be missing, or hold other files.
+        overwrite: whether an earlier walk's frames may be replaced.
+        sources: what the frames are made from.
+
+    Raises:
+        OutputError: it is a file, or a frame in it may not be replaced; see ``check_file``.
+    """
+    sources = [*sources]
+    with writing(folder):
+        found = sorted(folder.glob("frame*.png")) if folder.is_dir() else []
+    frames = [path for path in found if _FRAME.fullmatch(path.name)]
+    for path in {_frame_path(folder, 0), *frames}:
+        check_file(path, kind_of_ending(path), overwrite=overwrite, sources=sources)
 
 
 def write_animation(

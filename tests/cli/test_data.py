@@ -19,7 +19,7 @@ def test_faces_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(["data", "render", str(path), *options]) == 0
     assert "6 faces of 16 x 16" in capsys.readouterr().out
     assert open_dataset(path).images.shape == (6, 3, 16, 16)
-    assert run(["data", "render", str(path), *options, "--json"]) == 0
+    assert run(["data", "render", str(path), *options, "--overwrite", "--json"]) == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)
     assert (result["count"], result["resolution"], result["seed"]) == (6, 16, 4)
@@ -40,7 +40,7 @@ def test_faces_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["class_names"] == ["none", "round", "square"]
     assert describe_dataset(out)["class_names"] == ["none", "round", "square"]
-    assert run(words) == 0
+    assert run([*words, "--overwrite"]) == 0
     assert (
         "5 faces of 8 x 8, 18 attributes, 3 classes: none, round, square."
         in capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_folders_of_plain_numbers_are_named(
     assert "the sub-folders 0, 1 are not used as classes" in done.err
     assert "--labels folders" in done.err
     for labels, expected in (("folders", "2 classes: 0 1, 1 1."), ("none", "no labels.")):
-        assert run([*words, "--labels", labels]) == 0
+        assert run([*words, "--labels", labels, "--overwrite"]) == 0
         done = capsys.readouterr()
         assert expected in done.out
         assert "not used" not in done.err
@@ -91,7 +91,7 @@ def test_bad_images_are_named_and_counted(
     assert "12 images were left out" in text
     assert "cat/bad9.png" in text
     assert "and 2 more; --json lists all" in text
-    assert run([*arguments, "--on-bad", "skip", "--json"]) == 0
+    assert run([*arguments, "--on-bad", "skip", "--overwrite", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["count"] == 2
     assert [entry["name"] for entry in result["skipped"]] == [

@@ -12,8 +12,11 @@ import contextlib
 import io
 import json
 import os
+import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segan.runtime.files.atomic import atomic_file
+from segan.runtime.files.target import FileKind
 
 #: Number of channels → Pillow's mode.
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -29,6 +33,23 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 #: zlib level of the PNGs: faster than the default 6, with files a few per cent larger.
 _COMPRESSION = 4
+_ENTRY = re.compile(r"\d{5,}/(img\d{8,}\.png)?|dataset\.json")
+
+
+def is_training_zip(path: Path) -> bool:
+    """Return whether a file is a zip of this layout, with nothing else in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (
+        *(zipfile.BadZipFile, OSError, EOFError, ValueError),
+        *(NotImplementedError, IndexError, struct.error),
+    ):
+        return False
+    return "dataset.json" in names and all(map(_ENTRY.fullmatch, names))
+
+
+TRAINING_ZIP = FileKind("a training zip", is_training_zip)
 
 
 def image_name(position: int) -> str:

@@ -16,6 +16,7 @@ import msgspec
 from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.files.atomic import make_folder, output_error
 from segan.runtime.files.lock import locked
+from segan.runtime.files.target import FileKind, check_file, json_kind
 from segan.train.measure.models.model import ModelRecord
 
 #: Name of the file in a run's folder.
@@ -170,6 +171,31 @@ def append_scores(path: Path, records: Sequence[ScoreRecord]) -> None:
                 raise
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def is_scores(path: Path) -> bool:
+    """Return whether a file is of JSON lines, to which scores may be appended."""
+    with open(path, "rb") as file:
+        for line in file:
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                if isinstance(msgspec.json.decode(line), dict):
+                    return True
+    return False
+
+
+def check_out(out: Path, sources: Sequence[Path | None]) -> None:
+    """Check, before minutes of measuring, that scores may be appended to a file.
+
+    Args:
+        out: the file, which may be missing.
+        sources: what is measured, and what it is compared with.
+
+    Raises:
+        OutputError: it or the table of sliders beside it is something else, or is a source.
+    """
+    check_file(out, FileKind("a file of scores", is_scores), overwrite=True, sources=sources)
+    table = json_kind("a table of sliders", "format", "sliders")
+    check_file(control_file(out), table, overwrite=True, sources=sources)
 
 
 def read_scores(path: Path) -> list[ScoreRecord]:
