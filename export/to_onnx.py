@@ -20,14 +20,14 @@ from onnx_ir.passes import Sequential
 from onnxscript import optimizer
 from torch import nn
 
-from segan.export.graphs import OPSET
+from segan.export.graphs import IR_VERSION, OPSET
 from segan.export.memory import release_memory
 from segan.export.naming import tidy_graph
 from segan.runtime.errors import ExportError
 
 #: Opset of graphs that hold bf16, the first whose convolutions take it. From 18 to 22 the operators
-#: in these graphs gained types, and kept their meaning.
-BF16_OPSET = 22
+#: in these graphs gained types, and kept their meaning. IR 10 is the first version that has it.
+BF16_OPSET, BF16_IR_VERSION = 22, 10
 
 #: Name of the dynamic first dimension of every input and output.
 BATCH = "batch"
@@ -121,9 +121,10 @@ def _serialized(
         batch = value.type.tensor_type.shape.dim[0]
         batch.dim_param = own_batch.get(value.name, BATCH)
     assert [value.name for value in model.graph.input] == list(inputs)
+    model.ir_version = IR_VERSION
     if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in model.graph.initializer):
         (opset,) = model.opset_import
-        opset.version = BF16_OPSET
+        opset.version, model.ir_version = BF16_OPSET, BF16_IR_VERSION
     return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -13,10 +13,11 @@ from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import SessionConfig
 from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files.cache import cache_folder, cache_root
+from segan.runtime.graphs.check import SafeModel
 from segan.runtime.pictures.video import mp4_encoder
 
 #: y = -x with x [N, 1] float32 (opset 18): a small graph to test a backend with.
-_NEGATION = (Path(__file__).parent / "backends" / "negation.onnx").read_bytes()
+_NEGATION = SafeModel((Path(__file__).parent / "backends" / "negation.onnx").read_bytes())
 
 
 def describe_cache() -> dict[str, str | None]:

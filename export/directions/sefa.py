@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from segan.export.directions.rows import DirectionRow, build_row, check_dims, group_sites, oriented
 from segan.export.directions.statistics import WStatistics
+from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import ExportError
 from segan.runtime.generate.generator import Generator
+from segan.runtime.graphs.check import read_model
+from segan.runtime.graphs.tensors import tensor_values
 
 F64 = NDArray[np.float64]
 
@@ -38,8 +39,7 @@ def read_style_affines(model: bytes, manifest: Manifest) -> dict[int, F64]:
     Raises:
         ExportError: an affine is missing or has another shape: segan did not write the graph.
     """
-    graph = onnx.load_from_string(model).graph
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors = {tensor.name: tensor for tensor in read_model(model).initializer}
     found = {}
     for number, site in enumerate(manifest.sites):
         name = AFFINE_NAME.format(site=site.name)
@@ -53,7 +53,7 @@ def read_style_affines(model: bytes, manifest: Manifest) -> dict[int, F64]:
                 expected=f"[channels, {manifest.w_dim}]",
                 remedy="Export the bundle again, or use `method pca`.",
             )
-        found[number] = numpy_helper.to_array(tensor).astype(np.float64)
+        found[number] = tensor_values(tensor).astype(np.float64)
     return found
 
 
@@ -103,7 +103,7 @@ def sefa_rows(
     """
     manifest = generator.manifest
     check_dims(manifest, dims)
-    affines = read_style_affines(generator.bundle.read(manifest.graphs.synthesis["fp32"]), manifest)
+    affines = read_style_affines(read_graph(generator.bundle, "synthesis"), manifest)
     gains = style_gains(generator)
     rows = []
     for group in groups:

@@ -24,6 +24,7 @@ from segan.export.directions.sefa import sefa_rows
 from segan.export.directions.statistics import WStatistics, sample_w_statistics
 from segan.export.directions.vectors import vector_rows
 from segan.runtime.bundle.attributes import check_name, read_attributes
+from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.layout import Subspace, noise_sizes
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.reader import ATTRIBUTES, Bundle
@@ -210,11 +211,12 @@ def _edit(
     old = {"rows": manifest.num_subspaces, "width": manifest.coords_dim}
     files = {name: bundle.read(name) for name in manifest.files}
     offsets = manifest.graphs.offsets
-    files[offsets] = add_directions(files[offsets], table, new_width=width, **old)
+    files[offsets] = add_directions(read_graph(bundle, "offsets"), table, new_width=width, **old)
     if manifest.mode == 1:
         total = manifest.num_subspaces + len(rows)
-        for name in manifest.graphs.synthesis.values():
-            files[name] = widen_shifts(files[name], new_rows=total, new_width=width, **old)
+        for precision, name in manifest.graphs.synthesis.items():
+            graph = read_graph(bundle, "synthesis", precision)
+            files[name] = widen_shifts(graph, new_rows=total, new_width=width, **old)
     files[ATTRIBUTES] = _attributes(bundle, rows, added, config)
     known = manifest.provenance.get("directions", [])
     record = {

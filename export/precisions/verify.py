@@ -9,7 +9,6 @@ brightness, or a grey image where the contrast was low, so each of these has a l
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +23,11 @@ from segan.export.precisions.rounding import with_explicit_rounding
 from segan.export.verify import psnr_db
 from segan.runtime.backends.choose import open_session, why_not
 from segan.runtime.backends.session import Precision, SessionConfig
+from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.manifest import Manifest, Verification
 from segan.runtime.bundle.reader import Bundle, open_bundle
 from segan.runtime.errors import VerifyError
+from segan.runtime.files.arrays import npy_values
 from segan.runtime.generate.generator import Generator, load
 from segan.runtime.latents.draws import sample_coords, sample_noise, sample_z
 
@@ -178,7 +179,7 @@ def styled_batches(reference: Generator, seeds: Sequence[int]) -> list[StyledBat
     constant = None
     if manifest.noise is not None:
         data = reference.bundle.read(manifest.noise)
-        constant = np.load(io.BytesIO(data), allow_pickle=False)[None]
+        constant = npy_values(data, manifest.noise).astype(np.float32)[None]
     batches = [*_batches(manifest, seeds, size, constant)]
     for batch in batches:
         w = reference.map(batch.z, batch.labels)
@@ -224,8 +225,7 @@ def _run_rounded(
     bundle: Bundle, batches: Sequence[StyledBatch], precision: Precision
 ) -> list[Array]:
     """Return the images of a half-precision graph with every result rounded."""
-    manifest = bundle.manifest
-    model = with_explicit_rounding(bundle.read(manifest.graphs.synthesis[precision]))
+    model = with_explicit_rounding(read_graph(bundle, "synthesis", precision))
     found = []
     config = SessionConfig(low_memory=True)
     with open_session(model, "cpu", name=f"{precision} synthesis", config=config) as session:

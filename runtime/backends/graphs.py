@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,18 +13,18 @@ from segan.runtime.backends.choose import Choice, candidates, open_session
 from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision, Session, SessionConfig, TensorSpec
+from segan.runtime.bundle.graph_files import graph_interfaces, read_graph
 from segan.runtime.bundle.layout import noise_sizes
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.reader import Bundle
-from segan.runtime.errors import BackendError, BundleError, ConfigError
+from segan.runtime.errors import BackendError, BundleError, ConfigError, DataError
+from segan.runtime.files.arrays import npy_values
+from segan.runtime.graphs.check import Interface
 from segan.runtime.latents.inputs import GraphInputs
 
 Array = NDArray[np.float32]
 
 Images = NDArray[np.uint8]
-
-# Shapes of tensors by name, without the batch dimension.
-_Shapes = dict[str, tuple[int, ...]]
 
 
 def open_graphs(
@@ -76,14 +75,14 @@ class BundleGraphs:
         manifest = bundle.manifest
         self.choice, self.manifest = choice, manifest
         # The small graphs cost next to nothing, so they are always computed in fp32.
-        files: dict[str, tuple[str, Precision]] = {
-            "mapping": (manifest.graphs.mapping, "fp32"),
-            "offsets": (manifest.graphs.offsets, "fp32"),
-            "synthesis": (manifest.graphs.synthesis[choice.graph], choice.precision),
+        precisions: dict[str, Precision] = {
+            "mapping": "fp32",
+            "offsets": "fp32",
+            "synthesis": choice.precision,
         }
         self._sessions: dict[str, Session] = {}
-        for name, (file, precision) in files.items():
-            model = bundle.read(file)
+        for name, precision in precisions.items():
+            model = read_graph(bundle, name, choice.graph)
             # A second pool of threads would busy-wait and slow synthesis down by a third.
             threads = config.threads if name == "synthesis" else 1
             own = replace(config, precision=precision, threads=threads)
@@ -92,7 +91,7 @@ class BundleGraphs:
             except BackendError as error:
                 error.problem = f"{bundle.path}: {error.problem}"
                 raise
-            _check_graph(bundle, session, *_expected(manifest)[name])
+            _check_graph(bundle, session, graph_interfaces(manifest)[name])
             self._sessions[name] = session
         self.noise: Array | None = None
         if manifest.noise is not None:
@@ -200,34 +199,12 @@ def offsets_feeds(
     return feeds
 
 
-def _expected(manifest: Manifest) -> dict[str, tuple[_Shapes, _Shapes]]:
-    """Return (inputs, outputs) of each graph as the manifest requires them."""
-    z, w, sites = (manifest.z_dim,), (manifest.w_dim,), manifest.num_sites
-    ws = (sites, manifest.w_dim)
-    coords = (manifest.num_subspaces, manifest.coords_dim)
-    mapping: _Shapes = {"z": z}
-    offsets: _Shapes = {"w": ws, "psi": (sites,)}
-    offsets_out: _Shapes = {"ws": ws}
-    synthesis: _Shapes = {"ws": ws}
-    if manifest.c_dim:
-        mapping["c"] = (manifest.c_dim,)
-    if manifest.num_subspaces:
-        offsets["coords"] = coords
-        if manifest.mode == 1:
-            offsets_out["shifts"] = synthesis["shifts"] = coords
-    if manifest.noise is not None:
-        synthesis["noise"] = (sum(noise_sizes(manifest.sites)),)
-    image = (manifest.img_channels, manifest.resolution, manifest.resolution)
-    return {
-        "mapping": (mapping, {"w": w}),
-        "offsets": (offsets, offsets_out),
-        "synthesis": (synthesis, {"image": image}),
-    }
-
-
-def _check_graph(bundle: Bundle, session: Session, inputs: _Shapes, outputs: _Shapes) -> None:
+def _check_graph(bundle: Bundle, session: Session, wanted_by: Interface) -> None:
     """Raise BundleError unless names, types and shapes match the manifest."""
-    kinds = (("input", session.inputs, inputs), ("output", session.outputs, outputs))
+    kinds = (
+        ("input", session.inputs, wanted_by.inputs),
+        ("output", session.outputs, wanted_by.outputs),
+    )
     for kind, found, wanted in kinds:
         names = {spec.name for spec in found}
         if names != wanted.keys():
@@ -260,13 +237,12 @@ def _check_graph(bundle: Bundle, session: Session, inputs: _Shapes, outputs: _Sh
 
 def _decode_noise(data: bytes, size: int) -> Array:
     """Read a .npy of float32 [size] without trusting its header. Raises: ValueError."""
-    file = io.BytesIO(data)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("it is not a .npy file of version 1.0")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    if shape != (size,) or dtype != np.dtype("<f4"):
-        raise ValueError(f"it holds {dtype} {list(shape)}; expected float32 [{size}]")
-    values = np.frombuffer(data, "<f4", offset=file.tell())
-    if values.size != size or not np.isfinite(values).all():
+    try:
+        values = npy_values(data, "it")
+    except DataError as error:
+        raise ValueError(error.problem) from None
+    if values.shape != (size,) or values.dtype != np.dtype("<f4"):
+        raise ValueError(f"it holds {values.dtype} {list(values.shape)}; expected float32 [{size}]")
+    if not np.isfinite(values).all():
         raise ValueError(f"it does not hold {size} finite values")
     return values.reshape(1, size).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.backends.session import Session, SessionConfig, TensorSpec
-from segan.runtime.bundle.onnx_wire import check_self_contained
 from segan.runtime.errors import BackendError
+from segan.runtime.graphs.check import safe_model
 from segan.runtime.machine.cores import usable_cores
 
 _DTYPES = {
@@ -68,7 +69,7 @@ class OrtSession(Session):
         import onnxruntime
 
         self.name, self.precision = name, config.precision
-        check_self_contained(model_bytes, name)
+        model = safe_model(model_bytes, name)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -81,6 +82,10 @@ class OrtSession(Session):
             # kept only without the optimisations of memory layout, which add nodes.
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        # A model has no data in other files. Should one pass the check, this folder has no files.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", os.devnull
+        )
         # Its messages become part of our errors, so it prints none to stderr.
         options.log_severity_level = 4
         if provider[0] != "CPUExecutionProvider":
@@ -89,7 +94,7 @@ class OrtSession(Session):
         try:
             # Without enable_fallback=0 it falls back to the CPU on loading and after a failed run.
             self._session: Any = onnxruntime.InferenceSession(
-                model_bytes, options, providers=[provider], enable_fallback=0
+                model, options, providers=[provider], enable_fallback=0
             )
         except runtime_errors() as error:
             raise self._load_error(error) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import queue
 import threading
 from collections import Counter, OrderedDict
@@ -15,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.backends.session import Precision, Session, SessionConfig, TensorSpec
-from segan.runtime.bundle.onnx_wire import check_self_contained
 from segan.runtime.errors import BackendError
+from segan.runtime.graphs.check import safe_model
 from segan.runtime.machine.cores import usable_cores
 
 #: numpy type of each element type of OpenVINO that a graph may use.
@@ -87,7 +86,7 @@ class OpenVinoSession(Session):
                 remedy="Pass `precision fp32`.",
             )
         self.name, self.backend, self.precision = name, "openvino", config.precision
-        check_self_contained(model_bytes, name)
+        model = safe_model(model_bytes, name)
         threads = config.threads or usable_cores()
         self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _hint(config.precision),
@@ -101,7 +100,8 @@ class OpenVinoSession(Session):
         if config.cache is not None:
             self._options["CACHE_DIR"] = str(config.cache)
         with self._failing("cannot load"):
-            self._model: Any = _core().read_model(io.BytesIO(model_bytes))
+            # With a buffer for weights, and an empty one, it reads from memory alone.
+            self._model: Any = _core().read_model(model, b"")
         self.inputs = tuple(self._spec(port) for port in self._model.inputs)
         self.outputs = tuple(self._spec(port) for port in self._model.outputs)
         self._most = 1 if config.low_memory else _MOST_SIZES

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.errors import BackendError, ConfigError
+from segan.runtime.graphs.check import BROADCAST_INPUTS
 
 #: Precisions of a computation, and of the graphs that a bundle may have.
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-
-#: Inputs that may hold one row for the whole batch.
-BROADCAST_INPUTS = frozenset({"noise"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +82,13 @@ class Session(abc.ABC):
     that every backend reports the same mistakes in the same way.
 
     Args:
-        model_bytes: the serialized ONNX model, with its weights inside.
+        model_bytes: a serialized ONNX model, which is checked first; a ``SafeModel`` was already.
         name: of the graph, for messages.
         config: how to compute; None for the defaults.
 
     Raises:
-        BackendError: the backend cannot work here or cannot load the model, or the model stores
-            weights in another file.
+        BackendError: the backend cannot work here or cannot load the model, or the model is refused
+            (``segan.runtime.graphs.check``).
 
     Attributes:
         name: of the graph, for messages, for example ``synthesis``.

@@ -15,17 +15,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segan.runtime.backends.choose import open_session
 from segan.runtime.backends.registry import BACKENDS
 from segan.runtime.backends.session import Precision, Session, SessionConfig
-from segan.runtime.bundle.onnx_wire import write_field as field
 from segan.runtime.errors import BackendError
+from segan.runtime.graphs.check import SafeModel
+from segan.runtime.graphs.messages import (
+    Attribute,
+    Dimension,
+    Graph,
+    Model,
+    Node,
+    OperatorSet,
+    TensorShape,
+    TensorType,
+    Type,
+    ValueInfo,
+    encode,
+)
+from segan.runtime.graphs.tensors import BFLOAT16, FLOAT, FLOAT16, INT8, make_tensor
 from segan.runtime.machine.gpus import cuda_driver
-
-# TensorProto.DataType of onnx.proto3.
-_FLOAT, _INT8, _FLOAT16, _BFLOAT16 = 1, 3, 10, 16
 
 #: Steps of the int8 model's activations and weights, whose values are within ± 4 and ± 1.
 _STEP, _WEIGHT_STEP = 4 / 127, 1 / 127
@@ -73,7 +83,7 @@ GPU_SHAPES = (
 )
 
 
-def convolution_model(shape: Shape, graph: Precision) -> bytes:
+def convolution_model(shape: Shape, graph: Precision) -> SafeModel:
     """Return an ONNX model of ``shape.depth`` convolutions with random weights.
 
     Args:
@@ -90,48 +100,52 @@ def convolution_model(shape: Shape, graph: Precision) -> bytes:
     # This scale keeps the variance of the activations.
     weight = random.standard_normal((c, c, 3, 3)).astype(np.float32) / math.sqrt(9 * c)
     plane = random.standard_normal((1, c, r, r)).astype(np.float32)
-    tensors = [_tensor("plane", plane, _FLOAT)]
+    tensors = [make_tensor("plane", plane, FLOAT)]
     nodes = [_node("Add", ["x", "plane"], "h")]
     last, kernel = "h", "weight"
-    kind = {"fp32": _FLOAT, "fp16": _FLOAT16, "bf16": _BFLOAT16, "int8": _INT8}[graph]
+    kind = {"fp32": FLOAT, "fp16": FLOAT16, "bf16": BFLOAT16, "int8": INT8}[graph]
     if graph == "int8":
         scaled = np.clip(np.rint(weight / np.abs(weight).max() * 127), -127, 127)
         tensors += [
-            _tensor("weight8", scaled, _INT8),
+            make_tensor("weight8", scaled, INT8),
             # The exact scale would cost the same.
-            _tensor("weight_step", np.float32(_WEIGHT_STEP / (3 * math.sqrt(c))), _FLOAT),
-            _tensor("step", np.float32(_STEP), _FLOAT),
-            _tensor("zero", np.int8(0), _INT8),
+            make_tensor("weight_step", np.float32(_WEIGHT_STEP / (3 * math.sqrt(c))), FLOAT),
+            make_tensor("step", np.float32(_STEP), FLOAT),
+            make_tensor("zero", np.int8(0), INT8),
         ]
         nodes.append(_node("DequantizeLinear", ["weight8", "weight_step", "zero"], "weight"))
     else:
-        tensors.append(_tensor("weight", weight, kind))
-        if kind != _FLOAT:
-            nodes.append(_node("Cast", [last], "cast", field(1, "to") + field(3, kind), 2))
+        tensors.append(make_tensor("weight", weight, kind))
+        if kind != FLOAT:
+            nodes.append(_node("Cast", [last], "cast", "to", kind))
             last = "cast"
-    pads = field(1, "pads") + b"".join(field(8, 1) for _ in range(4))
     for number in range(shape.depth):
         if graph == "int8":
             nodes += _quantized(last, number)
             last = f"d{number}"
-        nodes.append(_node("Conv", [last, kernel], f"c{number}", pads, 7))
+        nodes.append(_node("Conv", [last, kernel], f"c{number}", "pads", [1, 1, 1, 1]))
         last = f"c{number}"
     if graph == "int8":
         nodes += _quantized(last, shape.depth)
         last = f"d{shape.depth}"
-    elif kind != _FLOAT:
-        nodes.append(_node("Cast", [last], "back", field(1, "to") + field(3, _FLOAT), 2))
+    elif kind != FLOAT:
+        nodes.append(_node("Cast", [last], "back", "to", FLOAT))
         last = "back"
     nodes.append(_node("GlobalAveragePool", [last], "y"))
-    body = b"".join(field(1, node) for node in nodes) + field(2, "convolutions")
-    body += b"".join(field(5, tensor) for tensor in tensors)
-    body += field(11, _value("x", c)) + field(12, _value("y", c))
+    body = Graph(
+        node=nodes,
+        name="convolutions",
+        initializer=tensors,
+        input=[_value("x", c)],
+        output=[_value("y", c)],
+    )
     # Conv supports bfloat16 from opset 22 on.
-    opset = 22 if graph == "bf16" else 18
-    return field(1, 10) + field(7, body) + field(8, field(1, "") + field(2, opset))
+    ir, opset = (10, 22) if graph == "bf16" else (8, 18)
+    sets = [OperatorSet(domain="", version=opset)]
+    return SafeModel(encode(Model(ir_version=ir, graph=body, opset_import=sets)))
 
 
-def _quantized(last: str, number: int) -> list[bytes]:
+def _quantized(last: str, number: int) -> list[Node]:
     """Return the nodes to int8 and back, which a backend fuses with the convolutions."""
     return [
         _node("QuantizeLinear", [last, "step", "zero"], f"q{number}"),
@@ -140,31 +154,23 @@ def _quantized(last: str, number: int) -> list[bytes]:
 
 
 def _node(
-    kind: str, inputs: list[str], output: str, attribute: bytes = b"", form: int = 0
-) -> bytes:
-    """Return a NodeProto; the attribute's type is ``form``: 2 for an int, 7 for ints."""
-    named = field(5, attribute + field(20, form)) if attribute else b""
-    names = b"".join(field(1, name) for name in inputs)
-    return names + field(2, output) + field(3, output) + field(4, kind) + named
+    kind: str, inputs: list[str], output: str, name: str = "", value: int | list[int] = 0
+) -> Node:
+    """Return a node, with one attribute where it has a name: an int, type 2, or ints, type 7."""
+    attributes = []
+    if isinstance(value, list):
+        attributes.append(Attribute(name=name, ints=value, type=7))
+    elif name:
+        attributes.append(Attribute(name=name, i=value, type=2))
+    return Node(input=inputs, output=[output], name=output, op_type=kind, attribute=attributes)
 
 
-def _tensor(name: str, values: NDArray[np.generic] | np.generic, kind: int) -> bytes:
-    """Return a TensorProto with its values as raw little-endian bytes."""
-    array = np.asarray(values)
-    if kind == _BFLOAT16:
-        # The upper half of a float32.
-        raw = (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
-    else:
-        types = {_FLOAT: "<f4", _FLOAT16: "<f2", _INT8: "i1"}
-        raw = array.astype(types[kind]).tobytes()
-    dims = b"".join(field(1, size) for size in array.shape)
-    return dims + field(2, kind) + field(8, name) + field(9, raw)
-
-
-def _value(name: str, channels: int) -> bytes:
-    """Return a ValueInfoProto: float32 [N, channels, 1, 1]."""
-    dims = field(1, field(2, "N")) + b"".join(field(1, field(1, n)) for n in (channels, 1, 1))
-    return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, dims)))
+def _value(name: str, channels: int) -> ValueInfo:
+    """Return an input or output: float32 [N, channels, 1, 1]."""
+    dims = [Dimension(dim_param="N"), *(Dimension(dim_value=size) for size in (channels, 1, 1))]
+    return ValueInfo(
+        name=name, type=Type(tensor_type=TensorType(elem_type=FLOAT, shape=TensorShape(dim=dims)))
+    )
 
 
 class ConvolutionCeiling:

@@ -14,14 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.bundle.onnx_wire import MalformedModelError, read_fields, read_varints
-
-# Field numbers of onnx.proto3.
-_MODEL_GRAPH = 7
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
-_NODE_INPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT = 1, 3
-_TENSOR_DIMS, _TENSOR_NAME = 1, 8
+from segan.runtime.graphs.check import read_model
+from segan.runtime.graphs.messages import Graph
+from segan.runtime.graphs.wire import MalformedModelError
 
 #: The place of a convolution in a block: a site, or the residual path around the sites.
 _PLACE = re.compile(r"(b(\d+)\.(?:conv\d|to_rgb|around))\.")
@@ -48,7 +43,7 @@ def count_macs(model: bytes, manifest: Manifest) -> int | None:
         by ``segan export``.
     """
     try:
-        convolutions = list(_convolutions(model))
+        convolutions = list(_convolutions(read_model(model)))
     except MalformedModelError:
         return None
     total, seen = 0, set()
@@ -76,58 +71,14 @@ def _macs(convolution: _Convolution, place: str, resolution: int, lowering: dict
     return out // phases * into * (1 if around else 9) * pixels
 
 
-def _convolutions(model: bytes) -> Iterator[_Convolution]:
+def _convolutions(graph: Graph) -> Iterator[_Convolution]:
     """Yield the convolutions with constant weights and without groups."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    nodes: list[memoryview] = []
-    for number, value in read_fields(memoryview(model)):
-        if number != _MODEL_GRAPH or isinstance(value, int):
-            continue
-        for part, data in read_fields(value):
-            if isinstance(data, int):
-                continue
-            if part == _GRAPH_NODE:
-                nodes.append(data)
-            elif part == _GRAPH_INITIALIZER:
-                name, shape = _read_tensor(data)
-                shapes[name] = shape
-    for node in nodes:
-        kind, inputs, groups = _read_node(node)
-        if kind in ("Conv", "ConvTranspose") and groups == 1 and len(inputs) > 1:
-            shape = shapes.get(inputs[1], ())
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        groups = next((entry.i for entry in node.attribute if entry.name == "group"), 1)
+        if node.op_type in ("Conv", "ConvTranspose") and groups == 1 and len(node.input) > 1:
+            shape = shapes.get(node.input[1], ())
             if len(shape) == 4:
                 yield _Convolution(
-                    weight=inputs[1], shape=shape, transposed=kind == "ConvTranspose"
+                    weight=node.input[1], shape=shape, transposed=node.op_type == "ConvTranspose"
                 )
-
-
-def _read_tensor(data: memoryview) -> tuple[str, tuple[int, ...]]:
-    """Return the name and the shape of an initializer."""
-    name, shape = "", list[int]()
-    for number, value in read_fields(data):
-        if number == _TENSOR_DIMS:
-            # Repeated or packed.
-            shape += [value] if isinstance(value, int) else read_varints(value)
-        elif number == _TENSOR_NAME:
-            name = _text(value)
-    return name, tuple(shape)
-
-
-def _read_node(data: memoryview) -> tuple[str, list[str], int]:
-    """Return the operator, the inputs and the attribute ``group`` of a node."""
-    kind, inputs, groups = "", list[str](), 1
-    for number, value in read_fields(data):
-        if number == _NODE_INPUT:
-            inputs.append(_text(value))
-        elif number == _NODE_OP_TYPE:
-            kind = _text(value)
-        elif number == _NODE_ATTRIBUTE and not isinstance(value, int):
-            found = dict(read_fields(value))
-            group = found.get(_ATTRIBUTE_INT)
-            if _text(found.get(_ATTRIBUTE_NAME, 0)) == "group" and isinstance(group, int):
-                groups = group
-    return kind, inputs, groups
-
-
-def _text(value: int | memoryview) -> str:
-    return "" if isinstance(value, int) else bytes(value).decode(errors="replace")

@@ -28,6 +28,7 @@ from segan.runtime.benchmark.plan import (
     plan,
 )
 from segan.runtime.benchmark.worker import Finish, FinishedRow, LoadedRow, Round, RowRound, Task
+from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import BackendError, SeganError
 from segan.runtime.machine.hardware import describe_memory
@@ -72,12 +73,11 @@ def run_benchmark(
     graphs = bundle.manifest.graphs.synthesis
     choices, not_run = plan(config, tuple(graphs))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    fp32 = bundle.read(graphs["fp32"])
     result = BenchmarkResult(
         bundle=bundle.path,
         name=bundle.manifest.name,
         resolution=bundle.manifest.resolution,
-        macs=count_macs(fp32, bundle.manifest),
+        macs=count_macs(read_graph(bundle, "synthesis"), bundle.manifest),
         rows=[],
         not_run=not_run,
         ceilings=[],

@@ -31,6 +31,8 @@ FORMAT = "segan.attributes/1"
 
 #: Longest name, in characters.
 MAX_NAME = 100
+#: Most names of a bundle; each is compared with the table of subspaces.
+MAX_ATTRIBUTES = 1 << 14
 #: How many names an error lists.
 _LISTED = 12
 
@@ -158,6 +160,8 @@ def read_attributes(bundle: Bundle) -> tuple[Attribute, ...]:
     entries = found.get("attributes", [])
     if not isinstance(entries, list):
         raise damaged("attributes is not a list")
+    if len(entries) > MAX_ATTRIBUTES:
+        raise damaged(f"there are {len(entries)} names", f"at most {MAX_ATTRIBUTES}")
     attributes = []
     for number, entry in enumerate(entries):
         named = f", {str(entry['name'])[:40]!r}" if _has_name(entry) else ""

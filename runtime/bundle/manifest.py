@@ -13,6 +13,14 @@ from segan.runtime.files.json_record import decode_record, encode_record
 
 FORMAT = "segan.bundle/1"
 
+#: Largest width of a latent and most classes; published generators have at most 1024 and 1000.
+MAX_WIDTH = 1 << 16
+#: Most sites, subspaces and coordinates of an image. A generator of 1024² has 26 sites, and each
+#: run of 'segan directions' adds a subspace for each of its 9 layers.
+MAX_SITES, MAX_SUBSPACES, MAX_COORDS = 1024, 4096, 1 << 20
+#: Most files of a bundle, which uses about ten.
+MAX_FILES = 4096
+
 _REMEDY = "Export or copy the bundle again."
 
 
@@ -136,9 +144,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             yield f"resolution is {error.value}", error.expected
         if not 1 <= self.img_channels <= 4:
             yield f"img_channels is {self.img_channels}", "1 to 4"
-        for name, lowest in (("z_dim", 1), ("w_dim", 1), ("c_dim", 0)):
-            if getattr(self, name) < lowest:
-                yield f"{name} is {getattr(self, name)}", f"{lowest} or more"
+        for name, lowest in (("z_dim", 1), ("w_dim", 1), ("c_dim", 0), ("coords_dim", 0)):
+            if not lowest <= getattr(self, name) <= MAX_WIDTH:
+                yield f"{name} is {getattr(self, name)}", f"{lowest} to {MAX_WIDTH}"
+        limits = {"sites": MAX_SITES, "subspaces": MAX_SUBSPACES, "files": MAX_FILES}
+        for name, most in limits.items():
+            if len(getattr(self, name)) > most:
+                yield f"there are {len(getattr(self, name))} {name}", f"at most {most}"
+        if self.num_subspaces * self.coords_dim > MAX_COORDS:
+            yield f"there are {self.num_subspaces} x {self.coords_dim} coords", f"{MAX_COORDS}"
         if len(self.class_names) not in (0, self.c_dim):
             yield f"there are {len(self.class_names)} class_names for {self.c_dim} classes", ""
         if not self.sites:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from segan.runtime.bundle.manifest import Manifest, decode_manifest
 from segan.runtime.errors import BundleError
+from segan.runtime.files.json_record import check_json_size
+from segan.runtime.files.zips import DamagedZipError, open_zip
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
@@ -29,6 +31,8 @@ PENDING_ATTRIBUTES = "attributes.json.next"
 
 #: Largest manifest and largest other file that are read, in bytes (protobuf ends at 2 GiB).
 MAX_MANIFEST_BYTES, MAX_FILE_BYTES = 16 << 20, 2 << 30
+#: Largest attributes.json: 2000 directions with all their figures take 1 MiB.
+MAX_ATTRIBUTES_BYTES = 16 << 20
 
 _SKIPPED_FOLDERS = {"node_modules", "__pycache__", "site-packages"}
 
@@ -59,12 +63,13 @@ class Bundle:
         stated = self.manifest.files.get(name)
         if stated is None:
             raise _unusable(self.path, f"{name!r} is not listed in {MANIFEST}", remedy="")
-        data = self._store.read(name, MAX_FILE_BYTES)
+        limit = MAX_ATTRIBUTES_BYTES if name == ATTRIBUTES else MAX_FILE_BYTES
+        data = self._store.read(name, limit)
         found = hashlib.sha256(data).hexdigest()
         if found != stated.lower() and name == ATTRIBUTES:
             # Editing names was cut off between the manifest's renaming and this file's.
             with contextlib.suppress(BundleError):
-                pending = self._store.read(PENDING_ATTRIBUTES, MAX_FILE_BYTES)
+                pending = self._store.read(PENDING_ATTRIBUTES, limit)
                 if hashlib.sha256(pending).hexdigest() == stated.lower():
                     return pending
         if found != stated.lower():
@@ -86,8 +91,10 @@ class Bundle:
         """
         if ATTRIBUTES not in self.manifest.files:
             return {}
+        data = self.read(ATTRIBUTES)
         try:
-            found = json.loads(self.read(ATTRIBUTES))
+            check_json_size(data)
+            found = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise _unusable(self.path, f"{ATTRIBUTES} is not JSON ({error})") from None
         if not isinstance(found, dict):
@@ -149,10 +156,14 @@ class _Zip:
                     expected="a stored entry",
                     remedy="Unpack the zip and use the folder, or pack it with 'zip -0'.",
                 )
-            _check_size(self._path, name, found[0].file_size, limit)
+            # A stored entry has one size, and is part of the file.
+            size = found[0].file_size
+            if size != found[0].compress_size or size > self._path.stat().st_size:
+                raise _unusable(self._path, f"{name} is damaged: its sizes contradict each other")
+            _check_size(self._path, name, size, limit)
             with archive.open(found[0]) as file:
                 data = file.read()
-        if len(data) != found[0].file_size:
+        if len(data) != size:
             raise _unusable(self._path, f"{name} was truncated")
         return data
 
@@ -164,12 +175,10 @@ _REFUSED = "Do not use this bundle."
 @contextlib.contextmanager
 def _open_zip(path: Path, problem: str) -> Iterator[ZipFile]:
     """Open a zip; what zipfile raises in the block becomes a BundleError with this problem."""
-    import zipfile  # 10 ms that folders do not need
-
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError) as error:
+    except DamagedZipError as error:
         problem = f"{problem} ({error})"
         raise BundleError(problem, field="bundle", value=path, remedy=_AGAIN) from None
 
@@ -206,7 +215,7 @@ def _check_name(path: Path, name: str) -> None:
     """Raise BundleError unless a name is relative and plain: it stays inside on every system."""
     parts = name.split("/")
     if name == MANIFEST or any(
-        part in ("", ".", "..") or any(char in '\\:*?"<>|' or char < " " for char in part)
+        part in ("", ".", "..") or not part.isprintable() or set(part) & set('\\:*?"<>|')
         for part in parts
     ):
         raise _unusable(

@@ -8,6 +8,9 @@ import msgspec
 
 from segan.runtime.errors import SeganError
 
+#: Most values of a record. An empty list of three bytes takes twenty times as much in Python.
+MAX_JSON_VALUES = 2_000_000
+
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
@@ -40,8 +43,9 @@ def decode_record(
     """
     place: dict[str, str] = {"field": "path", "value": name, "remedy": remedy}
     try:
+        check_json_size(data)
         found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise error(f"{name} is truncated or not JSON ({problem})", **place) from None
     stated = found.get("format") if isinstance(found, dict) else None
     if stated != format:
@@ -56,6 +60,13 @@ def decode_record(
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as problem:
         raise error(f"{name}: {plain_text(problem)}", **place) from None
+
+
+def check_json_size(data: bytes) -> None:
+    """Raise ValueError when a text of unknown origin would make too many Python objects."""
+    values = sum(data.count(mark) for mark in (b",", b"[", b"{"))
+    if values > MAX_JSON_VALUES:
+        raise ValueError(f"it holds {values} values; expected at most {MAX_JSON_VALUES}")
 
 
 def plain_text(problem: msgspec.ValidationError) -> str:

@@ -18,16 +18,17 @@ from segan.runtime.backends.graphs import BundleGraphs, Images, offsets_feeds
 from segan.runtime.backends.pixels import not_finite
 from segan.runtime.backends.session import SessionConfig
 from segan.runtime.bundle.reader import Bundle
+from segan.runtime.graphs.check import SafeModel
 from segan.runtime.latents.inputs import GraphInputs
 
 #: Network output to pixels, for any C, H and W: ``image`` [N, C, H, W] float32 → ``pixels``
 #: [N, H, W, C] uint8, as ``to_uint8`` computes them, and ``wrong`` [N] float32, the number of
 #: values of each image that are not finite.
-PIXELS = Path(__file__).with_name("pixels.onnx").read_bytes()
+PIXELS = SafeModel(Path(__file__).with_name("pixels.onnx").read_bytes())
 
 #: One vector for every site: ``v`` [N, w_dim], ``psi`` [N, num_sites] → ``w``
 #: [N, num_sites, w_dim], float32. It adds 0 · psi, whose shape holds the number of sites.
-SPREAD = Path(__file__).with_name("spread.onnx").read_bytes()
+SPREAD = SafeModel(Path(__file__).with_name("spread.onnx").read_bytes())
 
 #: Batches in flight: one is computed while another is copied from the device.
 _IN_FLIGHT = 2

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from segan.runtime.backends.session import BROADCAST_INPUTS
 from segan.runtime.backends.tensorrt.library import Library, library_error
 from segan.runtime.backends.tensorrt.settings import EngineSettings
-from segan.runtime.bundle.onnx_wire import check_self_contained
 from segan.runtime.errors import BackendError
+from segan.runtime.graphs.check import BROADCAST_INPUTS, safe_model
 from segan.runtime.machine.gpus import CudaDevice
 
 #: Increased when engines are built in another way, so that older ones are built again.
@@ -110,7 +109,7 @@ def build_engine(
             cannot build it for this target.
     """
     start = time.perf_counter()
-    check_self_contained(model, name)
+    model = safe_model(model, name)
     trt = library.module
     library.log.take()
     builder = trt.Builder(library.log)

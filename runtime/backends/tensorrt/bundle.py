@@ -13,6 +13,7 @@ from segan.runtime.backends.tensorrt.cache import engine_folder
 from segan.runtime.backends.tensorrt.library import Library, find_library, require_library
 from segan.runtime.backends.tensorrt.session import obtain
 from segan.runtime.backends.tensorrt.settings import EngineSettings
+from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.reader import Bundle, open_bundle
 from segan.runtime.errors import BackendError, ConfigError
 from segan.runtime.machine.gpus import cuda_devices, why_no_gpu
@@ -134,9 +135,9 @@ def build_engines(
     bundle = open_bundle(path)
     folder = engine_folder(path)
     found = []
-    for graph, precision, file in _graphs(bundle):
+    for graph, precision in _graphs(bundle):
         stored = obtain(
-            bundle.read(file),
+            read_graph(bundle, graph, precision),
             name=graph,
             precision=precision,
             target=target,
@@ -159,12 +160,10 @@ def build_engines(
     return tuple(found)
 
 
-def _graphs(bundle: Bundle) -> list[tuple[str, str, str]]:
-    """Return (graph, precision, file) of every engine."""
-    graphs = bundle.manifest.graphs
-    found = [("mapping", "fp32", graphs.mapping), ("offsets", "fp32", graphs.offsets)]
-    available = precisions_of("tensorrt", graphs.synthesis)
-    return found + [("synthesis", name, graphs.synthesis[name]) for name in available]
+def _graphs(bundle: Bundle) -> list[tuple[str, str]]:
+    """Return (graph, precision) of every engine."""
+    available = precisions_of("tensorrt", bundle.manifest.graphs.synthesis)
+    return [("mapping", "fp32"), ("offsets", "fp32"), *(("synthesis", name) for name in available)]
 
 
 def _named(on_progress: Callable[[str, float, str], None] | None, name: str) -> Progress | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.runtime.backends.session import BROADCAST_INPUTS, Session, SessionConfig
+from segan.runtime.backends.session import Session, SessionConfig
 from segan.runtime.backends.tensorrt.build import (
     BUILD_FORMAT,
     PIXELS,
@@ -29,6 +29,7 @@ from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.errors import BackendError, OutputError
 from segan.runtime.files.atomic import make_folder, write_atomic
 from segan.runtime.files.cache import cache_folder
+from segan.runtime.graphs.check import BROADCAST_INPUTS
 from segan.runtime.machine.gpus import cuda_devices
 
 

@@ -16,6 +16,7 @@ from segan.runtime.backends.graphs import BundleGraphs, open_graphs
 from segan.runtime.backends.session import TensorSpec
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import BackendError, BundleError
+from segan.runtime.graphs.check import Interface
 
 TOY = Path(__file__).parents[2] / "data" / "toy.segan"
 
@@ -28,7 +29,8 @@ def _check(inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
     """Check a graph of ``z`` [N, 4] → ``w`` [N, 8]."""
     session: Any = SimpleNamespace(name="mapping", inputs=inputs, outputs=outputs)
     bundle: Any = SimpleNamespace(path=Path("a.segan"))
-    graphs._check_graph(bundle, session, {"z": (4,)}, {"w": (8,)})
+    wanted = Interface(inputs={"z": (4,)}, outputs={"w": (8,)}, pixels=1)
+    graphs._check_graph(bundle, session, wanted)
 
 
 def test_a_graph_as_the_manifest_has_it_is_taken() -> None:
@@ -80,7 +82,7 @@ def test_noise_is_float32_of_the_manifests_size() -> None:
             graphs._decode_noise(_npy(wrong), 6)
     with pytest.raises(ValueError, match="finite"):
         graphs._decode_noise(_npy(np.full(6, np.nan, np.float32)), 6)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="truncated"):
         graphs._decode_noise(_npy(values)[:-4], 6)
 
 

@@ -9,8 +9,16 @@ import pytest
 from segan.runtime.benchmark.cost import count_macs
 from segan.runtime.bundle.layout import build_sites
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.bundle.onnx_wire import write_field as field
 from segan.runtime.bundle.reader import open_bundle
+from segan.runtime.graphs.wire import SIZED, VARINT, tag, varint
+
+
+def field(number: int, value: int | str | bytes) -> bytes:
+    """One protobuf field: an int as a varint, the rest with its length."""
+    if isinstance(value, int):
+        return tag(number, VARINT) + varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return tag(number, SIZED) + varint(len(data)) + data
 
 
 def _weight(name: str, *dims: int) -> bytes:
@@ -51,7 +59,11 @@ def _graph(manifest: Manifest, channels: dict[int, int], form: str) -> bytes:
                 continue
         nodes.append(_convolution("Conv", name))
     parts = [field(1, node) for node in nodes] + [field(5, weight) for weight in weights]
-    return field(1, 8) + field(7, b"".join(parts)) + field(8, field(2, 18))
+    return b"".join(parts)
+
+
+def _model(graph: bytes) -> bytes:
+    return field(1, 8) + field(7, graph) + field(8, field(2, 18))
 
 
 def _manifest(base: Manifest, resolution: int, form: str) -> Manifest:
@@ -72,7 +84,7 @@ def test_the_cost_is_that_of_the_network_in_every_form(
     manifest = _manifest(open_bundle(toy_bundle).manifest, resolution, form)
     sizes = {site.resolution for site in manifest.sites}
     channels = {size: min(channel_base // size, channel_max) for size in sizes}
-    found = count_macs(_graph(manifest, channels, form), manifest)
+    found = count_macs(_model(_graph(manifest, channels, form)), manifest)
     assert found is not None
     assert found / 1e9 == pytest.approx(gmac, rel=0.01)
 
@@ -97,10 +109,10 @@ def test_the_residual_path_costs_a_pointwise_convolution_before_doubling(
 ) -> None:
     manifest = _manifest(open_bundle(toy_bundle).manifest, 16, form)
     channels = {4: 12, 8: 10, 16: 6}
-    sites = count_macs(_graph(manifest, channels, form), manifest)
+    sites = count_macs(_model(_graph(manifest, channels, form)), manifest)
     assert sites is not None
     # By hand: 12 → 10 channels at 4², then 10 → 6 at 8².
-    whole = _graph(manifest, channels, form) + field(7, _around(manifest, channels, form))
+    whole = _model(_graph(manifest, channels, form) + _around(manifest, channels, form))
     assert count_macs(whole, manifest) == sites + 12 * 10 * 16 + 10 * 6 * 64
 
 
@@ -110,7 +122,7 @@ def test_the_cost_of_each_form_by_hand(toy_bundle: Path) -> None:
     to_rgb = 3 * 12 * 16 + 3 * 10 * 64
     for form in ("transposed", "subpixel", "folded"):
         manifest = _manifest(open_bundle(toy_bundle).manifest, 8, form)
-        found = count_macs(_graph(manifest, channels, form), manifest)
+        found = count_macs(_model(_graph(manifest, channels, form)), manifest)
         assert found == at_4 + doubled + at_8 + to_rgb
 
 

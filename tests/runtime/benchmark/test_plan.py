@@ -18,8 +18,8 @@ from segan.runtime.benchmark.plan import MAX_BATCH, BenchmarkConfig, RowResult, 
 from segan.runtime.benchmark.record import benchmark_record
 from segan.runtime.benchmark.rounds import run_benchmark
 from segan.runtime.benchmark.worker import Round, Task
-from segan.runtime.bundle.onnx_wire import has_external_data
 from segan.runtime.errors import BackendError, BundleError, ConfigError
+from segan.runtime.graphs.check import check_model
 from segan.runtime.machine.memory import peak_memory, used_device_memory
 from segan.runtime.machine.worker import Worker
 
@@ -69,7 +69,7 @@ def _expected(x: Any, shape: ceiling.Shape) -> Any:
 @pytest.mark.parametrize(("graph", "tolerance"), [("fp32", 1e-5), ("fp16", 5e-3)])
 def test_the_model_written_by_hand_convolves(graph: Any, tolerance: float) -> None:
     model = ceiling.convolution_model(SMALL, graph)
-    assert not has_external_data(model)
+    assert check_model(bytes(model)) == model
     x = np.random.RandomState(5).standard_normal((3, 8, 1, 1)).astype(np.float32)
     config = SessionConfig(threads=1)
     with choose.open_session(model, "cpu", name="convolution", config=config) as session:

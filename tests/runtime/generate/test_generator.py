@@ -634,7 +634,7 @@ def test_a_graph_that_is_no_model_but_has_the_stated_digest(
     toy_bundle: Path, replace_file: Callable[[Path, str, bytes], None]
 ) -> None:
     replace_file(toy_bundle, "synthesis.onnx", b"garbage")
-    with pytest.raises(BackendError, match=r"toy\.segan: .*synthesis graph"):
+    with pytest.raises(BundleError, match=r"toy\.segan: .*synthesis graph"):
         load(toy_bundle)
 
 

@@ -16,6 +16,7 @@ from segan.runtime.backends.tensorrt.library import Library, find_library
 from segan.runtime.backends.tensorrt.session import obtain
 from segan.runtime.backends.tensorrt.settings import EngineSettings
 from segan.runtime.errors import BackendError
+from segan.runtime.graphs.check import SafeModel
 
 pytest.importorskip(
     "tensorrt_rtx_bindings", reason="needs tensorrt_rtx_bindings; the bare environment has none"
@@ -170,11 +171,13 @@ def test_a_graph_that_is_none(library: Library, toy_bundle: Path) -> None:
 
     with pytest.raises(BackendError, match="is not an ONNX model"):
         build(model[:100])
-    with pytest.raises(BackendError, match=r"cannot build the mapping engine .* one output"):
+    with pytest.raises(BackendError, match="is not an ONNX model"):
         build(b"")
     assert b"Tanh" in model
-    with pytest.raises(BackendError, match=r"^tensorrt_rtx .* cannot read the mapping graph: "):
+    with pytest.raises(BackendError, match="the operator 'NoOp' is not one that segan writes"):
         build(model.replace(b"Tanh", b"NoOp"))
+    with pytest.raises(BackendError, match=r"^tensorrt_rtx .* cannot read the mapping graph: "):
+        build(SafeModel(model.replace(b"Tanh", b"NoOp")))
 
 
 def test_a_graph_with_a_fixed_batch(library: Library) -> None:
@@ -233,9 +236,10 @@ def test_a_bundle_with_several_precisions(
     from segan.runtime.backends.tensorrt.bundle import build_engines
 
     monkeypatch.setenv("SEGAN_CACHE", str(tmp_path / "cache"))
-    # Any graph will do: what is in it is its own business.
-    replace_file(toy_bundle, "synthesis.fp16.onnx", _fp16_graph())
-    replace_file(toy_bundle, "synthesis.int8.onnx", _fp16_graph())
+    # What types a graph computes in is its own business; its inputs and outputs are the manifest's.
+    synthesis = (toy_bundle / "synthesis.onnx").read_bytes()
+    replace_file(toy_bundle, "synthesis.fp16.onnx", synthesis)
+    replace_file(toy_bundle, "synthesis.int8.onnx", synthesis)
     files = {"fp32": "synthesis.onnx", "fp16": "synthesis.fp16.onnx", "int8": "synthesis.int8.onnx"}
     graphs = {"mapping": "mapping.onnx", "offsets": "offsets.onnx", "synthesis": files}
     edit_manifest(toy_bundle, graphs=graphs)

@@ -1,0 +1,1 @@
+"""ONNX models read, checked and written without the package onnx."""
