@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segan.runtime.bundle.layout import check_resolution
+from segan.runtime.commands import command
 from segan.runtime.errors import ConfigError, DataError
 from segan.train.data.decoded_cache import (
     DataCache,
@@ -244,25 +245,35 @@ def _decode(source: ImageSource, name: str, expected: tuple[int, str] | None = N
                 field="path",
                 value=source.path,
                 expected=f"{resolution} x {resolution} {mode}, as the first image",
-                remedy=_convert_hint(source.path),
+                remedy=convert_hint(source.path, min(resolution, *image.size)),
             )
     return image
 
 
-def _convert_hint(path: Path, resolution: int = 64) -> str:
-    return f"Run: segan data convert {path} OUT.zip --resolution {resolution}"
+def convert_hint(path: Path, side: int) -> str:
+    """Return the command that makes a training zip of ``path``, in the current folder.
+
+    Args:
+        path: of the images.
+        side: in pixels, of the smallest image that is known; the resolution is the power of two
+            below it.
+    """
+    resolution = max(8, min(1024, 1 << (side.bit_length() - 1)))
+    name = path.resolve().name.removesuffix(path.suffix) or "images"
+    out = Path(f"{name}-{resolution}.zip")
+    return f"Run: {command('data', 'convert', path, out, '--resolution', resolution)}"
 
 
 def _check_first(path: Path, name: str, image: Image.Image) -> tuple[int, str]:
     """Resolution and mode that all images must have."""
 
-    def refuse(problem: str, expected: str, resolution: int = 64) -> DataError:
+    def refuse(problem: str, expected: str) -> DataError:
         return DataError(
             f"{name} in {path} {problem}",
             field="path",
             value=path,
             expected=expected,
-            remedy=_convert_hint(path, resolution),
+            remedy=convert_hint(path, min(image.size)),
         )
 
     size = f"is {image.width} x {image.height}"
@@ -273,7 +284,7 @@ def _check_first(path: Path, name: str, image: Image.Image) -> tuple[int, str]:
     except ConfigError as error:
         raise refuse(size, error.expected) from error
     if image.mode not in _CHANNELS:
-        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA", image.width)
+        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA")
     return image.width, image.mode
 
 
