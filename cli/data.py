@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from segan.cli.errors import option_text
 from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import LateProgress, progress
 from segan.cli.standard_streams import echo
+
+if TYPE_CHECKING:
+    from segan.train.data.convert import ConvertResult
 
 #: Maximum number of images, classes or folders that are listed by name.
 _SHOWN = 10
@@ -129,10 +134,11 @@ def render(
 )
 @click.option(
     "--on-bad",
-    type=click.Choice(["fail", "skip"]),
-    default="fail",
+    type=click.Choice(["auto", "skip", "fail"]),
+    default="auto",
     show_default=True,
-    help="fail: stop at a damaged image and name it. skip: leave it out and list it.",
+    help="auto: leave damaged images out and name them; fail if they are more than half. skip: "
+    "leave out any number. fail: stop at the first.",
 )
 @click.option(
     "--labels",
@@ -171,9 +177,11 @@ def convert(
 ) -> None:
     """Convert SRC, a folder, zip or LMDB of images, to the training zip OUT.
 
-    Images are turned upright, cropped, blended over the background and resized with an antialiasing
-    filter, in the natural order of their names. Palette, 16-bit and CMYK images are converted; only
-    the first frame of an animation is used.
+    Images are turned upright, converted to sRGB by their colour profile, cropped, blended over the
+    background and resized with an antialiasing filter, in the natural order of their names. PNG,
+    JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF and HEIC of up to 50 megapixels are read, whatever their
+    names end in; JPEG up to 268. Only the first frame of an animation is used. At the end, what
+    was left out is named and counted.
     """
     from segan.train.data.convert import convert_images
     from segan.train.data.training_zip import TRAINING_ZIP
@@ -201,29 +209,47 @@ def convert(
             "img_channels": result.img_channels,
             "class_names": list(result.class_names),
             "class_counts": result.class_counts,
+            "label_note": option_text(result.label_note),
             "skipped": [{"name": name, "reason": reason} for name, reason in result.skipped],
+            "passed_over": [dataclasses.asdict(kind) for kind in result.passed_over],
+            "first_frame_only": result.notes.get("first frame", 0),
+            "profile_ignored": result.notes.get("profile ignored", 0),
             "seconds": round(time.perf_counter() - start, 3),
         }
         echo(json.dumps(fields))
         return
     counted = [f"{name} {count}" for name, count in result.class_counts.items()]
     echo(
-        f"{out}: {result.count} images of {resolution} x {resolution}, "
+        f"{out}: {_images(result.count)} of {result.resolution} x {result.resolution}, "
         f"{result.img_channels} channels, {_classes(counted)}."
     )
-    if result.unused_folders:
-        echo(
-            f"the sub-folders {_listed(result.unused_folders)} are not used as classes, since "
-            "their names are plain numbers, which usually only split a large set; pass --labels "
-            "folders to use them",
-            err=True,
-        )
+    if result.label_note:
+        echo(option_text(result.label_note), err=True)
+    _show_left_out(result)
+
+
+def _show_left_out(result: ConvertResult) -> None:
+    """Name and count what of the source is not in the zip, or not as it is there."""
     if result.skipped:
-        echo(f"{len(result.skipped)} images were left out:")
+        echo(f"{_images(len(result.skipped))} left out:")
         for _, reason in result.skipped[:_SHOWN]:
             echo(f"  {reason}")
         if len(result.skipped) > _SHOWN:
             echo(f"  and {len(result.skipped) - _SHOWN} more; --json lists all.")
+    if result.passed_over:
+        echo(f"other files, not read: {', '.join(map(str, result.passed_over))}")
+    frames, ignored = (result.notes.get(note, 0) for note in ("first frame", "profile ignored"))
+    if frames:
+        echo(f"{_images(frames)} of several frames or pages: only the first is used")
+    if ignored:
+        echo(
+            f"{_images(ignored)} with a colour profile that cannot be used: the colours are taken "
+            "for sRGB"
+        )
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _classes(names: Sequence[str]) -> str:

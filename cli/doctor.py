@@ -22,6 +22,7 @@ _EXTRAS = {
     "tensorrt": "for the TensorRT backend",
     "tensorrt-rtx": "for the TensorRT backend on a GeForce, and for engines built without a GPU",
     "video": "mp4 files without the ffmpeg program",
+    "heic": "to read photos in HEIC, as iPhones write them",
 }
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
-from PIL import Image
 
 from segan.runtime.pages.parts import Cell, Picture, table
 from segan.runtime.pages.template import render
+from segan.runtime.pictures.decode import MAX_SHEET_PIXELS, open_picture
 
 _TRAIN = "Train mode 2"
 
@@ -106,8 +106,8 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
 
 
 def _picture(out: Path, path: Path) -> Picture:
-    with Image.open(path) as image:
-        return Picture(path.relative_to(out).as_posix(), image.width, image.height)
+    image = open_picture(path.read_bytes(), str(path), max_pixels=MAX_SHEET_PIXELS)
+    return Picture(path.relative_to(out).as_posix(), image.width, image.height)
 
 
 def _learning(out: Path, run: Path) -> list[Shot]:

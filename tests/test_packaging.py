@@ -123,7 +123,7 @@ def test_every_extra_is_described_and_resolves() -> None:
 
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(extras) == {
-        *("train", "export", "metrics", "openvino", "tensorrt", "tensorrt-rtx", "video"),
+        *("train", "export", "metrics", "openvino", "tensorrt", "tensorrt-rtx", "video", "heic"),
         *("dev", "docs", "all"),
     }
     assert set(_EXTRAS) == set(extras) - {"dev", "docs", "all"}

@@ -88,7 +88,7 @@ def test_bad_images_are_named_and_counted(
     assert not out.exists()
     assert run([*arguments, "--on-bad", "skip"]) == 0
     text = capsys.readouterr().out
-    assert "12 images were left out" in text
+    assert "12 images left out" in text
     assert "cat/bad9.png" in text
     assert "and 2 more; --json lists all" in text
     assert run([*arguments, "--on-bad", "skip", "--overwrite", "--json"]) == 0

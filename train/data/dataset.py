@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import json
 import os
-import re
-import struct
-import warnings
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from segan.runtime.bundle.layout import check_resolution
-from segan.runtime.commands import command
 from segan.runtime.errors import ConfigError, DataError
+from segan.runtime.pictures.colour import ProfileError, srgb_conversion
+from segan.runtime.pictures.decode import load_picture, open_picture, quiet_decoding
 from segan.train.data.decoded_cache import (
     DataCache,
     belongs_on_disk,
@@ -31,30 +24,12 @@ from segan.train.data.decoded_cache import (
     encoded_key,
     pixels_digest,
 )
-from segan.train.data.sources import ImageSource, open_source
+from segan.train.data.labels import attribute_names, class_counts, read_labels, read_metadata
+from segan.train.data.open_source import open_source
+from segan.train.data.sources import ImageSource, PassedOver, linked_out
 from segan.train.data.training_zip import MODES
 
-#: Pixels of the largest image that is decoded: Pillow's own limit for a decompression bomb.
-MAX_PIXELS = 178_956_970
-#: More classes than this are taken for an error in the labels.
-MAX_CLASSES = 1 << 16
-
 _CHANNELS = {mode: channels for channels, mode in MODES.items()}
-#: What Pillow's readers raise on broken input.
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    AttributeError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +44,7 @@ class ImageDataset:
         labels: [n] int64 classes from 0, or None.
         class_names: one for each class; empty without labels.
         fingerprint: SHA-256 of images and labels as 64 hexadecimal digits.
+        passed_over: files of the source that are not images to read, by kind.
     """
 
     name: str
@@ -78,6 +54,7 @@ class ImageDataset:
     labels: npt.NDArray[np.int64] | None
     class_names: tuple[str, ...]
     fingerprint: str
+    passed_over: tuple[PassedOver, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,21 +99,23 @@ def open_dataset(path: str | os.PathLike[str], *, cache: str = "auto") -> ImageD
     """
     where = check_data_cache(cache)
     with quiet_decoding(), open_source(path) as source:
+        if source.refused:
+            raise linked_out(source)
         names = sorted(source.names)  # the order of StyleGAN2-ADA's reader
-        first = _decode(source, names[0])
-        resolution, mode = _check_first(source.path, names[0], first)
+        resolution, mode = _read_first(source, names[0])
         channels = _CHANNELS[mode]
         labels, class_names = read_labels(source, names)
         shape = (len(names), channels, resolution, resolution)
 
         def decoded() -> Iterator[npt.NDArray[np.uint8]]:
-            for position, name in enumerate(names):
-                image = first if position == 0 else _decode(source, name, (resolution, mode))
+            for name in names:
+                image = _decode(source, name, resolution, mode)
                 pixels = np.asarray(image).reshape(resolution, resolution, channels)
                 yield pixels.transpose(2, 0, 1)
 
         images = _keep(source, names, shape, decoded, where)
-        return build_dataset(Path(path).stem, images, labels, class_names)
+        dataset = build_dataset(Path(path).stem, images, labels, class_names)
+        return dataclasses.replace(dataset, passed_over=tuple(source.passed_over))
 
 
 def _keep(
@@ -171,15 +150,15 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         ``name``, ``count``, ``resolution``, ``img_channels``, ``num_classes`` (0 without labels),
-        ``class_names``, ``class_counts`` (images of each class, by name) and ``attributes``
-        (names of known attributes).
+        ``class_names``, ``class_counts`` (images of each class, by name), ``attributes`` (names of
+        known attributes) and ``passed_over`` (number of other files, by kind).
 
     Raises:
         DataError: as ``open_dataset``.
     """
     with quiet_decoding(), open_source(path) as source:
         names = sorted(source.names)
-        resolution, mode = _check_first(source.path, names[0], _decode(source, names[0]))
+        resolution, mode = _read_first(source, names[0])
         labels, class_names = read_labels(source, names)
         return {
             "name": Path(path).stem,
@@ -189,91 +168,47 @@ def describe_dataset(path: str | os.PathLike[str]) -> dict[str, Any]:
             "num_classes": len(class_names),
             "class_names": list(class_names),
             "class_counts": class_counts(labels, class_names),
-            "attributes": _attribute_names(read_metadata(source)),
+            "attributes": attribute_names(read_metadata(source)),
+            "passed_over": {kind.kind: kind.count for kind in source.passed_over},
         }
 
 
-def decode_image(data: bytes, where: str) -> Image.Image:
-    """Decode the first frame of an encoded image.
-
-    Args:
-        data: the file's bytes.
-        where: its name, for messages.
-
-    Raises:
-        DataError: it is not an image, is damaged, or has more than MAX_PIXELS pixels.
-    """
-    if not data:
-        raise DataError(f"{where} is empty", expected="an image")
-    try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        image.load()
-    except Image.DecompressionBombError as error:
+def _decode(source: ImageSource, name: str, resolution: int, mode: str) -> Image.Image:
+    """An image of the set, in sRGB."""
+    where = f"{name} in {source.path}"
+    image = open_picture(source.read(name), where)
+    if image.size != (resolution, resolution) or image.mode != mode:
         raise DataError(
-            f"{where} has too many pixels",
-            expected=f"at most {MAX_PIXELS:,}",
-            remedy="Reduce or remove it.",
-        ) from error
-    except DECODING_ERRORS as error:
-        raise DataError(f"{where} is not a whole image ({_first_line(error)})") from error
-    return image
+            f"{where} is {image.width} x {image.height} {image.mode}",
+            field="path",
+            value=source.path,
+            expected=f"{resolution} x {resolution} {mode}, as the first image",
+            remedy=_convert_hint(source.path),
+        )
+    load_picture(image, where)
+    try:
+        to_srgb = srgb_conversion(image)
+    except ProfileError:
+        return image
+    return image if to_srgb is None else to_srgb(image)
 
 
-def _first_line(error: Exception) -> str:
-    # Pillow names the in-memory file, which means nothing to a user.
-    text = str(error).partition("\n")[0]
-    return re.sub(r" ?<_io.BytesIO object at \w+>", "", text) or type(error).__name__
+def _convert_hint(path: Path, resolution: int = 64) -> str:
+    return f"Run: segan data convert {path} OUT.zip --resolution {resolution}"
 
 
-@contextlib.contextmanager
-def quiet_decoding() -> Iterator[None]:
-    """Silence Pillow's warnings: the pixels are good even where the metadata is damaged."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _decode(source: ImageSource, name: str, expected: tuple[int, str] | None = None) -> Image.Image:
-    image = decode_image(source.read(name), f"{name} in {source.path}")
-    if expected is not None:
-        resolution, mode = expected
-        if image.size != (resolution, resolution) or image.mode != mode:
-            raise DataError(
-                f"{name} in {source.path} is {image.width} x {image.height} {image.mode}",
-                field="path",
-                value=source.path,
-                expected=f"{resolution} x {resolution} {mode}, as the first image",
-                remedy=convert_hint(source.path, min(resolution, *image.size)),
-            )
-    return image
-
-
-def convert_hint(path: Path, side: int) -> str:
-    """Return the command that makes a training zip of ``path``, in the current folder.
-
-    Args:
-        path: of the images.
-        side: in pixels, of the smallest image that is known; the resolution is the power of two
-            below it.
-    """
-    resolution = max(8, min(1024, 1 << (side.bit_length() - 1)))
-    name = path.resolve().name.removesuffix(path.suffix) or "images"
-    out = Path(f"{name}-{resolution}.zip")
-    return f"Run: {command('data', 'convert', path, out, '--resolution', resolution)}"
-
-
-def _check_first(path: Path, name: str, image: Image.Image) -> tuple[int, str]:
+def _read_first(source: ImageSource, name: str) -> tuple[int, str]:
     """Resolution and mode that all images must have."""
+    path = source.path
+    image = open_picture(source.read(name), f"{name} in {path}")
 
-    def refuse(problem: str, expected: str) -> DataError:
+    def refuse(problem: str, expected: str, resolution: int = 64) -> DataError:
         return DataError(
             f"{name} in {path} {problem}",
             field="path",
             value=path,
             expected=expected,
-            remedy=convert_hint(path, min(image.size)),
+            remedy=_convert_hint(path, resolution),
         )
 
     size = f"is {image.width} x {image.height}"
@@ -284,120 +219,5 @@ def _check_first(path: Path, name: str, image: Image.Image) -> tuple[int, str]:
     except ConfigError as error:
         raise refuse(size, error.expected) from error
     if image.mode not in _CHANNELS:
-        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA")
+        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA", image.width)
     return image.width, image.mode
-
-
-def read_metadata(source: ImageSource) -> Mapping[str, Any]:
-    """Return the object in the source's dataset.json; empty without one. Raises: DataError."""
-    data = source.metadata()
-    if data is None:
-        return {}
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _broken(
-            source, f"is not JSON: {error}", remedy="Create the data set again."
-        ) from error
-    if not isinstance(content, dict):
-        raise _broken(source, "contains no object", "{'labels': ...}")
-    return content
-
-
-def _broken(source: ImageSource, problem: str, expected: str = "", remedy: str = "") -> DataError:
-    """What is wrong with the source's dataset.json."""
-    return DataError(
-        f"dataset.json in {source.path} {problem}",
-        field="path",
-        value=source.path,
-        expected=expected,
-        remedy=remedy,
-    )
-
-
-def _attribute_names(metadata: Mapping[str, Any]) -> list[str]:
-    attributes = metadata.get("attributes")
-    schema = attributes.get("schema") if isinstance(attributes, dict) else None
-    entries = schema if isinstance(schema, list) else []
-    return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
-
-
-def class_counts(
-    labels: Sequence[int] | npt.NDArray[np.int64] | None, class_names: Sequence[str]
-) -> dict[str, int]:
-    """Return the number of images of each class by its name; empty without labels."""
-    if labels is None:
-        return {}
-    counts = np.bincount(np.asarray(labels, np.int64), minlength=len(class_names))
-    return {name: int(count) for name, count in zip(class_names, counts, strict=True)}
-
-
-def read_labels(
-    source: ImageSource, names: list[str]
-) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """Return the labels of the named images, and the class names, from dataset.json.
-
-    Returns:
-        [n] int64 in the order of ``names``, or None without labels; and one name for each class.
-
-    Raises:
-        DataError: dataset.json is broken, labels missing images, leaves images without a label,
-            holds a label out of range, or gives two classes one name.
-    """
-    metadata = read_metadata(source)
-    pairs, given_names = metadata.get("labels"), metadata.get("class_names")
-    if pairs is None:
-        return None, ()
-    by_name = _labels_by_name(source, pairs)
-    absent = sorted(set(by_name) - set(names))
-    if absent:
-        problem = f"labels {len(absent)} images that do not exist, such as {absent[0]}"
-        raise _broken(source, problem, remedy="Create the data set again.")
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise _broken(
-            source,
-            f"has no label for {len(missing)} of {len(names)} images, such as {missing[0]}",
-            "a label for each, or labels null",
-        )
-    labels = np.array([by_name[name] for name in names], np.int64)
-    if given_names is None:
-        class_names = tuple(str(number) for number in range(int(labels.max()) + 1))
-    elif isinstance(given_names, list) and all(isinstance(name, str) for name in given_names):
-        class_names = tuple(given_names)
-    else:
-        raise _broken(source, "has broken class_names", "a list of names")
-    twice = [name for name, count in Counter(class_names).items() if count > 1]
-    if twice:
-        raise _broken(
-            source,
-            f"names {class_names.count(twice[0])} classes {twice[0]!r}",
-            "a different name for each",
-            "Rename them there.",
-        )
-    if labels.max() >= len(class_names):
-        expected = f"0 to {len(class_names) - 1}, for {len(class_names)} class names"
-        raise _broken(source, f"holds label {labels.max()}", expected)
-    return labels, class_names
-
-
-def _labels_by_name(source: ImageSource, pairs: Any) -> dict[str, int]:
-    if not isinstance(pairs, list):
-        raise _broken(source, "has broken labels", "a list of [name, class] or null")
-    by_name: dict[str, int] = {}
-    for pair in pairs:
-        match pair:
-            case [str(name), int(label)] if not isinstance(label, bool):
-                if not 0 <= label < MAX_CLASSES:
-                    expected = f"0 to {MAX_CLASSES - 1}"
-                    raise _broken(source, f"gives {name} the label {label}", expected)
-                name = name.replace("\\", "/")
-                if by_name.setdefault(name, label) != label:
-                    raise _broken(source, f"gives {name} two labels", "one")
-            case _:
-                raise _broken(
-                    source,
-                    f"holds the label {str(pair)[:80]}",
-                    "[name, class] with a whole number from 0",
-                )
-    return by_name

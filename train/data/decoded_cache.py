@@ -30,7 +30,7 @@ from segan.runtime.machine.hardware import describe_memory
 DataCache = Literal["auto", "memory", "disk"]
 #: Share of the free memory that decoded images may take before ``auto`` puts them on the disk.
 MEMORY_SHARE = 0.5
-_FORMAT = "segan.decoded/1"
+_FORMAT = "segan.decoded/2"
 #: Bytes that are hashed at once.
 _CHUNK = 1 << 24
 _CGROUP = Path("/sys/fs/cgroup")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
 from segan.runtime.atlas.write import ATLAS, PAGE, RECORD
 from segan.runtime.errors import DataError
@@ -15,6 +14,7 @@ from segan.runtime.files.atomic import output_error
 from segan.runtime.pages.axis import number_text
 from segan.runtime.pages.parts import Picture
 from segan.runtime.pages.template import render
+from segan.runtime.pictures.decode import MAX_SHEET_PIXELS, open_picture
 from segan.train.report.measured import Benchmark, BenchmarkRow
 
 _HERE = Path(__file__).parent
@@ -108,10 +108,10 @@ def _picture(path: Path, draft: Path) -> Picture:
     """A copied picture; its size is left out where the file is damaged."""
     source = path.relative_to(draft).as_posix()
     try:
-        with Image.open(path) as image:
-            return Picture(source, image.width, image.height)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        image = open_picture(path.read_bytes(), source, max_pixels=MAX_SHEET_PIXELS)
+    except (OSError, DataError):
         return Picture(source)
+    return Picture(source, image.width, image.height)
 
 
 def _benchmark_row(row: BenchmarkRow, fastest: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from PIL import Image
 from segan.runtime.errors import DataError
 from segan.runtime.files.atomic import write_atomic
 from segan.runtime.pages.parts import Picture
+from segan.runtime.pictures.decode import MAX_SHEET_PIXELS, decode_picture
 from segan.train.report.run_record import RunRecord, Sheet
 
 #: Pictures with a longer side are scaled down; the run keeps the originals.
@@ -43,21 +44,18 @@ class PictureFolder:
         """
         try:
             data = path.read_bytes()
-            with Image.open(io.BytesIO(data)) as picture:
-                picture.load()
-                form = picture.format
-                shown = picture if rows is None else _top(picture, rows)
-                large = max(shown.size) > MAX_SIDE
-                if shown is picture and not large and form in ("PNG", "JPEG", "WEBP"):
-                    return self._write(f"{name}.{form.lower()}", data, picture.size)
-                small = shown.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = decode_picture(data, str(path), max_pixels=MAX_SHEET_PIXELS)
+        except (OSError, DataError) as error:
+            problem = error.problem if isinstance(error, DataError) else f"{path}: {error.strerror}"
             raise DataError(
-                f"{path} is not a picture that can be read ({error})",
-                field="path",
-                value=path,
-                remedy="Remove it from the run.",
+                problem, field="path", value=path, remedy="Remove it from the run."
             ) from None
+        form = picture.format
+        shown = picture if rows is None else _top(picture, rows)
+        large = max(shown.size) > MAX_SIDE
+        if shown is picture and not large and form in ("PNG", "JPEG", "WEBP"):
+            return self._write(f"{name}.{form.lower()}", data, picture.size)
+        small = shown if shown.mode == "RGB" else shown.convert("RGB")
         if large:
             small.thumbnail((MAX_SIDE, MAX_SIDE))
         buffer = io.BytesIO()

@@ -22,6 +22,7 @@ from segan.train.data.faces.attributes import FACE_ATTRIBUTES, sample_attributes
 from segan.train.data.faces.draw import draw_faces
 from segan.train.data.faces.render import faces_dataset, render_faces
 from segan.train.data.training_zip import encode_png, image_name, write_training_zip
+from tests.runtime.pictures.hostile_pictures import rgb_profile
 
 if TYPE_CHECKING:
     from tests.conftest import RaisesError
@@ -190,6 +191,7 @@ def test_a_set_is_described_by_its_first_image(tmp_path: Path) -> None:
         "class_names": [],
         "class_counts": {},
         "attributes": [attribute.name for attribute in FACE_ATTRIBUTES],
+        "passed_over": {},
     }
     labelled = describe_dataset(write_set(tmp_path / "b.zip", noise(2), [0, 1]))
     assert labelled["class_names"] == ["0", "1"]
@@ -294,8 +296,14 @@ def bomb(width: int, height: int) -> bytes:
         ({"a.png": "hello"}, "a.png in .* is not a whole image"),
         ({"a.png": png()[:50]}, "a.png in .* is not a whole image"),
         ({"a.png": png(), "b.png": "hello"}, "b.png in .* is not a whole image"),
-        ({"a.png": bomb(20_000, 20_000)}, "a.png in .* has too many pixels; expected at most"),
-        ({"a.png": bomb(14_000, 14_000)}, "a.png in .* has too many pixels; expected at most"),
+        (
+            {"a.png": bomb(20_000, 20_000)},
+            "a.png in .* is too large; expected at most 50,331,648 pixels",
+        ),
+        (
+            {"a.png": bomb(14_000, 14_000)},
+            "a.png in .* is too large; expected at most 50,331,648 pixels",
+        ),
         ({"a.png": png(), "b.png": png((32, 32))}, "b.png in .* is 32 x 32 RGB; expected 16 x 16"),
         (
             {"a.png": png(), "b.png": png(mode="L")},
@@ -350,6 +358,44 @@ def test_labels_that_do_not_fit_are_explained(tmp_path: Path, content: Any, mess
     for read in (open_dataset, describe_dataset):
         with pytest.raises(DataError, match=f"(?s){message}"):
             read(path)
+
+
+def test_labels_of_a_wrapped_set(tmp_path: Path) -> None:
+    labels = {"labels": [["a.png", 1], ["set/b.png", 0]], "class_names": ["x", "y"]}
+    files: dict[str, bytes | str] = {"set/a.png": png(), "set/b.png": png()}
+    path = write_zip(tmp_path / "a.zip", {**files, "set/dataset.json": json.dumps(labels)})
+    for encoding in ("utf-8-sig", "utf-16"):
+        text = json.dumps(labels).encode(encoding)
+        write_zip(tmp_path / f"{encoding}.zip", {**files, "set/dataset.json": text})
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "folder")
+    for name in ("a.zip", "utf-8-sig.zip", "utf-16.zip", "folder"):
+        dataset = open_dataset(tmp_path / name)
+        assert dataset.labels is not None
+        assert (dataset.labels.tolist(), dataset.class_names) == ([1, 0], ("x", "y"))
+
+
+def test_other_files_are_counted(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", {"a.png": png(), "b.txt": "x", "c.TXT": "x", ".d.png": "x"})
+    found = describe_dataset(tmp_path / "a.zip")["passed_over"]
+    assert found == {".txt": 2, "hidden": 1}
+    assert [str(kind) for kind in open_dataset(tmp_path / "a.zip").passed_over] == [
+        "2 .txt (b.txt, c.TXT)",
+        "1 hidden (.d.png)",
+    ]
+
+
+def test_colours_are_those_of_srgb(tmp_path: Path) -> None:
+    profile = rgb_profile(np.eye(3) * (0.9642, 1.0, 0.8249), 1.0)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, options in [("a", {"icc_profile": profile}), ("b", {})]:
+            data = io.BytesIO()
+            PIL.Image.new("RGB", (8, 8), (55, 55, 55)).save(data, "PNG", **options)
+            archive.writestr(f"{name}.png", data.getvalue())
+    first, second = open_dataset(tmp_path / "a.zip").images[:, :, 0, 0].tolist()
+    # Linear light of 55/255 is 0.2157, which sRGB writes as 128.
+    np.testing.assert_allclose(first, [128] * 3, atol=1)
+    assert second == [55] * 3
 
 
 def test_a_missing_set_says_how_to_make_one(tmp_path: Path) -> None:
