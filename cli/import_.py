@@ -15,6 +15,7 @@ from segan.cli.bundle_output import (
     print_verification,
     show_step,
 )
+from segan.cli.errors import option_text
 from segan.cli.options import json_option
 from segan.cli.standard_streams import echo
 
@@ -35,17 +36,30 @@ LAYOUTS = ("ada", "rosinality", "segan-pytorch")
     help="Project whose tensor names the file uses: StyleGAN2-ADA, "
     "rosinality/stylegan2-pytorch, or curefate/SEGan_Pytorch.",
 )
+@click.option(
+    "--conv-clamp",
+    type=float,
+    default=None,
+    show_default="as the file states, or none",
+    help="Bound on the convolutions' outputs of a StyleGAN2-ADA whose file holds tensors alone: "
+    "256 where it was trained in fp16.",
+)
 @bundle_output_options(source="file", tolerance=1e-3)
 @json_option
 def command(
-    file: Path, layout: str | None, out: Path | None, settings: dict[str, Any], as_json: bool
+    file: Path,
+    layout: str | None,
+    conv_clamp: float | None,
+    out: Path | None,
+    settings: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Write another project's StyleGAN2 as a verified ONNX bundle.
 
     FILE is a pickle of StyleGAN2-ADA (PyTorch) or of the StyleGAN3 repository with a StyleGAN2
-    generator, a .pt of rosinality/stylegan2-pytorch or curefate/SEGan_Pytorch, a safetensors file
-    with the names of one of these, or a run or checkpoint folder of segan. The format is recognised
-    from the content, not from the file's name.
+    generator, a .pt of rosinality/stylegan2-pytorch or curefate/SEGan_Pytorch, or of pSp, e4e or
+    ReStyle, whose decoder is taken, a safetensors file with the names of one of these, or a run or
+    checkpoint folder of segan. The format is recognised from the content, not from the file's name.
 
     Nothing in the file is executed: it is read as data, and a file that requires more is refused.
     The bundle's images are compared with those of the generator in PyTorch, as in segan export.
@@ -53,7 +67,7 @@ def command(
     from segan.export.importer import ImportConfig, import_model
     from segan.runtime.bundle.writer import bundle_name
 
-    config = ImportConfig(layout=layout, **settings)
+    config = ImportConfig(layout=layout, conv_clamp=conv_clamp, **settings)
     out = out or Path(bundle_name(config.name or file.stem or file.resolve().name))
     result = import_model(file, out, config, on_step=show_step)
     if as_json:
@@ -93,7 +107,7 @@ def _print(result: ImportResult) -> None:
         f"{manifest.resolution} x {manifest.resolution}{classes}{mode}"
     )
     for note in result.notes:
-        echo(f"note: {note}")
+        echo(f"note: {option_text(note)}")
     echo(f"wrote {exported.path} in {result.seconds:.1f} s")
     if exported.zip_path is not None:
         echo(f"  {exported.zip_path} holds the same in one file")

@@ -6,6 +6,8 @@ needs too. So the process that reads the file and writes the graphs ends before 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ import msgspec
 
 from segan.export.reference import Reference
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.errors import ExportError
+from segan.runtime.errors import ExportError, VerifyError
 from segan.runtime.machine.worker import Step, Worker, serve
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class DraftRequest(msgspec.Struct, frozen=True, kw_only=True):
         layout: see ``load_foreign``.
         lowering: see ``ExportConfig``.
         tolerance: see ``ExportConfig``; only checked here.
+        conv_clamp: see ``load_foreign``.
     """
 
     file: str
@@ -44,6 +47,7 @@ class DraftRequest(msgspec.Struct, frozen=True, kw_only=True):
     layout: str | None
     lowering: str | None
     tolerance: float
+    conv_clamp: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +97,14 @@ def _draft(request: DraftRequest, step: Step) -> DraftedImport:
 
     lowering: Lowering | None = request.lowering  # type: ignore[assignment]  # checked there
     config = ExportConfig(lowering=lowering, tolerance=request.tolerance)
-    imported = load_foreign(request.file, request.layout)
+    imported = load_foreign(request.file, request.layout, conv_clamp=request.conv_clamp)
     generator = imported.generator
     config = replace(
         config,
         batch_sizes=_BATCHES.get(generator.network.resolution, config.batch_sizes),
         provenance=imported.provenance,
     )
-    with frugal_memory():
+    with frugal_memory(), _of_a_file(request.file):
         manifest, reference = draft_bundle(
             generator,
             BundleFiles(Path(request.folder)),
@@ -117,6 +121,24 @@ def _draft(request: DraftRequest, step: Step) -> DraftedImport:
         manifest=manifest,
         reference=reference,
     )
+
+
+@contextlib.contextmanager
+def _of_a_file(path: str) -> Iterator[None]:
+    """Say of a file, not of a run's checkpoint, that its images are not finite."""
+    try:
+        yield
+    except VerifyError as error:
+        if error.field != "checkpoint":
+            raise
+        raise VerifyError(
+            f"{path}: the images of its generator hold values that are not finite, though its "
+            "weights are",
+            field="path",
+            value=path,
+            remedy="The weights are too large to compute with: that network's training diverged, "
+            "or the file is damaged. Take another file of that project.",
+        ) from None
 
 
 if __name__ == "__main__":

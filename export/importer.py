@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segan.export.finishing import ExportResult, commit_draft, verify_draft
-from segan.export.foreign.container import LAYOUTS
 from segan.export.foreign.load import load_foreign
+from segan.export.foreign.model import LAYOUTS
 from segan.export.import_draft import DraftRequest, draft_import
 from segan.export.memory import frugal_memory
 from segan.export.precisions import ReducedPrecision
@@ -33,6 +33,7 @@ class ImportConfig:
         tolerance: see ``ExportConfig``.
         precisions: see ``ExportConfig``.
         zip: see ``ExportConfig``.
+        conv_clamp: see ``load_foreign``.
 
     Raises:
         ConfigError: an unknown layout.
@@ -44,6 +45,7 @@ class ImportConfig:
     tolerance: float = 1e-3
     precisions: tuple[ReducedPrecision, ...] = ()
     zip: bool = False
+    conv_clamp: float | None = None
 
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:
@@ -118,6 +120,7 @@ def import_model(
                 layout=config.layout,
                 lowering=config.lowering,
                 tolerance=config.tolerance,
+                conv_clamp=config.conv_clamp,
             )
             drafted = draft_import(request, step)
             draft.files.update(drafted.manifest.files)
@@ -128,7 +131,7 @@ def import_model(
         if config.precisions:
             from segan.export.precisions.add import add_precisions
 
-            generator = load_foreign(path, config.layout).generator
+            generator = load_foreign(path, config.layout, conv_clamp=config.conv_clamp).generator
             manifest, refused = add_precisions(draft, manifest, generator, config.precisions, step)
         exported = commit_draft(
             draft, out, manifest, verification, zip=config.zip, start=start, refused=refused

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.export.bundle_images import INPUTS
+from segan.runtime.bundle.classes import one_hot
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import VerifyError
 from segan.runtime.files.atomic import output_error
@@ -191,7 +192,7 @@ def _inputs(
         found["coords"] = coords
     if manifest.c_dim:
         classes = [seed % manifest.c_dim for seed in seeds]
-        found["labels"] = np.eye(manifest.c_dim, dtype=np.float32)[classes]
+        found["labels"] = one_hot(classes, manifest.c_dim)
     if case.noise != "const":
         random = case.noise == "random"
         size = constant.shape[1]

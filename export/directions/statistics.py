@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.bundle.classes import one_hot
 from segan.runtime.errors import ConfigError, ExportError
 from segan.runtime.generate.generator import Generator
 from segan.runtime.latents.draws import sample_z
@@ -81,7 +82,7 @@ def sample_w_statistics(
             classes = [
                 seed % manifest.c_dim if class_index is None else class_index for seed in seeds
             ]
-            labels = np.eye(manifest.c_dim, dtype=np.float32)[classes]
+            labels = one_hot(classes, manifest.c_dim)
         w = generator.map(sample_z(seeds, manifest.z_dim), labels).astype(np.float64)
         if not np.isfinite(w).all():
             raise ExportError(

@@ -24,6 +24,7 @@ from segan.export.directions.sefa import sefa_rows
 from segan.export.directions.statistics import WStatistics, sample_w_statistics
 from segan.export.directions.vectors import vector_rows
 from segan.runtime.bundle.attributes import check_name, read_attributes
+from segan.runtime.bundle.classes import one_hot
 from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.layout import Subspace, noise_sizes
 from segan.runtime.bundle.manifest import Manifest
@@ -343,7 +344,7 @@ def _compare(old: Generator, new: Generator, rows: list[DirectionRow]) -> float:
     seeds = [11, 12, 13]
     labels = None
     if manifest.c_dim:
-        labels = np.eye(manifest.c_dim, dtype=np.float32)[[0] * len(seeds)]
+        labels = one_hot([0] * len(seeds), manifest.c_dim)
     w = old.map(sample_z(seeds, manifest.z_dim), labels)
     psi = np.full(manifest.num_sites, 0.7, np.float32)
     before = _coords(manifest, seeds)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segan.export.foreign.container import open_foreign
+from segan.export.foreign.model import ForeignModel
+from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from segan.train.networks.family import Generator
@@ -40,7 +43,9 @@ class ImportedGenerator:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerator:
+def load_foreign(
+    path: Path | str, layout: str | None = None, *, conv_clamp: float | None = None
+) -> ImportedGenerator:
     """Load another project's generator. Nothing in the file is executed.
 
         generator = load_foreign("ffhq.pkl").generator
@@ -49,6 +54,8 @@ def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerat
         path: a checkpoint file of StyleGAN2-ADA (PyTorch), rosinality/stylegan2-pytorch or
             curefate/SEGan_Pytorch.
         layout: expected layout; None recognises it from the tensors' names.
+        conv_clamp: bound on the convolutions' outputs of StyleGAN2-ADA, for files that do not
+            state it, such as state dictionaries; None takes the file's, or none.
 
     Raises:
         CheckpointError: the file is missing, damaged or hostile, or not a StyleGAN2 generator of a
@@ -66,6 +73,8 @@ def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerat
     }
     path = Path(path)
     with open_foreign(path, layout) as foreign:
+        if conv_clamp is not None:
+            state_clamp(foreign, conv_clamp)
         model = readers[foreign.layout](foreign)
         generator = build_generator(model)
         source = {
@@ -87,3 +96,22 @@ def load_foreign(path: Path | str, layout: str | None = None) -> ImportedGenerat
             notes=tuple(model.notes),
             provenance={"imported": source},
         )
+
+
+def state_clamp(model: ForeignModel, conv_clamp: float) -> None:
+    """Set the clamp that a file does not state.
+
+    Raises:
+        ConfigError: the layout has no clamp, or the file states one, or it is not more than 0.
+    """
+    stated = any("conv_clamp" in held for held in model.settings.values())
+    expected = ""
+    if model.layout != "ada":
+        expected = f"none, since the {model.layout} layout has no clamp"
+    elif stated:
+        expected = "none, since the file states its own"
+    elif not (math.isfinite(conv_clamp) and conv_clamp > 0):
+        expected = "more than 0, such as 256"
+    if expected:
+        raise ConfigError(field="conv_clamp", value=conv_clamp, expected=expected)
+    model.settings.setdefault("", {})["conv_clamp"] = conv_clamp

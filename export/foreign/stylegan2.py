@@ -14,8 +14,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from segan.export.foreign.limits import (
+    MAX_CLASSES,
+    MAX_FEATURES,
+    MAX_FILTER_TAPS,
+    MAX_MAPPING_LAYERS,
+    MAX_WIDTH,
+    exceeded,
+)
 from segan.export.foreign.tensors import DAMAGED
-from segan.runtime.bundle.layout import Architecture, build_sites
+from segan.runtime.bundle.layout import MAX_RESOLUTION, Architecture, build_sites
 from segan.runtime.errors import CheckpointError, ConfigError
 from segan.train.networks.config import NetworkConfig, SubspaceConfig
 from segan.train.networks.stylegan2.generator import (
@@ -59,6 +67,7 @@ class ImportedModel:
         state: tensors by the names of ``Generator.state_dict``. ``w_avg`` is computed if missing.
         settings: attributes that differ, by module name: ``weight_gain``, ``bias_gain``, ``clamp``,
             ``fir``.
+        mean_rows: w̄ for each row of the original's W+, [num_ws, w_dim], where the rows differ.
         ws_rows: for each site, the row of the original's W+ (its ``ws`` or ``latent``).
         notes: what a user should know, one sentence each.
     """
@@ -67,6 +76,7 @@ class ImportedModel:
     subspace: SubspaceConfig
     state: dict[str, torch.Tensor]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mean_rows: torch.Tensor | None = None
     ws_rows: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -100,6 +110,9 @@ def build_generator(model: ImportedModel) -> Generator:
         module = generator.get_submodule(path)
         for name, value in values.items():
             setattr(module, name, value)
+    if model.mean_rows is not None:
+        # One mean for each site: truncation broadcasts it over the batch like a single one.
+        generator.w_avg = model.mean_rows[model.ws_rows]
     generator.eval().requires_grad_(False)
     if needs_mean:
         generator.w_avg.copy_(mean_latent(generator))
@@ -126,10 +139,10 @@ def make_network(**values: Any) -> ImportedNetwork:
     """Return the shapes of a network, given the fields of ``NetworkConfig``.
 
     Raises:
-        CheckpointError: a value that ``NetworkConfig`` does not accept.
+        CheckpointError: a value that ``NetworkConfig`` does not accept, or beyond a bound.
     """
     try:
-        return ImportedNetwork(**values)
+        network = ImportedNetwork(**values)
     except ConfigError as error:
         raise CheckpointError(
             f"the generator's {error.field} is {error.value}",
@@ -138,6 +151,30 @@ def make_network(**values: Any) -> ImportedNetwork:
             expected=error.expected,
             remedy=DAMAGED,
         ) from None
+    bounds = (
+        ("layers of the mapping network", network.mapping_layers, MAX_MAPPING_LAYERS),
+        ("dimensions of z (z_dim)", network.z_dim, MAX_WIDTH),
+        ("dimensions of w (w_dim)", network.w_dim, MAX_WIDTH),
+        ("classes (c_dim)", network.c_dim, MAX_CLASSES),
+    )
+    for what, given, allowed in bounds:
+        if given > allowed:
+            raise exceeded(what, given, allowed, DAMAGED)
+    for layer, channels in enumerate(network.layer_channels):
+        side = 4 << layer
+        if channels * side**2 > MAX_FEATURES:
+            what = f"values of the feature maps at {side} x {side}, {channels:,} channels"
+            raise exceeded(what, channels * side**2, MAX_FEATURES, DAMAGED)
+    return network
+
+
+def check_layers(count: int) -> None:
+    """Raise CheckpointError unless a number of layers, from 4² up, is of a resolution in range."""
+    if not 2 <= count <= MAX_RESOLUTION.bit_length() - 2:
+        raise CheckpointError(
+            f"the generator has {count} layers, for images of 2^{count + 1} pixels a side",
+            expected=f"images of 8 to {MAX_RESOLUTION} pixels a side",
+        )
 
 
 def mean_latent(generator: Generator) -> torch.Tensor:
@@ -152,7 +189,8 @@ def mean_latent(generator: Generator) -> torch.Tensor:
             c = None
             if network.c_dim:
                 classes = random.randint(0, network.c_dim, size=part)
-                c = torch.eye(network.c_dim)[torch.from_numpy(classes)]
+                c = torch.zeros(part, network.c_dim)
+                c[torch.arange(part), torch.from_numpy(classes)] = 1
             total += generator.mapping(z, c).double().sum(dim=0)
     return (total / W_AVG_SAMPLES).float()
 
@@ -172,16 +210,16 @@ def normalised_filter(kernel: torch.Tensor, gain: float) -> torch.Tensor:
         gain: gain that the file's kernel includes.
 
     Raises:
-        CheckpointError: the kernel is not square, or has more than 32 taps.
+        CheckpointError: the kernel is not square, or has more than MAX_FILTER_TAPS taps.
     """
-    if kernel.ndim == 1:
-        kernel = torch.outer(kernel, kernel)
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not 1 <= len(kernel) <= 32:
+    if len(set(kernel.shape)) != 1 or kernel.ndim > 2 or not 1 <= len(kernel) <= MAX_FILTER_TAPS:
         raise CheckpointError(
             f"a resampling filter has shape {list(kernel.shape)}",
-            expected="a square of 1 to 32 taps",
+            expected=f"1 to {MAX_FILTER_TAPS} taps, or a square of them",
             remedy=DAMAGED,
         )
+    if kernel.ndim == 1:
+        kernel = torch.outer(kernel, kernel)
     return even_filter(kernel / gain)
 
 

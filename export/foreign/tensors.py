@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from segan.export.foreign.container import ForeignModel, TensorSource
+from segan.export.foreign.limits import MIN_WEIGHTS_BYTES, WEIGHTS_OF_FILE, exceeded
+from segan.export.foreign.model import ForeignModel, TensorSource
 from segan.runtime.errors import CheckpointError
 
 #: What may be wrong with a tensor that does not fit.
@@ -23,6 +24,7 @@ class Tensors:
     def __init__(self, model: ForeignModel) -> None:
         self._records, self._layout = model.tensors, model.layout
         self._taken: set[str] = set()
+        self._left = self._most = max(MIN_WEIGHTS_BYTES, WEIGHTS_OF_FILE * model.size)
 
     def __contains__(self, name: str) -> bool:
         return name in self._records
@@ -43,7 +45,12 @@ class Tensors:
         return shape
 
     def take(self, name: str, shape: tuple[int, ...] | None = None) -> torch.Tensor:
-        """Read a tensor as float32, reshaped if ``shape`` is given. Raises: CheckpointError."""
+        """Read a tensor as float32, reshaped if ``shape`` is given.
+
+        Raises:
+            CheckpointError: another shape, values that are not finite, or more bytes in all than
+                the file's size explains.
+        """
         record = self._record(name)
         if shape is not None and math.prod(record.shape) != math.prod(shape):
             raise CheckpointError(
@@ -52,7 +59,10 @@ class Tensors:
                 remedy=DAMAGED,
             )
         self._taken.add(name)
-        found = torch.from_numpy(record.read())
+        self._left -= 4 * math.prod(record.shape)
+        if self._left < 0:
+            raise exceeded("bytes for the network's weights", self._most - self._left, self._most)
+        found = finite(name, record)
         return found if shape is None else found.reshape(shape)
 
     def skip(self, name: str) -> None:
@@ -76,3 +86,17 @@ class Tensors:
                 remedy="The file is truncated, or of another network.",
             )
         return self._records[name]
+
+
+def finite(name: str, record: TensorSource) -> torch.Tensor:
+    """Read a tensor as float32. Raises: CheckpointError if a value is NaN or infinite."""
+    found = torch.from_numpy(record.read())
+    if not torch.isfinite(found).all():
+        count = int((~torch.isfinite(found)).sum())
+        raise CheckpointError(
+            f"{name} holds {count} of {found.numel()} values that are not finite (NaN or infinite)",
+            expected="finite weights",
+            remedy="The file is damaged, or that network's training diverged before it was saved. "
+            "Take another file of that project.",
+        )
+    return found

@@ -15,14 +15,18 @@ import numpy as np
 
 from segan.export.foreign.inert.machine import read_pickle
 from segan.export.foreign.inert.objects import STORAGES, Name, StorageRecord, refuse
+from segan.export.foreign.limits import (
+    MAX_DIRECTORY_BYTES,
+    MAX_ENTRIES,
+    MAX_NAME,
+    Budget,
+    exceeded,
+)
 from segan.runtime.errors import CheckpointError
 
 #: First pickle of the old stream.
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-
-#: Most entries of a checkpoint's zip: one for each tensor.
-MAX_ENTRIES = 100_000
 
 #: Bytes of a local header of a zip's entry, before its name.
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -49,30 +53,37 @@ def read_zip(file: BinaryIO, data: memoryview) -> Any:
     Raises:
         CheckpointError: not such a zip, compressed, truncated, or see ``read_pickle``.
     """
+    directory = _directory_bytes(data)
+    if directory > MAX_DIRECTORY_BYTES:
+        raise exceeded("bytes for the zip's directory", directory, MAX_DIRECTORY_BYTES)
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        raise _damaged(f"the zip cannot be read ({error})") from None
+    except _ZIP_ERRORS as error:
+        raise _damaged(f"the zip cannot be read ({str(error)[:120]})") from None
     if len(entries) > MAX_ENTRIES:
-        raise CheckpointError(
-            f"the zip has {len(entries)} entries", expected=f"at most {MAX_ENTRIES}"
-        )
-    views = {entry.filename: _entry(entry, data) for entry in entries}
-    pickles = [name for name in views if name.rpartition("/")[2] == "data.pkl"]
+        raise exceeded("entries in the zip", len(entries), MAX_ENTRIES)
+    names = [entry.filename for entry in entries]
+    pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
     if len(pickles) != 1:
         raise CheckpointError(
             f"the zip holds {len(pickles)} data.pkl",
             expected="one, as in a checkpoint of torch.save",
             remedy="For images, use 'segan data convert'; a bundle needs no import.",
         )
-    folder = pickles[0].rpartition("/")[0]
-    prefix = f"{folder}/" if folder else ""
-    if bytes(views.get(f"{prefix}byteorder", memoryview(b"little"))) != b"little":
+    prefix = pickles[0].removesuffix("data.pkl")
+    views: dict[str, memoryview] = {}
+    for entry in entries:
+        if entry.filename.startswith(prefix):
+            name = entry.filename.removeprefix(prefix)
+            if name in views:
+                raise _damaged(f"the zip holds {name[:80]!r} twice")
+            views[name] = _entry(entry, data)
+    if bytes(views.get("byteorder", memoryview(b"little"))[:16]) != b"little":
         raise _big_endian()
 
     def storage(kind: str, key: str, numel: int) -> memoryview:
-        found = views.get(f"{prefix}data/{key}")
+        found = views.get(f"data/{key}")
         if found is None:
             raise _damaged(f"the checkpoint's tensor data/{key[:80]} is missing")
         size = numel * np.dtype(STORAGES[kind]).itemsize
@@ -82,8 +93,35 @@ def read_zip(file: BinaryIO, data: memoryview) -> Any:
             )
         return found[:size]
 
-    root, _ = read_pickle(views[pickles[0]], persistent_load=_persistent(storage))
+    root, _ = read_pickle(views["data.pkl"], persistent_load=_persistent(storage))
     return root
+
+
+#: Errors of zipfile for directories that are damaged.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    IndexError,
+    OverflowError,
+    struct.error,
+)
+
+
+def _directory_bytes(data: memoryview) -> int:
+    """Return the size of a zip's directory, as its last record states; 0 where there is none."""
+    tail = bytes(data[-(1 << 16) - 64 :])
+    place = tail.rfind(b"PK\x05\x06")
+    if place < 0 or place + 16 > len(tail):
+        return 0  # zipfile says that the file is not a zip.
+    stated = int(struct.unpack_from("<I", tail, place + 12)[0])
+    wide = tail.rfind(b"PK\x06\x06", 0, place)
+    if wide >= 0 and wide + 48 <= len(tail):
+        stated = max(
+            stated if stated != 0xFFFFFFFF else 0, *struct.unpack_from("<Q", tail, wide + 40)
+        )
+    return stated
 
 
 def _entry(entry: zipfile.ZipInfo, data: memoryview) -> memoryview:
@@ -99,14 +137,15 @@ def _entry(entry: zipfile.ZipInfo, data: memoryview) -> memoryview:
         raise _damaged("the zip's directory points past its end")
     header = _LOCAL_HEADER.unpack_from(data, start)
     first = start + _LOCAL_HEADER.size + header[9] + header[10]
-    if header[0] != b"PK\x03\x04" or first + entry.file_size > len(data):
+    if header[0] != b"PK\x03\x04" or entry.file_size < 0 or first + entry.file_size > len(data):
         raise _damaged(f"the zip's entry {entry.filename[:80]} is incomplete")
     return data[first : first + entry.file_size]
 
 
 def read_stream(data: memoryview) -> Any:
     """Return the object in a stream of ``torch.save`` before 1.6. Raises: CheckpointError."""
-    position = _read_header(data)
+    budget = Budget()
+    position = _read_header(data, budget)
     # Storages follow the pickle that names them, so the pickle is read twice: first for the names.
     named: dict[str, tuple[str, int]] = {}
 
@@ -115,38 +154,38 @@ def read_stream(data: memoryview) -> Any:
             raise _damaged(f"the checkpoint states two sizes of tensor {key[:40]}")
         return memoryview(b"")
 
-    _, used = read_pickle(data[position:], persistent_load=_persistent(note))
-    views = _read_storages(data, position + used, named)
+    _, used = read_pickle(data[position:], budget, persistent_load=_persistent(note))
+    views = _read_storages(data, position + used, named, budget)
     root, _ = read_pickle(
-        data[position:], persistent_load=_persistent(lambda kind, key, numel: views[key])
+        data[position:], budget, persistent_load=_persistent(lambda kind, key, numel: views[key])
     )
     return root
 
 
-def read_nested_storage(data: Any) -> StorageRecord:
+def read_nested_storage(data: Any, budget: Budget) -> StorageRecord:
     """Return a storage that ``torch.save`` pickled into bytes. Raises: CheckpointError."""
     if not isinstance(data, memoryview):
         raise _damaged("a storage is not bytes")
-    position = _read_header(data)
+    position = _read_header(data, budget)
     named: dict[str, tuple[str, int]] = {}
 
     def note(kind: str, key: str, numel: int) -> memoryview:
         named[key] = (kind, numel)
         return memoryview(b"")
 
-    record, used = read_pickle(data[position:], persistent_load=_persistent(note))
+    record, used = read_pickle(data[position:], budget, persistent_load=_persistent(note))
     if not isinstance(record, StorageRecord) or len(named) != 1:
         raise refuse("bytes that do not hold a storage")
-    views = _read_storages(data, position + used, named)
+    views = _read_storages(data, position + used, named, budget)
     return StorageRecord(record.kind, next(iter(views.values())), record.numel)
 
 
-def _read_header(data: memoryview) -> int:
+def _read_header(data: memoryview, budget: Budget) -> int:
     """Read the magic number, the protocol and the system's description; return their length."""
     position = 0
     system: Any = None
     for expected in (MAGIC, _PROTOCOL, dict):
-        system, used = read_pickle(data[position:])
+        system, used = read_pickle(data[position:], budget)
         if system != expected and not (expected is dict and isinstance(system, dict)):
             raise CheckpointError("the file holds a storage that torch.save did not write")
         position += used
@@ -163,12 +202,14 @@ def _big_endian() -> CheckpointError:
 
 
 def _read_storages(
-    data: memoryview, position: int, named: dict[str, tuple[str, int]]
+    data: memoryview, position: int, named: dict[str, tuple[str, int]], budget: Budget
 ) -> dict[str, memoryview]:
     """Return the storages after the pickles: a list of keys, then length and bytes of each."""
-    keys, used = read_pickle(data[position:])
+    keys, used = read_pickle(data[position:], budget)
     position += used
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+    if not isinstance(keys, list) or not all(
+        isinstance(key, str) and len(key) <= MAX_NAME for key in keys
+    ):
         raise _damaged("the checkpoint does not list its tensors")
     views = {}
     for key in keys:
@@ -198,7 +239,12 @@ def _persistent(
             raise refuse(f"a storage of type {kind if isinstance(kind, Name) else '?'}")
         if len(key) == 6 and key[5] is not None:
             raise refuse("a view of a storage")
-        if not isinstance(name, str) or type(numel) is not int or not 0 <= numel < 1 << 44:
+        if (
+            not isinstance(name, str)
+            or len(name) > MAX_NAME
+            or type(numel) is not int
+            or not 0 <= numel < 1 << 44
+        ):
             raise refuse("a storage without a name or a size")
         return StorageRecord(kind.attribute, storage(kind.attribute, name, numel), numel)
 

@@ -23,6 +23,7 @@ from segan.export.precisions.rounding import with_explicit_rounding
 from segan.export.verify import psnr_db
 from segan.runtime.backends.choose import open_session, why_not
 from segan.runtime.backends.session import Precision, SessionConfig
+from segan.runtime.bundle.classes import one_hot
 from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.manifest import Manifest, Verification
 from segan.runtime.bundle.reader import Bundle, open_bundle
@@ -216,7 +217,7 @@ def _batch(
                 coords[:, number, : row.dims] = ends * side
     labels = None
     if manifest.c_dim:
-        labels = np.eye(manifest.c_dim, dtype=np.float32)[[s % manifest.c_dim for s in seeds]]
+        labels = one_hot([s % manifest.c_dim for s in seeds], manifest.c_dim)
     z = sample_z(seeds, manifest.z_dim)
     return StyledBatch(case=case, seeds=seeds, z=z, labels=labels, coords=coords, noise=noise)
 

@@ -20,6 +20,7 @@ from segan.runtime.backends.graphs import BundleGraphs, open_graphs
 from segan.runtime.backends.pixels import to_uint8
 from segan.runtime.backends.session import Precision, SessionConfig
 from segan.runtime.benchmark.ceiling import ConvolutionCeiling
+from segan.runtime.bundle.classes import one_hot
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import BackendError, SeganError
@@ -115,7 +116,7 @@ def graph_inputs(manifest: Manifest, seeds: Sequence[int]) -> GraphInputs:
     """Return the inputs of seeds: psi 1, sampled coordinates, constant noise."""
     labels = coords = None
     if manifest.c_dim:
-        labels = np.eye(manifest.c_dim, dtype=np.float32)[[n % manifest.c_dim for n in seeds]]
+        labels = one_hot([n % manifest.c_dim for n in seeds], manifest.c_dim)
     if manifest.num_subspaces:
         coords = sample_coords(seeds, manifest.subspaces, manifest.coords_dim)
     return GraphInputs(z=sample_z(seeds, manifest.z_dim), labels=labels, coords=coords)

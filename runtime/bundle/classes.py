@@ -7,7 +7,17 @@ import operator
 from collections.abc import Sequence
 from typing import SupportsIndex
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segan.runtime.errors import ConfigError
+
+
+def one_hot(classes: Sequence[int], count: int) -> NDArray[np.float32]:
+    """Return labels, [len(classes), count] float32; memory grows with the classes given alone."""
+    labels = np.zeros((len(classes), count), np.float32)
+    labels[np.arange(len(classes)), list(classes)] = 1
+    return labels
 
 
 def class_number(given: object, names: Sequence[str], count: int) -> int | None:

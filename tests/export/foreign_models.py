@@ -12,6 +12,7 @@ import contextlib
 import io
 import math
 import pickle
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -409,24 +410,29 @@ def _styled(
 def rosinality_forward(
     state: dict[str, torch.Tensor], z: torch.Tensor, mean: torch.Tensor, *, psi: float, noise: str
 ) -> torch.Tensor:
-    """Images of rosinality's Generator with one latent."""
+    """Images of rosinality's Generator; ``mean`` [w_dim], or a row for each row of its latent."""
     w = _published_mapping(state, "style", z)
-    w = mean + psi * (w - mean)
+    doublings = sum(re.fullmatch(r"to_rgbs\.\d+\.bias", name) is not None for name in state)
+    rows = mean.reshape(-1, w.shape[1]).expand(2 * doublings + 2, -1)
+    latent = rows + psi * (w[:, None] - rows)
 
     def at(number: int) -> Any:
         return state[f"noises.noise_{number}"] if noise == "const" else None
 
     key = "modulation"
     x = state["input.input"].repeat(len(z), 1, 1, 1)
-    x = _styled(state, "conv1", x, w, key, at(0))
-    image = _conv(state, "to_rgb1", x, w, key, demodulate=False) + state["to_rgb1.bias"]
+    x = _styled(state, "conv1", x, latent[:, 0], key, at(0))
+    image = _conv(state, "to_rgb1", x, latent[:, 1], key, demodulate=False) + state["to_rgb1.bias"]
     number = 0
     while f"to_rgbs.{number}.bias" in state:
         for half in range(2):
             row = 2 * number + half
-            x = _styled(state, f"convs.{row}", x, w, key, at(row + 1))
+            x = _styled(state, f"convs.{row}", x, latent[:, row + 1], key, at(row + 1))
         name = f"to_rgbs.{number}"
-        rgb = _conv(state, name, x, w, key, demodulate=False) + state[f"{name}.bias"]
+        rgb = (
+            _conv(state, name, x, latent[:, 2 * number + 3], key, demodulate=False)
+            + state[f"{name}.bias"]
+        )
         image = rgb + doubled(image, state[f"{name}.upsample.kernel"] / 4)
         number += 1
     return image

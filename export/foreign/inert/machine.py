@@ -13,20 +13,19 @@ no memory.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 from segan.export.foreign.inert.objects import LoadStorage, Name, build_state, call, make
+from segan.export.foreign.limits import (
+    DO_NOT_TRUST,
+    MAX_INTEGER_BYTES,
+    MAX_MARKS,
+    MAX_OPCODES,
+    Budget,
+    exceeded,
+)
 from segan.runtime.errors import CheckpointError
-
-#: Limits of one pickle. The largest published StyleGAN2 pickles need 100,000 opcodes.
-MAX_OPCODES = 4_000_000
-MAX_MARKS = 1_000
-MAX_TEXT = 1 << 24
-MAX_INTEGER_BYTES = 16
-
-#: Allowed types of dictionary keys and set members: hashing deeply nested tuples would recurse.
-_KEYS = (str, int, float, bool, bytes, type(None))
 
 PersistentLoad = Callable[[Any], Any]
 
@@ -40,6 +39,7 @@ _MARK = _Mark()
 
 def read_pickle(
     data: memoryview,
+    budget: Budget | None = None,
     *,
     persistent_load: PersistentLoad | None = None,
     load_storage: LoadStorage | None = None,
@@ -48,6 +48,7 @@ def read_pickle(
 
     Args:
         data: the bytes; more may follow.
+        budget: what the file may still demand; None for a pickle of its own.
         persistent_load: makes a record of a persistent id; without it such ids are refused.
         load_storage: makes a record of the bytes of a storage; without it they are refused.
 
@@ -58,7 +59,7 @@ def read_pickle(
         CheckpointError: the pickle is truncated or damaged, exceeds a limit, or uses a name that
             is not on the allow-list.
     """
-    machine = _Machine(data, persistent_load, load_storage)
+    machine = _Machine(data, budget or Budget(), persistent_load, load_storage)
     try:
         return machine.run(), machine.position
     except (IndexError, struct.error):
@@ -76,7 +77,6 @@ def read_pickle(
 
 
 _GET_AGAIN = "Download or copy the file again."
-_DO_NOT_TRUST = "Nothing in the file was executed. Do not trust this file."
 
 
 class _Machine:
@@ -85,10 +85,11 @@ class _Machine:
     def __init__(
         self,
         data: memoryview,
+        budget: Budget,
         persistent_load: PersistentLoad | None,
         load_storage: LoadStorage | None,
     ) -> None:
-        self.data, self.position = data, 0
+        self.data, self.position, self.budget = data, 0, budget
         self.stack: list[Any] = []
         self.marks = 0
         self.memo: dict[int, Any] = {}
@@ -96,8 +97,11 @@ class _Machine:
 
     def run(self) -> Any:
         """Run to STOP, and return the top of the stack."""
-        for _ in range(MAX_OPCODES):
+        while True:
             code = self.take(1)[0]
+            self.budget.opcodes -= 1
+            if self.budget.opcodes < 0:
+                raise exceeded("opcodes in its pickles", None, MAX_OPCODES)
             if code == 0x2E:  # STOP
                 if len(self.stack) != 1 or self.stack[0] is _MARK:
                     raise ValueError("STOP with an unfinished stack")
@@ -112,13 +116,9 @@ class _Machine:
                         remedy=_GET_AGAIN,
                     )
                 raise CheckpointError(
-                    f"the pickle uses {name}, which model files do not need", remedy=_DO_NOT_TRUST
+                    f"the pickle uses {name}, which model files do not need", remedy=DO_NOT_TRUST
                 )
             operation(self)
-        raise CheckpointError(
-            f"the pickle has more than {MAX_OPCODES} opcodes, which model files do not",
-            remedy=_DO_NOT_TRUST,
-        )
 
     def take(self, count: int) -> memoryview:
         """Return the next bytes, as a view."""
@@ -134,16 +134,15 @@ class _Machine:
 
     def line(self) -> str:
         """Return the text up to the next newline."""
-        for length in range(512):
-            if self.data[self.position + length] == 0x0A:
-                text = bytes(self.take(length)).decode("ascii", "backslashreplace")
-                self.position += 1
-                return text
-        raise ValueError("a line of more than 512 bytes")
+        length = bytes(self.data[self.position : self.position + 512]).find(b"\n")
+        if length < 0:
+            raise ValueError("a line of more than 512 bytes, or without an end")
+        text = bytes(self.take(length)).decode("ascii", "backslashreplace")
+        self.position += 1
+        return text
 
     def text(self, length: int) -> None:
-        if length > MAX_TEXT:
-            raise ValueError(f"a text of {length} bytes")
+        self.budget.spend_text(length)
         self.stack.append(bytes(self.take(length)).decode("utf-8", "surrogatepass"))
 
     def pop(self) -> Any:
@@ -161,10 +160,7 @@ class _Machine:
     def mark(self) -> None:
         self.marks += 1
         if self.marks > MAX_MARKS:
-            raise CheckpointError(
-                f"the pickle nests more than {MAX_MARKS} containers, which model files do not",
-                remedy=_DO_NOT_TRUST,
-            )
+            raise exceeded("containers that are open at once", self.marks, MAX_MARKS)
         self.stack.append(_MARK)
 
     def items(self) -> list[Any]:
@@ -218,7 +214,7 @@ class _Machine:
     def add_items(self) -> None:
         values = self.items()
         for value in values:
-            _check_key(value)
+            self.budget.check_key(value)
         self.top(set).update(values)
 
     def set_items(self) -> None:
@@ -227,12 +223,12 @@ class _Machine:
             raise ValueError("a dictionary with a key but no value")
         target = self.top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
-            _check_key(key)
+            self.budget.check_key(key)
             target[key] = value
 
     def set_item(self) -> None:
         value, key = self.pop(), self.pop()
-        _check_key(key)
+        self.budget.check_key(key)
         self.top(dict)[key] = value
 
     def dictionary(self) -> None:
@@ -245,26 +241,26 @@ class _Machine:
     def frozen(self) -> None:
         values = self.items()
         for value in values:
-            _check_key(value)
+            self.budget.check_key(value)
         self.stack.append(frozenset(values))
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(arguments, tuple):
             raise TypeError("a call without a tuple of arguments")
-        self.stack.append(call(function, arguments, self.load_storage))
+        self.stack.append(call(function, arguments, self.budget, self.load_storage))
 
     def new_object(self) -> None:
         arguments, kind = self.pop(), self.pop()
-        self.stack.append(make(kind, arguments, {}))
+        self.stack.append(make(kind, arguments, {}, self.budget))
 
     def new_object_ex(self) -> None:
         named, arguments, kind = self.pop(), self.pop(), self.pop()
-        self.stack.append(make(kind, arguments, named))
+        self.stack.append(make(kind, arguments, named, self.budget))
 
     def build(self) -> None:
         state = self.pop()
-        build_state(self.stack[-1], state)
+        build_state(self.stack[-1], state, self.budget)
 
     def persistent(self) -> None:
         key = self.pop()
@@ -272,7 +268,7 @@ class _Machine:
             raise CheckpointError(
                 "the pickle refers to data outside of itself (a persistent id), which only "
                 "checkpoints of torch.save do",
-                remedy=_DO_NOT_TRUST,
+                remedy=DO_NOT_TRUST,
             )
         self.stack.append(self.persistent_load(key))
 
@@ -291,13 +287,6 @@ class _Machine:
 
     def discard_to_mark(self) -> None:
         self.items()
-
-
-def _check_key(key: Hashable) -> None:
-    if not isinstance(key, _KEYS) and not (
-        isinstance(key, tuple) and len(key) < 16 and all(isinstance(part, _KEYS) for part in key)
-    ):
-        raise TypeError(f"a key of type {type(key).__name__}")
 
 
 _Operation = Callable[[_Machine], None]

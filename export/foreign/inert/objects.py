@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.export.foreign.limits import MAX_DIMS, Budget
 from segan.runtime.errors import CheckpointError
 
 #: Reads a storage that a pickle holds as bytes.
-LoadStorage = Callable[[Any], Any]
-
-#: Most dimensions of a tensor.
-MAX_DIMS = 8
+LoadStorage = Callable[[Any, Budget], Any]
 
 #: Storage class → numpy type of its items. The bits of bfloat16 are read as uint16.
 STORAGES = {
@@ -66,7 +64,11 @@ def _damaged(problem: str) -> CheckpointError:
     )
 
 
-@dataclass(frozen=True)
+class TensorFlowPickleError(CheckpointError):
+    """The pickle holds networks of TensorFlow, as NVIDIA's first projects were published."""
+
+
+@dataclass(frozen=True, slots=True)
 class Name:
     """The name of a class or function, as text: it is never resolved."""
 
@@ -78,13 +80,8 @@ class Name:
         """Return the name if it is on the allow-list. Raises: CheckpointError."""
         module = _RENAMED.get(module, module)
         name = Name(module, attribute)
-        if module.split(".")[0] == "dnnlib" and "tflib" in module:
-            raise CheckpointError(
-                "the file is a TensorFlow pickle (dnnlib.tflib) of StyleGAN or StyleGAN2",
-                expected="a PyTorch checkpoint",
-                remedy="Convert it with legacy.py of NVlabs/stylegan2-ada-pytorch, in a sandbox, "
-                "and import the result.",
-            )
+        if module.startswith("dnnlib.tflib") or module == "tfutil":
+            raise TensorFlowPickleError("the file is a TensorFlow pickle (dnnlib.tflib)")
         if str(name) not in _CALLS and str(name) not in _CLASSES and str(name) not in _VALUES:
             raise refuse(str(name))
         return name
@@ -93,7 +90,7 @@ class Name:
         return f"{self.module}.{self.attribute}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StorageRecord:
     """A flat array in the file.
 
@@ -108,7 +105,7 @@ class StorageRecord:
     numel: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorRecord:
     """A tensor in the file whose values are not read; its shape fits its storage."""
 
@@ -125,11 +122,13 @@ class TensorRecord:
             flat, self.shape, [stride * kind.itemsize for stride in self.strides]
         )
         if self.storage.kind == "BFloat16Storage":
-            return (found.astype(np.uint32) << 16).view(np.float32)
+            # Of a tensor without dimensions the shift makes a scalar, which has no view.
+            bits = np.asarray(found.astype(np.uint32) << 16)
+            return bits.view(np.float32).reshape(self.shape)
         return np.ascontiguousarray(found.astype(np.float32)).reshape(self.shape)
 
 
-@dataclass
+@dataclass(slots=True)
 class PersistentRecord:
     """An object of a persistent class.
 
@@ -144,14 +143,14 @@ class PersistentRecord:
     state: dict[Any, Any]
 
 
-@dataclass
+@dataclass(slots=True)
 class AttributeRecord:
     """An argparse.Namespace: options of a training run."""
 
     values: dict[Any, Any] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(slots=True)
 class ArrayRecord:
     """A numpy array or dtype under construction; only scalars of it are used."""
 
@@ -181,7 +180,9 @@ def check_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> TensorR
     return TensorRecord(storage, shape, strides, offset)
 
 
-def call(function: Any, arguments: tuple[Any, ...], load_storage: LoadStorage | None) -> Any:
+def call(
+    function: Any, arguments: tuple[Any, ...], budget: Budget, load_storage: LoadStorage | None
+) -> Any:
     """Return the record for a call in the file. Raises: CheckpointError."""
     if not isinstance(function, Name):
         raise refuse(f"a call of a {type(function).__name__}")
@@ -189,25 +190,30 @@ def call(function: Any, arguments: tuple[Any, ...], load_storage: LoadStorage | 
         if load_storage is None:
             raise refuse("a storage within a storage")
         (data,) = arguments
-        return load_storage(data)
+        return load_storage(data, budget)
     if str(function) not in _CALLS:
-        return make(function, arguments, {})
+        return make(function, arguments, {}, budget)
+    budget.spend_arguments(arguments)
     return _CALLS[str(function)](*arguments)
 
 
-def make(kind: Any, arguments: Any, named: Any) -> Any:
+def make(kind: Any, arguments: Any, named: Any, budget: Budget) -> Any:
     """Return the record for an object of a class. Raises: CheckpointError."""
     if not isinstance(kind, Name) or str(kind) not in _CLASSES:
         raise refuse(f"an object of {kind if isinstance(kind, Name) else type(kind).__name__}")
     if named or not isinstance(arguments, tuple):
         raise refuse(f"{kind} with named arguments")
-    return _CLASSES[str(kind)](*arguments)
+    budget.spend_arguments(arguments)
+    return _CLASSES[str(kind)](budget, *arguments)
 
 
-def build_state(target: Any, state: Any) -> None:
+def build_state(target: Any, state: Any, budget: Budget) -> None:
     """Set the state of a record. Raises: CheckpointError."""
     if isinstance(target, AttributeRecord) and isinstance(state, dict):
-        target.values.update(state)
+        budget.spend_arguments((state,))
+        for key, value in state.items():
+            budget.check_key(key)
+            target.values[key] = value
     elif isinstance(target, ArrayRecord):
         target.state = state
     elif isinstance(target, dict) and isinstance(state, dict):
@@ -236,7 +242,7 @@ def _persistent(meta: Any) -> PersistentRecord:
     return PersistentRecord(name, source, meta["state"])
 
 
-def _dictionary(*arguments: Any) -> dict[Any, Any]:
+def _dictionary(budget: Budget, *arguments: Any) -> dict[Any, Any]:
     """Return an empty dictionary, or a dictionary of the given pairs."""
     if not arguments:
         return {}
@@ -246,21 +252,21 @@ def _dictionary(*arguments: Any) -> dict[Any, Any]:
     found = {}
     for pair in pairs if isinstance(pairs, list | tuple) else ():
         key, value = pair
-        if not isinstance(key, str | int):
-            raise TypeError("a key that is neither text nor a number")
+        budget.check_key(key)
         found[key] = value
     return found
 
 
 def _sequence(kind: Callable[[Any], Any]) -> Callable[..., Any]:
-    def build(*arguments: Any) -> Any:
+    def build(budget: Budget, *arguments: Any) -> Any:
         if not arguments:
             return kind(())
         (items,) = arguments
         if not isinstance(items, list | tuple):
             raise TypeError("a sequence that is neither a list nor a tuple")
-        if kind in (set, frozenset) and not all(isinstance(item, str | int) for item in items):
-            raise TypeError("a set of other items than texts and numbers")
+        if kind in (set, frozenset):
+            for item in items:
+                budget.check_key(item)
         return kind(items)
 
     return build
@@ -279,7 +285,21 @@ def _scalar(kind: Any, data: Any = b"") -> Any:
 _SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
-def _numpy_type(kind: Any = "", *_: Any) -> ArrayRecord:
+def _namespace(_: Budget, *arguments: Any) -> AttributeRecord:
+    """Return an empty namespace: its attributes are its state."""
+    if arguments:
+        raise TypeError("a namespace with arguments")
+    return AttributeRecord()
+
+
+def _path(_: Budget, *parts: Any) -> str:
+    """Return a path's stand-in: no path of a file is used."""
+    if not all(isinstance(part, str) for part in parts):
+        raise TypeError("a path that is not text")
+    return "path"
+
+
+def _numpy_type(_: Budget, kind: Any = "", *_more: Any) -> ArrayRecord:
     if not isinstance(kind, str) or len(kind) > 16:
         raise TypeError("a numpy type that is not text")
     return ArrayRecord(kind)
@@ -328,8 +348,14 @@ _CLASSES: dict[str, Callable[..., Any]] = {
     "builtins.set": _sequence(set),
     "builtins.frozenset": _sequence(frozenset),
     "torch.Size": _sequence(tuple),
-    "argparse.Namespace": AttributeRecord,
+    "argparse.Namespace": _namespace,
     "numpy.dtype": _numpy_type,
+    # Settings hold paths; from Python 3.13 on their classes are in pathlib._local.
+    **{
+        f"{module}.{kind}": _path
+        for module in ("pathlib", "pathlib._local")
+        for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+    },
 }
 
 #: Names that are only passed as arguments.

@@ -14,7 +14,8 @@ import math
 import re
 from typing import Any
 
-from segan.export.foreign.container import ForeignModel
+from segan.export.foreign.limits import MAX_MAPPING_LAYERS, MAX_WIDTH, exceeded
+from segan.export.foreign.model import ForeignModel
 from segan.export.foreign.stylegan2 import (
     NO_MEAN,
     ImportedModel,
@@ -36,6 +37,12 @@ _ARCHITECTURES: dict[str, Architecture] = {
     "orig": "original",
 }
 
+
+#: Note for a file of tensors alone, which do not show whether the network clamps.
+NO_CLAMP = (
+    "the file does not state conv_clamp, so nothing is clamped; if its project trained with one "
+    "(StyleGAN2-ADA: 256, wherever it uses fp16), give `conv_clamp 256`."
+)
 
 _VARIANT = "It is a variant that segan does not support."
 
@@ -88,6 +95,8 @@ class _Reader:
         for r in blocks:
             self._block(r, architecture)
         tensors.check_all_taken()
+        if not any("conv_clamp" in held for held in self.settings.values()):
+            self.notes.append(NO_CLAMP)
         if any(self._setting(f"synthesis.b{r}", "use_fp16") for r in blocks):
             self.notes.append("blocks that ran in fp16 run in fp32, with the same clamp.")
         return ImportedModel(
@@ -146,9 +155,15 @@ class _Reader:
         layers = sum(
             re.fullmatch(r"mapping\.fc\d+\.weight", n) is not None for n in tensors.names()
         )
+        if layers > MAX_MAPPING_LAYERS:
+            raise exceeded("layers of the mapping network", layers, MAX_MAPPING_LAYERS)
         widths = []
         for number in range(layers):
             out, into = tensors.shape(f"mapping.fc{number}.weight", 2)
+            if max(out, into) > 2 * MAX_WIDTH:  # z and the label's embedding, side by side
+                raise exceeded(
+                    f"rows or columns of mapping.fc{number}", max(out, into), 2 * MAX_WIDTH
+                )
             widths.append((into, out))
             self._dense(f"mapping.fc{number}", f"mapping.fc{number}", MAPPING_LR_MULTIPLIER)
             self._activation(f"mapping.fc{number}", "lrelu")

@@ -11,16 +11,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from segan.export.foreign.container import ForeignModel
+from segan.export.foreign.limits import MAX_MAPPING_LAYERS, exceeded
+from segan.export.foreign.model import ForeignModel
 from segan.export.foreign.stylegan2 import (
     NO_MEAN,
     ImportedModel,
+    check_layers,
     drawn_noise,
     make_network,
     normalised_filter,
     shared_rows,
 )
-from segan.export.foreign.tensors import DAMAGED, Tensors
+from segan.export.foreign.tensors import DAMAGED, Tensors, finite
 from segan.export.graphs.lowering import UP_GAIN
 from segan.runtime.errors import CheckpointError
 from segan.train.networks.config import SubspaceConfig
@@ -59,6 +61,8 @@ class PublishedReader:
         tensors, numbers = self.tensors, self.numbers(prefix, "weight", first=1)
         self._w_dim = w_dim = tensors.shape(f"{prefix}.1.weight", 2)[0]
         self._layers = len(numbers)
+        if self._layers > MAX_MAPPING_LAYERS:
+            raise exceeded("layers of the mapping network", self._layers, MAX_MAPPING_LAYERS)
         for number in numbers:
             if tensors.shape(f"{prefix}.{number}.weight", 2) != (w_dim, w_dim):
                 raise CheckpointError(
@@ -156,6 +160,7 @@ def read_rosinality(model: ForeignModel) -> ImportedModel:
     doublings = sum(
         re.fullmatch(r"to_rgbs\.\d+\.bias", name) is not None for name in tensors.names()
     )
+    check_layers(doublings + 1)
     sources = ["conv1", *(f"convs.{number}" for number in range(2 * doublings))]
     reader.const("input.input")
     has_noise = "noises.noise_0" in tensors
@@ -171,12 +176,32 @@ def read_rosinality(model: ForeignModel) -> ImportedModel:
         block = f"synthesis.blocks.b{4 << layer}"
         source = f"to_rgbs.{layer - 1}" if layer else "to_rgb1"
         reader.to_rgb(source, f"{block}.to_rgb", block, first=layer == 0)
-    if model.latent_avg is not None and math.prod(model.latent_avg.shape) == w_dim:
-        import torch
-
-        reader.state["w_avg"] = torch.from_numpy(model.latent_avg.read()).reshape(w_dim)
-    else:
-        reader.notes.append(NO_MEAN)
+    rows = shared_rows(4 << doublings, "skip")
+    mean_rows = _mean(reader, model, w_dim, max(rows) + 1)
     if not has_noise:
         reader.notes.append("the file has no constant noise; a fixed one was drawn.")
-    return reader.finish("to_rgb1", sources[::2], SubspaceConfig(mode=0))
+    found = reader.finish("to_rgb1", sources[::2], SubspaceConfig(mode=0))
+    found.mean_rows = mean_rows
+    return found
+
+
+def _mean(reader: PublishedReader, model: ForeignModel, w_dim: int, num_ws: int) -> Any:
+    """Read the mean of w: one vector, or as e4e and ReStyle write it one for each row of W+.
+
+    Returns:
+        The rows, [num_ws, w_dim], where they differ; else None, and the one mean is in the state.
+    """
+    average = model.latent_avg
+    if average is None:
+        reader.notes.append(NO_MEAN)
+        return None
+    count = math.prod(average.shape)
+    if count not in (w_dim, num_ws * w_dim) or average.shape[-1] != w_dim:
+        raise CheckpointError(
+            f"latent_avg has shape {list(average.shape)}",
+            expected=f"[{w_dim}], or [{num_ws}, {w_dim}] with a row for each of num_ws",
+            remedy=DAMAGED,
+        )
+    rows = finite("latent_avg", average).reshape(-1, w_dim)
+    reader.state["w_avg"] = rows[0].clone()
+    return None if (rows == rows[0]).all() else rows

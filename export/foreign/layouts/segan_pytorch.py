@@ -10,11 +10,12 @@ from typing import Literal
 
 import torch
 
-from segan.export.foreign.container import ForeignModel
 from segan.export.foreign.layouts.rosinality import PublishedReader
+from segan.export.foreign.model import ForeignModel
 from segan.export.foreign.stylegan2 import (
     NO_MEAN,
     ImportedModel,
+    check_layers,
     drawn_noise,
 )
 from segan.export.foreign.tensors import DAMAGED
@@ -33,6 +34,7 @@ def read_segan_pytorch(model: ForeignModel) -> ImportedModel:
     reader = PublishedReader(model, "modulate")
     w_dim = reader.mapping("Mapping.layer")
     numbers = reader.numbers("Synthesis.blocks", "torgb.bias", first=0)
+    check_layers(len(numbers))
     mode = _mode(model)
     reader.const("Synthesis.const.input")
     convolution, subspace = 0, 0

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 from segan.export.foreign.load import ImportedGenerator, load_foreign  # noqa: E402
-from segan.runtime.errors import CheckpointError  # noqa: E402
+from segan.runtime.errors import CheckpointError, ConfigError  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.conftest import RaisesError
@@ -93,6 +93,121 @@ def test_rosinality(old: bool, taps: Any, tmp_path: Path, foreign_models: Module
             found = _images(imported, z, None, psi, noise)
             assert expected.std() > 0.05
             assert (found - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("key", ["G_ema", "G", "state_dict", "model", None])
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
+def test_ada_as_tensors(
+    key: str | None, architecture: str, tmp_path: Path, foreign_models: ModuleType
+) -> None:
+    """``torch.save({"G_ema": G.state_dict()})`` of the original layout."""
+    original = foreign_models.make_ada(architecture=architecture)
+    state = original.state_dict()
+    data = foreign_models.checkpoint_bytes({key: state} if key else dict(state))
+    imported = load_foreign(_write(tmp_path, data))
+    z = torch.randn(3, original.z_dim)
+    for psi in (1.0, 0.5):
+        expected = foreign_models.ada_forward(original, z, psi=psi, noise="const")
+        found = _images(imported, z, None, psi, "const")
+        assert (found - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+    assert imported.provenance["imported"]["weights"] == (key or "the file's")
+
+
+def test_the_clamp_that_tensors_do_not_state(
+    tmp_path: Path, foreign_models: ModuleType, raises_error: RaisesError
+) -> None:
+    original = foreign_models.make_ada(clamp=0.7)
+    path = _write(tmp_path, foreign_models.checkpoint_bytes({"G_ema": original.state_dict()}))
+    z = torch.randn(3, original.z_dim)
+    expected = foreign_models.ada_forward(original, z, psi=1.0, noise="const")
+    without = load_foreign(path)
+    assert any("conv_clamp" in note for note in without.notes)
+    assert (_images(without, z, None, 1.0, "const") - expected).abs().max() > 0.1
+    stated = load_foreign(path, conv_clamp=0.7)
+    assert not any("conv_clamp" in note for note in stated.notes)
+    found = _images(stated, z, None, 1.0, "const")
+    assert (found - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+    for value in (0.0, float("nan")):
+        with raises_error(ConfigError, field="conv_clamp", value=value):
+            load_foreign(path, conv_clamp=value)
+    path.write_bytes(foreign_models.ada_bytes(original))
+    with raises_error(ConfigError, field="conv_clamp", value=256.0):
+        load_foreign(path, conv_clamp=256.0)
+    path.write_bytes(foreign_models.checkpoint_bytes({"g_ema": foreign_models.make_rosinality()}))
+    with raises_error(ConfigError, field="conv_clamp", value=256.0):
+        load_foreign(path, conv_clamp=256.0)
+
+
+#: Forms of latent_avg: one mean (pSp), the same in each row (e4e), and rows that differ.
+MEANS: dict[str, Any] = {
+    "one": lambda: torch.randn(8),
+    "one row": lambda: torch.randn(1, 8),
+    "alike": lambda: torch.randn(8).repeat(6, 1),
+    "rows": lambda: torch.randn(6, 8),
+    "rows of a batch": lambda: torch.randn(1, 6, 8),
+}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("kind", MEANS)
+def test_psp(kind: str, old: bool, tmp_path: Path, foreign_models: ModuleType) -> None:
+    """The decoder of pSp, e4e and ReStyle is rosinality's generator."""
+    state, mean = foreign_models.make_rosinality(), MEANS[kind]()
+    whole = {"encoder.input_layer.0.weight": torch.randn(4, 3, 3, 3)}
+    whole |= {f"decoder.{name}": value for name, value in state.items()}
+    content = {
+        "state_dict": whole,
+        "latent_avg": mean,
+        "opts": {"output_size": 16, "device": "cuda", "exp_dir": Path("runs")},
+    }
+    imported = load_foreign(_write(tmp_path, foreign_models.checkpoint_bytes(content, old=old)))
+    assert imported.layout == "rosinality"
+    assert imported.provenance["imported"]["weights"] == "state_dict.decoder"
+    assert any("1 other tensors" in note for note in imported.notes)
+    z = torch.randn(3, 8)
+    rows = mean.reshape(-1, 8).expand(6, 8)
+    for psi in (1.0, 0.5, 0.0):
+        for noise in ("const", "none"):
+            expected = foreign_models.rosinality_forward(state, z, rows, psi=psi, noise=noise)
+            found = _images(imported, z, None, psi, noise)
+            assert (found - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+
+
+def test_the_mean_must_fit(
+    tmp_path: Path, foreign_models: ModuleType, raises_error: RaisesError
+) -> None:
+    state = foreign_models.make_rosinality()
+    for shape in ((7,), (5, 8), (8, 6)):
+        content = {"g_ema": state, "latent_avg": torch.zeros(shape)}
+        path = _write(tmp_path, foreign_models.checkpoint_bytes(content))
+        with raises_error(CheckpointError, problem=f"latent_avg has shape {list(shape)}"):
+            load_foreign(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_named(
+    value: float, tmp_path: Path, foreign_models: ModuleType, raises_error: RaisesError
+) -> None:
+    state = foreign_models.make_rosinality()
+    for name in ("conv1.conv.weight", "noises.noise_1", "style.2.bias", "latent_avg"):
+        bad = {n: v.clone() for n, v in state.items()} | {"latent_avg": torch.zeros(8)}
+        bad[name].view(-1)[0] = value
+        mean = bad.pop("latent_avg")
+        data = foreign_models.checkpoint_bytes({"g_ema": bad, "latent_avg": mean})
+        with raises_error(CheckpointError, problem=f"{name} holds 1 of") as caught:
+            load_foreign(_write(tmp_path, data))
+        assert "checkpoint of the run" not in str(caught.value)
+
+
+def test_what_is_under_a_known_key_is_said(
+    tmp_path: Path, foreign_models: ModuleType, raises_error: RaisesError
+) -> None:
+    content = {"G_ema": {"layer.weight": torch.zeros(3)}}
+    with raises_error(CheckpointError, problem="1 tensors under G_ema match no known layout"):
+        load_foreign(_write(tmp_path, foreign_models.checkpoint_bytes(content)))
+    other: dict[str, Any] = {"G_ema": {"lr": 3}, "epoch": "last"}
+    with raises_error(CheckpointError, problem="G_ema (1 entries), epoch (a text)"):
+        load_foreign(_write(tmp_path, foreign_models.checkpoint_bytes(other)))
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])

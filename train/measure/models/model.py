@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.backends.graphs import BundleGraphs
+from segan.runtime.bundle.classes import one_hot
 from segan.runtime.bundle.layout import Slider, Subspace
 from segan.runtime.errors import ConfigError
 from segan.runtime.generate.probe import Probe
@@ -225,7 +226,7 @@ class MeasuredModel:
     def labels_of(self, seeds: Sequence[int]) -> NDArray[np.float32] | None:
         """Return the classes one-hot, [N, c_dim]; None for an unconditional generator."""
         classes = self.classes_of(seeds)
-        return None if classes is None else np.eye(self.manifest.c_dim, dtype=np.float32)[classes]
+        return None if classes is None else one_hot(classes, self.manifest.c_dim)
 
     def _inputs(self, seeds: Sequence[int]) -> GraphInputs:
         drawn = self.settings.inputs_of(seeds, self._graphs.noise)
