@@ -66,9 +66,9 @@ def read_metadata(source: ImageSource) -> Metadata | None:
 
 
 def _as_utf8(data: bytes) -> bytes:
-    """JSON may be in UTF-16 or UTF-32, too, or begin with a byte order mark."""
-    encoding = json.detect_encoding(data[:8])
-    return data if encoding == "utf-8" else data.decode(encoding).encode()
+    """JSON may be in UTF-16 or UTF-32, too, or begin with a byte order mark. Raises: ValueError."""
+    text = data.decode(json.detect_encoding(data[:8]))
+    return text.encode()  # parts that are not read are not checked later
 
 
 def _broken(source: ImageSource, problem: str, expected: str = "", remedy: str = "") -> DataError:
@@ -129,10 +129,13 @@ def carried_attributes(
     if sum(map(len, parts.values())) - len(values) > MAX_SCHEMA_BYTES:
         return None
     chosen = {name: [column[at] for at in kept] for name, column in columns.items()}
-    return {
-        name: chosen if name == "values" else json.loads(bytes(part))
-        for name, part in parts.items()
-    }
+    try:
+        return {
+            name: chosen if name == "values" else msgspec.json.decode(part)
+            for name, part in parts.items()
+        }
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _decode(data: msgspec.Raw | bytes, kind: Any) -> Any:
@@ -215,7 +218,7 @@ def _labels_by_name(source: ImageSource, text: bytes, names: list[str]) -> dict[
         raise _broken(source, problem, remedy="Create the data set again.")
     try:
         pairs = msgspec.json.decode(text, type=list[tuple[str, int]])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if not text.lstrip().startswith(b"["):
             raise _broken(source, "has broken labels", "a list of [name, class] or null") from error
         where = re.search(r"\$\[(\d+)\]", str(error))

@@ -329,6 +329,7 @@ def test_images_that_cannot_be_used_are_named(
     [
         ("{", "dataset.json in .* is not JSON"),
         (b"\xff\xfe\xfd", "dataset.json in .* is not JSON"),
+        (b'{"labels": [["\x9e.png", 0]]}', "dataset.json in .* is not JSON"),
         ("[" * 100_000, "dataset.json in .* is not JSON"),
         ("[]", "contains no object"),
         ({"labels": 3}, "broken labels; expected a list"),
