@@ -61,7 +61,11 @@ if TYPE_CHECKING:
 )
 @click.option("--loop", is_flag=True, help="Walk back from the last seed to the first.")
 @click.option(
-    "--fps", type=float, default=30.0, show_default=True, help="Frames per second of gif and mp4."
+    "--fps",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Frames per second of gif and mp4; a gif shows 50 at most.",
 )
 @click.option(
     "-o",
@@ -97,7 +101,13 @@ def command(
     """
     from segan.runtime.generate.walk import interpolate, with_first_class
     from segan.runtime.pictures.sheets import check_scale
-    from segan.runtime.pictures.video import check_animation, check_frames, write_animation
+    from segan.runtime.pictures.video import (
+        check_animation,
+        check_frames,
+        dropped_frames,
+        playing_time,
+        write_animation,
+    )
 
     check_animation(out or "walk.gif", fps)
     check_scale(scale)
@@ -121,17 +131,22 @@ def command(
     total = frames * (stops if loop else stops - 1) + (0 if loop else 1)
     with progress(total, "frames", "walking") as bar:
         written = write_animation(out, _watched(walk, bar.update), fps=fps, scale=scale)
+    seconds = playing_time(out, total, fps)
+    dropped = dropped_frames(out, total, fps)
+    if dropped:
+        echo(dropped, err=True)
     if as_json:
         result = {
             "path": str(out),
             "frames": written,
-            "seconds": round(written / fps, 3),
+            "seconds": round(seconds, 3),
             "seeds": list(seeds),
             "space": space,
         }
         echo(json.dumps(result))
     else:
-        echo(f"{out}: {written} frames, {written / fps:.3g} s at {fps:g} a second.")
+        rate = written / seconds if dropped else fps
+        echo(f"{out}: {written} frames, {seconds:.3g} s at {rate:g} a second.")
 
 
 def _classes(first: int | str | None, to_class: tuple[str, ...]) -> list[int | str] | None:

@@ -102,7 +102,11 @@ _SHEET_STEPS, _ANIMATION_STEPS, _ROW_STEPS = 9, 30, 5
 )
 @overwrite_option
 @click.option(
-    "--fps", type=float, default=15.0, show_default=True, help="Frames per second of an animation."
+    "--fps",
+    type=float,
+    default=15.0,
+    show_default=True,
+    help="Frames per second of an animation; a gif shows 50 at most.",
 )
 @scale_option
 @sweep_options
@@ -220,9 +224,12 @@ class _Picture:
     def draw(self, path: Path, tables: list[SweepTable]) -> None:
         """Write one animation of all tables, or the sheet of a single one."""
         from segan.runtime.pictures.sweeps import write_sweep_animation, write_sweep_sheet
+        from segan.runtime.pictures.video import dropped_frames
 
         if self.animated:
-            write_sweep_animation(path, tables, fps=self.fps, scale=self.scale)
+            frames = write_sweep_animation(path, tables, fps=self.fps, scale=self.scale)
+            if dropped := dropped_frames(path, frames, self.fps):
+                echo(dropped, err=True)
         else:
             write_sweep_sheet(path, tables[0], self.scale)
 

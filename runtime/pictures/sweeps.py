@@ -125,15 +125,20 @@ def write_sweep_sheet(
 
 def write_sweep_animation(
     path: str | Path, tables: Sequence[SweepTable], *, fps: float, scale: int | None = None
-) -> None:
+) -> int:
     """Draw tables as one animation, from the first value to the last and back.
 
     The rows of a table stand side by side, the tables below each other. ``write_animation``
     describes the other arguments and the errors.
+
+    Returns:
+        How many frames there are, of which a gif may show fewer.
     """
     steps = len(tables[0].values)
+    order = [*range(steps), *range(steps - 2, 0, -1)]
     frames = (
         np.concatenate([np.concatenate(t.images[:, step], axis=1) for t in tables], axis=0)
-        for step in [*range(steps), *range(steps - 2, 0, -1)]
+        for step in order
     )
     write_animation(path, frames, fps=fps, scale=scale)
+    return len(order)

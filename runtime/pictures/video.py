@@ -1,4 +1,4 @@
-"""Animations: gif with Pillow, mp4 (H.264) with PyAV or an ffmpeg program."""
+"""Animations: gif, mp4 (H.264) with PyAV or an ffmpeg program, or a folder of frames."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from segan.runtime.errors import BackendError, ConfigError
 from segan.runtime.files.atomic import atomic_file, output_error, write_atomic, writing
 from segan.runtime.files.target import check_file, kind_of_ending
 from segan.runtime.pictures.encode import ImageEncoding, encode_image, to_pil
+from segan.runtime.pictures.gif import MAX_GIF_FPS, gif_delays, write_gif
 from segan.runtime.pictures.sheets import enlarge
 
 #: Shorter side, in pixels, up to which small frames of a gif or mp4 are enlarged.
@@ -84,6 +85,24 @@ def check_frames(folder: Path, *, overwrite: bool, sources: Iterable[Path | None
         check_file(path, kind_of_ending(path), overwrite=overwrite, sources=sources)
 
 
+def playing_time(path: str | Path, frames: int, fps: float) -> float:
+    """Return how many seconds an animation of so many frames lasts, as its file says."""
+    if Path(path).suffix.lower() == ".gif":
+        return sum(delay for _, delay in gif_delays(frames, fps)) / 100
+    return frames / fps
+
+
+def dropped_frames(path: str | Path, frames: int, fps: float) -> str:
+    """Return a sentence about the frames that a gif does not show; empty where it shows all."""
+    if Path(path).suffix.lower() != ".gif" or fps <= MAX_GIF_FPS:
+        return ""
+    shown = len(gif_delays(frames, fps))
+    return (
+        f"{path} shows {shown} of {frames} frames: browsers play a gif of more than "
+        f"{MAX_GIF_FPS:g} frames a second too slowly. An mp4 shows all."
+    )
+
+
 def write_animation(
     path: str | Path,
     frames: Iterable[NDArray[np.uint8]],
@@ -97,12 +116,12 @@ def write_animation(
         path: ``.gif``, ``.mp4``, or without an ending: a folder of ``frame000000.png``.
         frames: uint8 [H, W, C] each, all of one shape, at least one.
         fps: frames a second. A gif's frames last whole hundredths of a second, so at 30 they last
-            3 or 4, and 3.33 on average; many viewers slow down above 50.
+            3 or 4, and 3.33 on average. It shows 50 a second at most, and drops the others.
         scale: whole factor of enlargement; None enlarges small frames of a gif or mp4 to 256
             pixels, and does not change png frames.
 
     Returns:
-        How many frames were written.
+        How many frames the file or folder shows.
 
     Raises:
         ConfigError: no frames, an unknown ending, or a number out of range.
@@ -121,7 +140,7 @@ def write_animation(
     if suffix == "":
         _write_frames(path, counted, scale)
     elif suffix == ".gif":
-        _write_gif(path, counted, scale, fps)
+        return write_gif(path, counted, fps, scale=scale, min_side=MIN_FRAME)
     elif mp4_encoder() == "av":
         with atomic_file(path) as file:
             _write_av(file, _even(_pictures(counted, scale)), fps)
@@ -163,40 +182,6 @@ def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], scale: int 
 
 def _frame_path(folder: Path, number: int) -> Path:
     return folder / f"frame{number:06d}.png"
-
-
-def _write_gif(
-    path: Path, frames: Iterable[NDArray[np.uint8]], scale: int | None, fps: float
-) -> None:
-    """Holds all frames, at their own size: one palette for all of them avoids flicker."""
-    held = list(frames)
-    palette = _shared_palette(held)
-
-    def shown() -> Iterator[Image.Image]:
-        for picture in _pictures(held, scale):
-            yield picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-
-    # The ends of frames are rounded to hundredths of a second, so that errors do not add up.
-    ends = [round(100 * (i + 1) / fps) for i in range(len(held))]
-    durations = [10 * max(1, end - start) for start, end in itertools.pairwise([0, *ends])]
-    pictures = shown()
-    with atomic_file(path) as file:
-        next(pictures).save(
-            file,
-            "GIF",
-            save_all=True,
-            append_images=pictures,
-            duration=durations if len(held) > 1 else durations[0],
-            loop=0,
-            optimize=False,
-        )
-
-
-def _shared_palette(frames: list[NDArray[np.uint8]]) -> Image.Image:
-    """256 colours for all frames, from up to 32 of them."""
-    sample = frames[:: max(1, len(frames) // 32)]
-    pixels = np.concatenate([np.asarray(enlarge(to_pil(frame), 1)) for frame in sample])
-    return Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT)
 
 
 def _even(pictures: Iterator[Image.Image]) -> Iterator[Image.Image]:
