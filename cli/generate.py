@@ -10,6 +10,7 @@ import click
 
 from segan.cli.options import (
     BundleSource,
+    LatentFiles,
     all_latents,
     bundle_options,
     generation_options,
@@ -96,7 +97,7 @@ _SHEET = "sheet.png"
 def command(
     source: BundleSource,
     seeds: SeedList | None,
-    latents: tuple[Path, ...],
+    latents: LatentFiles,
     out: Path,
     files: str,
     quality: int,
@@ -161,7 +162,7 @@ def command(
 
 
 def _check_output(
-    generator: Generator, out: Path, latents: tuple[Path, ...], sheet: bool, overwrite: bool
+    generator: Generator, out: Path, latents: LatentFiles, sheet: bool, overwrite: bool
 ) -> None:
     """Raise OutputError where a batch would remove what it is made from, or another's sheet."""
     from segan.runtime.batch.record import RECORD_NAME, check_not_generated

@@ -13,6 +13,7 @@ import click
 from segan.cli.option_values import faults_in, parse_class
 from segan.cli.options import (
     BundleSource,
+    LatentFiles,
     all_latents,
     bundle_options,
     generation_options,
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
 def command(
     source: BundleSource,
     seeds: SeedList | None,
-    latents: tuple[Path, ...],
+    latents: LatentFiles,
     frames: int,
     space: Literal["w", "z"],
     to_class: tuple[str, ...],

@@ -11,6 +11,7 @@ import click
 
 from segan.cli.options import (
     BundleSource,
+    LatentFiles,
     bundle_options,
     first_seeds,
     generation_options,
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     source: BundleSource,
-    latents: tuple[Path, ...],
+    latents: LatentFiles,
     cols_from: Literal["seeds", "latents"],
     rows: SeedList | None,
     cols: SeedList,

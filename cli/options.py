@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from segan.cli.errors import option_text
 from segan.cli.option_values import (
     parse_attributes,
     parse_class,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from segan.runtime.generate.generator import Generator
     from segan.runtime.latents.files import Latents
     from segan.runtime.latents.options import GenerationOptions
+    from segan.runtime.latents.readings import LatentSpace
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
@@ -271,41 +273,92 @@ def parsed_by(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Par
     return lambda _ctx, _param, value: None if value is None else parse(value)
 
 
+@dataclass(frozen=True)
+class LatentFiles:
+    """The files of --latents and the space that --latent-space states.
+
+    Attributes:
+        paths: the files; iterating yields them.
+        space: None decides by names and shapes.
+    """
+
+    paths: tuple[Path, ...]
+    space: LatentSpace | None
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self.paths)
+
+
 def latents_option(function: _Function) -> _Function:
-    """Add --latents, passed as ``latents: tuple[Path, ...]``; see ``with_latents``."""
-    decorate: _Decorator[_Function] = click.option(
-        "--latents",
-        type=click.Path(path_type=Path),
-        multiple=True,
-        metavar="FILE",
-        help="Generate from projected latents: npz, npy or pt of W or W+. Seeds are then their "
-        "positions, from 0. Repeatable.",
+    """Add --latents and --latent-space, passed as ``latents: LatentFiles``."""
+
+    @functools.wraps(function)
+    def collected(
+        *args: Any, latents: tuple[Path, ...], latent_space: LatentSpace | None, **rest: Any
+    ) -> Any:
+        if latent_space is not None and not latents:
+            raise ConfigError(
+                "--latent-space says what the files of --latents hold",
+                field="latent_space",
+                value=latent_space,
+                expected="--latents FILE",
+            )
+        return function(*args, latents=LatentFiles(latents, latent_space), **rest)
+
+    decorated: _Function = _decorate(
+        collected,
+        click.option(
+            "--latents",
+            type=click.Path(path_type=Path),
+            multiple=True,
+            metavar="FILE",
+            help="Generate from latents of files: npz, npy or pt of z, w or W+. Seeds are then "
+            "their positions, from 0. Repeatable.",
+        ),
+        click.option(
+            "--latent-space",
+            type=click.Choice(["z", "w", "w+"]),
+            default=None,
+            show_default="by names and shapes",
+            help="What --latents hold: z, which is mapped; w; or W+, one row for each site.",
+        ),
     )
-    return decorate(function)
+    return decorated
 
 
 def with_latents(
-    options: GenerationOptions, paths: tuple[Path, ...], generator: Generator
+    options: GenerationOptions, files: LatentFiles, generator: Generator
 ) -> GenerationOptions:
     """Add the latents of files, joined in their order, to the options.
 
+    What could have been read in another way is said on stderr.
+
     Raises:
-        DataError: a file is missing, damaged, unsafe or of another generator.
+        DataError: a file is missing, damaged, unsafe, of another generator, or of a space that
+            neither name nor shape tells.
+        ConfigError: z of a conditional generator without a class.
     """
-    if not paths:
+    if not files.paths:
         return options
     from segan.runtime.latents.files import is_tensor_file, join_latents, read_latents
 
     parts = []
-    for path in paths:
+    for path in files:
+        read = read_latents
         if is_tensor_file(path):
-            # Only files of PyTorch need torch.
-            from segan.export.foreign.latent_tensors import read_tensor_latents
-
-            parts.append(read_tensor_latents(path, generator.manifest))
-        else:
-            parts.append(read_latents(path, generator.manifest))
-    return dataclasses.replace(options, latents=join_latents(parts, generator.manifest))
+            # Only files of PyTorch need the package that reads them.
+            from segan.export.foreign.latent_tensors import read_tensor_latents as read
+        found = read(
+            path,
+            generator.manifest,
+            latent_space=files.space,
+            map_z=generator.z_mapper(options.class_index),
+        )
+        parts.append(found)
+    joined = join_latents(parts, generator.manifest)
+    for note in joined.notes:
+        echo(f"note: {option_text(note)}", err=True)
+    return dataclasses.replace(options, latents=joined)
 
 
 def first_seeds(count: int, latents: Latents | None) -> SeedList:

@@ -13,6 +13,7 @@ import click
 from segan.cli.option_values import faults_in, parse_range
 from segan.cli.options import (
     BundleSource,
+    LatentFiles,
     bundle_options,
     first_seeds,
     json_option,
@@ -123,7 +124,7 @@ def command(
     by_steps: int | None,
     every: bool,
     seeds: SeedList | None,
-    latents: tuple[Path, ...],
+    latents: LatentFiles,
     limits: str | None,
     steps: int | None,
     out: Path | None,

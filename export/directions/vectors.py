@@ -13,7 +13,8 @@ from segan.export.directions.statistics import WStatistics
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.errors import DataError
 from segan.runtime.files.arrays import read_arrays
-from segan.runtime.latents.files import expand_rows, num_ws_rows
+from segan.runtime.latents.files import expand_rows
+from segan.runtime.latents.readings import num_ws_rows
 
 F64 = NDArray[np.float64]
 

@@ -33,6 +33,9 @@ MAX_NUMBER_KEYS = 10_000
 #: Containers that are open at once, bytes of an integer, and dimensions of a tensor.
 MAX_MARKS, MAX_INTEGER_BYTES, MAX_DIMS = 1_000, 16, 8
 
+#: Values of a tensor that repeats its storage, as torch's expand does: 4 MiB as float32.
+MAX_EXPANDED = 1 << 20
+
 #: Bytes of a zip's directory, and its entries: one for each tensor. Reading the directory takes
 #: ten times its size.
 MAX_DIRECTORY_BYTES, MAX_ENTRIES = 1 << 24, 100_000

@@ -20,13 +20,13 @@ from segan.runtime.generate.generator import Generator as BundleGenerator
 from segan.runtime.generate.probe import Probe
 from segan.runtime.generate.renderer import Renderer
 from segan.runtime.generate.sweep import sweep_values
-from segan.runtime.latents.files import Latents
+from segan.runtime.latents.files import PROJECTED, SITES, Latents
 from segan.runtime.pictures.sheets import labelled_sheet, value_label, write_sheet
 from segan.runtime.pictures.video import write_animation
 from segan.train.measure.models.torch_graphs import TorchGraphs
 from segan.train.networks.family import Generator
 
-LATENTS, RECORD = "projected.npz", "projected.json"
+LATENTS, RECORD = PROJECTED, "projected.json"
 COMPARISON, SWEEP = "comparison.png", "sweep.png"
 
 #: Values of a slider on the sheet, and largest number of sliders, shared by the subspaces.
@@ -74,7 +74,9 @@ def write_projection(
     step = on_step or (lambda _: None)
     make_folder(folder)
     files = {"latents": LATENTS, "comparison": COMPARISON}
-    arrays = {"w": found.w[None]}
+    # The names of the rows' sites tell these latents from those of other generators.
+    names = [site.name for site in generator.network.sites]
+    arrays: dict[str, Any] = {"w": found.w[None], SITES: np.array(names)}
     if found.coords is not None:
         arrays["coords"] = found.coords[None]
     stream = io.BytesIO()

@@ -28,14 +28,18 @@ _STORED, _DEFLATED = 0, 8
 _MAX_ARRAYS = 4096
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+def read_arrays(path: Path, *, convert: bool = True) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of an .npz by name, or the array of an .npy under the name ``""``.
 
-    Numbers are returned as float64, text unchanged.
+    Args:
+        path: the file.
+        convert: return numbers as float64, text unchanged; else all arrays as views of what was
+            read, in the file's types.
 
     Raises:
         DataError: missing, too large, damaged, or it holds Python objects.
     """
+    decode = decode_npy if convert else npy_values
 
     def bad(problem: str, remedy: str = "", expected: str = "") -> DataError:
         problem = f"{path} {problem}"
@@ -45,19 +49,21 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
         size = path.stat().st_size
         if not path.is_file() or size > MAX_BYTES:
             raise bad("is not usable", expected=f"a file of at most {MAX_BYTES} bytes")
-        data = path.read_bytes()
+        with open(path, "rb") as stream:
+            head = stream.read(6)
+            data = head + stream.read() if head == b"\x93NUMPY" else b""
     except FileNotFoundError:
         raise bad("does not exist", "Give an .npz, .npy or .pt file.") from None
     except OSError as error:
         raise bad(f"cannot be read: {error.strerror}") from None
-    if data.startswith(b"\x93NUMPY"):
-        return {"": decode_npy(data, str(path))}
-    if not data.startswith(b"PK"):
+    if data:
+        return {"": decode(data, str(path))}
+    if not head.startswith(b"PK"):
         raise bad("is neither .npz nor .npy", "Save it with numpy.savez.")
     found: dict[str, NDArray[np.generic]] = {}
     left = most = min(MAX_BYTES, max(_UNPACKED, 2 * size))
     try:
-        with open_zip(data) as archive:
+        with open_zip(path) as archive:
             entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
             if len(entries) > _MAX_ARRAYS:
                 raise bad(f"holds {len(entries)} arrays", expected=f"at most {_MAX_ARRAYS}")
@@ -71,7 +77,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
                 if left < 0:
                     raise bad(f"unpacks to more than {most} bytes")
                 name = entry.filename.removesuffix(".npy")
-                found[name] = decode_npy(part, f"{path}: {name}")
+                if name in found:
+                    raise bad(f"holds {name[:60]!r} twice", "Save it again.")
+                found[name] = decode(part, f"{path}: {name}")
     except DamagedZipError as error:
         raise bad(f"is truncated or damaged ({error})", "Save it again.") from None
     if not found:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from segan.runtime.backends.graphs import BundleGraphs, open_graphs
 from segan.runtime.backends.session import SessionConfig
@@ -20,6 +20,11 @@ from segan.runtime.generate.sweep import named_or_placed, sweep, sweep_grid, swe
 from segan.runtime.generate.walk import interpolate, with_first_class
 from segan.runtime.latents.options import GenerationOptions, Options, Settings, show_options
 from segan.runtime.latents.seeds import check_seeds, in_chunks
+
+if TYPE_CHECKING:
+    # Importing them needs zipfile, which a generation without latents does without.
+    from segan.runtime.latents.files import Latents
+    from segan.runtime.latents.readings import LatentSpace
 
 
 def load(
@@ -77,6 +82,37 @@ class Generator(Renderer):
         """Check options against the bundle, and resolve names of sliders. Raises: ConfigError."""
         sliders = resolve_names(self.bundle, options.sliders)
         return super().resolve(replace(options, sliders=sliders))
+
+    def read_latents(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        latent_space: LatentSpace | None = None,
+        class_index: int | str | None = None,
+    ) -> Latents:
+        """Latents of an .npz or .npy file, to pass as ``latents``; z is mapped to w.
+
+        Args:
+            path: the file.
+            latent_space: ``z``, ``w`` or ``w+``; None decides by the array's name and shape.
+            class_index: class that z is mapped with, for a conditional generator.
+
+        Returns:
+            The latents; their ``notes`` say what could have been read in another way.
+
+        Raises:
+            DataError: the file is missing, damaged, unsafe or of another generator, or neither
+                name nor shape tells the space.
+            ConfigError: an unknown space, or a class is missing.
+        """
+        from segan.runtime.latents.files import read_latents
+
+        return read_latents(
+            Path(path),
+            self.manifest,
+            latent_space=latent_space,
+            map_z=self.z_mapper(class_index),
+        )
 
     @show_options
     def generate(self, seeds: int | Iterable[int], **options: Unpack[Options]) -> Images:

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,9 +26,15 @@ from segan.runtime.latents.options import (
 )
 from segan.runtime.latents.seeds import check_seeds, in_chunks
 
+if TYPE_CHECKING:
+    from segan.runtime.latents.files import MapZ
+
 Array = NDArray[np.float32]
 
 Images = NDArray[np.uint8]
+
+#: Latents of a file that are mapped at once: their labels take memory for each class.
+_MAPPED = 256
 
 
 class Renderer:
@@ -175,6 +181,26 @@ class Renderer:
             return self.mix_layers(settings.latents.w[settings.latents.rows(seeds)], settings)
         labels = settings.labels_of(len(seeds)) if labels is None else labels
         return self.mix_layers(self.map(sample_z(seeds, self.manifest.z_dim), labels), settings)
+
+    def z_mapper(self, class_index: int | str | None = None) -> MapZ:
+        """A function that maps z [N, z_dim] to w [N, w_dim], for ``read_latents``.
+
+        Args:
+            class_index: class of a conditional generator, by name or number from 0.
+
+        Returns:
+            The function. It raises ConfigError where the generator needs a class.
+        """
+
+        def map_z(z: Array) -> Array:
+            settings = self.settings(class_index=class_index)
+            w = np.empty((len(z), self.manifest.w_dim), np.float32)
+            for first in range(0, len(z), _MAPPED):
+                part = z[first : first + _MAPPED]
+                w[first : first + len(part)] = self.map(part, settings.labels_of(len(part)))
+            return w
+
+        return map_z
 
     def mix_layers(self, w: Array, settings: Settings) -> Array:
         """Replace the styles of the layers in ``settings.mixed`` by those of their seeds.

@@ -61,3 +61,45 @@ def test_wrong_use(segan_here: Segan, toy_bundle: Path, projected: Path) -> None
     assert "neither .npz nor .npy" in done.stderr
     done = segan_here("generate", toy_bundle, "--latents", "none.npz")
     assert "does not exist" in done.stderr
+
+
+def test_z_and_w(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
+    """z is known by its name or by asking; what may be both is refused with how to tell."""
+    z = np.random.RandomState(0).randn(1, 8).astype(np.float32)
+    np.savez(tmp_path / "z.npz", z=z)
+    np.save(tmp_path / "a.npy", z)
+    for number, words in enumerate((("z.npz",), ("a.npy", "--latent-space", "z"))):
+        out = f"z{number}"
+        done = segan_here("generate", toy_bundle, "-o", out, "--latents", *words)
+        assert done.returncode == 0, done.stderr
+        assert "is z, mapped to w" in done.stderr
+        found = np.asarray(Image.open(tmp_path / out / "seed000000.png"))
+        expected = load(toy_bundle).generate([0], coords="zero")[0]
+        np.testing.assert_array_equal(found, expected)
+    done = segan_here("generate", toy_bundle, "-o", "b", "--latents", "a.npy")
+    assert done.returncode == 1
+    assert "--latent-space z" in done.stderr
+    assert "--latent-space w" in done.stderr
+    for words, out in (
+        (("sweep", "--at", "L1N0D2", "--steps", "2"), "s.png"),
+        (("mix", "--cols", "5"), "m.png"),
+        (("interpolate", "--frames", "2", "--latents", "z.npz"), "w.gif"),
+    ):
+        given = ("--latents", "a.npy", "--latent-space", "z", "-o", out)
+        done = segan_here(words[0], toy_bundle, *words[1:], *given)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / out).stat().st_size > 0
+    done = segan_here("generate", toy_bundle, "--latent-space", "z")
+    assert done.returncode == 2
+    assert "--latents FILE" in done.stderr
+
+
+def test_both_readings_are_said(segan_here: Segan, toy_bundle: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", w=np.zeros((6, 8), np.float32))
+    done = segan_here("generate", toy_bundle, "-o", "a", "--latents", "w.npz", "--json")
+    assert json.loads(done.stdout)["requested"] == 6
+    assert "--latent-space w+ takes it as the rows of one image" in done.stderr
+    done = segan_here(
+        *("generate", toy_bundle, "-o", "b", "--latents", "w.npz", "--latent-space", "w+", "--json")
+    )
+    assert json.loads(done.stdout)["requested"] == 1

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segan.export.foreign.limits import MAX_DIMS, Budget
+from segan.export.foreign.limits import MAX_DIMS, MAX_EXPANDED, Budget
 from segan.runtime.errors import CheckpointError
 
 #: Reads a storage that a pickle holds as bytes.
@@ -172,7 +172,7 @@ def check_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> TensorR
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     limit = storage.numel
-    if count > limit or (count and last >= limit):
+    if count > max(limit, MAX_EXPANDED) or (count and last >= limit):
         raise CheckpointError(
             f"the file holds a tensor of shape {list(shape)} on a storage of {limit} values",
             remedy="The file is damaged, or made to exhaust the memory.",

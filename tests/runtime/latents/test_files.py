@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import io
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -47,7 +50,9 @@ def random(*shape: int) -> NDArray[np.float32]:
         ("w", (1, 1, 6, 8), lambda v: v[0][:, NVIDIA_ROWS]),
         ("ws", (2, SITES, 8), lambda v: v),
         ("latent", (6, 8), lambda v: v[None, NVIDIA_ROWS]),
-        ("anything", (2, 8), lambda v: np.repeat(v[:, None], SITES, 1)),
+        ("anything", (2, 6, 8), lambda v: v[:, NVIDIA_ROWS]),
+        ("w_plus", (1, 8), lambda v: np.repeat(v[:, None], SITES, 1)),
+        ("latents", (2, SITES, 8), lambda v: v),
     ],
 )
 def test_shapes(
@@ -214,3 +219,183 @@ def test_tensor_files_are_told_by_content(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.pt.npz", w=random(8))
     assert not is_tensor_file(tmp_path / "b.pt.npz")
     assert not is_tensor_file(tmp_path / "none")
+
+
+def saved(tmp_path: Path, **arrays: Any) -> Path:
+    np.savez(tmp_path / "a.npz", **arrays)
+    return tmp_path / "a.npz"
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "shape"),
+    [
+        ("z", None, (3, 8)),
+        ("z", None, (3, 1, 8)),
+        ("z", "z", (3, 8)),
+        ("zs", None, (1, 3, 1, 8)),
+        ("latents", "z", (3, 8)),
+        ("anything", "z", (3, 8)),
+        ("w", "z", (3, 8)),
+    ],
+)
+def test_z_is_mapped(
+    toy: Generator,
+    oracle: Oracle,
+    same_images: Callable[..., None],
+    tmp_path: Path,
+    name: str,
+    space: Any,
+    shape: tuple[int, ...],
+) -> None:
+    """The z of seeds as latents give the images of these seeds with coordinates of 0."""
+    z = oracle.z([5, 0, 7])
+    found = toy.read_latents(saved(tmp_path, **{name: z.reshape(shape)}), latent_space=space)
+    assert any("mapped to w" in note for note in found.notes)
+    images = toy.generate([0, 1, 2], latents=found, psi=0.7)
+    np.testing.assert_array_equal(images, toy.generate([5, 0, 7], coords="zero", psi=0.7))
+    same_images(images, oracle.image(oracle.w(z), coords=np.zeros((3, 3, 6)), psi=0.7))
+
+
+def test_z_of_another_width_is_told_by_its_shape(tmp_path: Path, toy: Generator) -> None:
+    manifest = msgspec.structs.replace(toy.manifest, z_dim=5)
+
+    def double(z: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.repeat(z[:, :1], 8, axis=1) * 2
+
+    values = random(2, 5)
+    found = read_latents(saved(tmp_path, anything=values), manifest, map_z=double)
+    np.testing.assert_array_equal(found.w[:, 3, 4], values[:, 0] * 2)
+    assert found.sha256() == hashlib.sha256(values.tobytes()).hexdigest()
+    values = random(2, 8)
+    found = read_latents(saved(tmp_path, anything=values), manifest, map_z=double)
+    np.testing.assert_array_equal(found.w[:, 3], values)
+
+
+def test_z_of_a_conditional_bundle_needs_a_class(
+    toy_bundle_zip: Path, tmp_path: Path, raises_error: RaisesError
+) -> None:
+    generator, z = load(toy_bundle_zip), random(2, 8)
+    path = saved(tmp_path, z=z)
+    with raises_error(ConfigError, field="class_index", value=None):
+        generator.read_latents(path)
+    found = generator.read_latents(path, class_index=2)
+    labels = np.eye(3, dtype=np.float32)[[2, 2]]
+    np.testing.assert_array_equal(found.w[:, 0], generator.map(z, labels))
+    other = generator.read_latents(path, class_index=0)
+    assert (other.w != found.w).any()
+
+
+@pytest.mark.parametrize("name", ["anything", "latents", "arr_0"])
+@pytest.mark.parametrize("shape", [(8,), (2, 8), (6, 8), (2, 1, 8)])
+def test_what_may_be_z_or_w_is_refused(
+    toy: Generator, tmp_path: Path, raises_error: RaisesError, name: str, shape: tuple[int, ...]
+) -> None:
+    path = saved(tmp_path, **{name: random(*shape)})
+    with raises_error(DataError, field="latents", value=str(path), problem="may be z") as caught:
+        toy.read_latents(path)
+    for space in ("z", "w", "w+"):
+        assert f"`latent_space {space}`" in caught.value.remedy
+    np.save(tmp_path / "a.npy", random(*shape))
+    with raises_error(DataError, problem="may be z"):
+        toy.read_latents(tmp_path / "a.npy")
+    assert len(toy.read_latents(path, latent_space="w")) == (1 if len(shape) == 1 else shape[0])
+
+
+def test_rows_or_images(toy: Generator, tmp_path: Path, raises_error: RaisesError) -> None:
+    six = random(6, 8)
+    path = saved(tmp_path, w=six)
+    found = toy.read_latents(path)
+    assert len(found) == 6
+    assert any("`latent_space w+` takes it as the rows" in note for note in found.notes)
+    one = toy.read_latents(path, latent_space="w+")
+    np.testing.assert_array_equal(one.w, six[None, NVIDIA_ROWS])
+    path = saved(tmp_path, wplus=random(12, 8))
+    with raises_error(DataError, problem="12 rows, num_ws of 128 x 128") as caught:
+        toy.read_latents(path)
+    assert "this bundle of 16 x 16" in caught.value.expected
+    assert len(toy.read_latents(path, latent_space="w")) == 12
+    path = saved(tmp_path, w=random(2, 6, 8))
+    with raises_error(DataError, problem="w is float32 [2, 6, 8]"):
+        toy.read_latents(path, latent_space="w")
+    with raises_error(ConfigError, field="latent_space", value="style"):
+        toy.read_latents(path, latent_space="style")  # type: ignore[arg-type]
+    assert any("num_ws of 16 x 16" in note for note in toy.read_latents(path).notes)
+
+
+def test_rows_of_another_generator(
+    toy: Generator, tmp_path: Path, raises_error: RaisesError
+) -> None:
+    """Eight rows are the sites of 16 x 16, and num_ws of 32 x 32."""
+    provenance = {"imported": {"num_ws": 6}}
+    imported = msgspec.structs.replace(toy.manifest, provenance=provenance)
+    values = random(1, SITES, 8)
+    path = saved(tmp_path, w=values)
+    with raises_error(DataError, field="latents", problem="num_ws of a generator of 32 x 32") as e:
+        read_latents(path, imported)
+    assert "16 x 16" in e.value.problem
+    assert e.value.expected.startswith("6 rows")
+    for found in (
+        read_latents(path, imported, latent_space="w+"),
+        read_latents(path, toy.manifest),
+        read_latents(path.rename(tmp_path / "projected.npz"), imported),
+    ):
+        np.testing.assert_array_equal(found.w, values)
+    assert "32 x 32" in read_latents(saved(tmp_path, w=values), toy.manifest).notes[0]
+    names = np.array([site.name for site in toy.manifest.sites])
+    found = read_latents(saved(tmp_path, w=values, sites=names), imported)
+    assert not found.notes
+    others = np.array([f"site{number}" for number in range(8)])
+    with raises_error(DataError, problem="written for a generator with 8 sites, to site7"):
+        read_latents(saved(tmp_path, w=values, sites=others), imported)
+
+
+def test_sizes_of_both_are_named(toy: Generator, tmp_path: Path, raises_error: RaisesError) -> None:
+    with raises_error(DataError, problem="z is float32 [2, 512]") as caught:
+        toy.read_latents(saved(tmp_path, z=random(2, 512)))
+    assert "[N, 8]" in caught.value.expected
+    with raises_error(DataError, problem="w is float32 [1, 18, 512], with 18 rows"):
+        toy.read_latents(saved(tmp_path, w=random(1, 18, 512)))
+    with raises_error(DataError, problem="z is float32 [1, 6, 8]") as caught:
+        toy.read_latents(saved(tmp_path, z=random(1, 6, 8)))
+    assert "one vector for each image" in caught.value.expected
+
+
+def test_many_latents_take_little_memory(toy: Generator, tmp_path: Path) -> None:
+    """One w for each image is not repeated for the sites."""
+    found = toy.read_latents(saved(tmp_path, w=np.zeros((100_000, 8), np.float16)))
+    assert found.w.shape == (100_000, SITES, 8)
+    assert found.w.strides[1] == 0
+
+
+def test_hostile_arrays(toy: Generator, tmp_path: Path) -> None:
+    structured = np.zeros(3, np.dtype([("w", "<f4"), ("z", "<f4")]))
+    cases: dict[str, Any] = {
+        "structured": structured,
+        "complex": np.zeros((2, 8), np.complex64),
+        "bytes": np.zeros((2, 8), np.uint8),
+        "bool": np.zeros((2, 8), bool),
+        "five": np.zeros((1, 1, 1, 6, 8)),
+        "scalar": np.float32(3),
+        "huge": np.full((1, 8), 1e300),
+        "nan": np.full((1, 8), np.nan, np.float16),
+    }
+    for name, value in cases.items():
+        with pytest.raises(DataError):
+            toy.read_latents(saved(tmp_path, w=value))
+        assert name
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        stream = io.BytesIO()
+        np.save(stream, random(1, 8))
+        for _ in range(2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                archive.writestr("w.npy", stream.getvalue())
+    with pytest.raises(DataError, match="twice"):
+        toy.read_latents(tmp_path / "b.npz")
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(tmp_path / "c.npz", "w", method) as archive:
+            stream = io.BytesIO()
+            np.save(stream, np.zeros((1 << 21, 8)))
+            archive.writestr("w.npy", stream.getvalue())
+        with pytest.raises(DataError):
+            toy.read_latents(tmp_path / "c.npz")
