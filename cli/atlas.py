@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,8 @@ from segan.cli.options import (
 from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import Progress, progress
 from segan.cli.standard_streams import echo
+from segan.runtime.bundle.classes import example_class
+from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError
 from segan.runtime.latents.seeds import SeedList
 
@@ -222,10 +223,18 @@ def _commands(atlas: Atlas, path: Path) -> PageCommands:
     return PageCommands(
         bundle="" if shipped else str(path),
         copy=path.name if shipped else "",
-        label=atlas.labels[0] if atlas.labels else None,
-        made_by=shlex.join(["segan", "atlas", *click.get_current_context().meta[_TYPED]]),
+        label=_label(atlas),
+        made_by=segan("atlas", *click.get_current_context().meta[_TYPED]),
         psi=atlas.config.psi,
     )
+
+
+def _label(atlas: Atlas) -> str | None:
+    """The class that the page's commands name: the given one, or the first."""
+    given = atlas.config.class_index
+    if given is None:
+        return example_class(atlas.labels) if atlas.labels else None
+    return str(given)
 
 
 def _summarize(atlas: Atlas, page: Path, given: int, path: Path, commands: PageCommands) -> None:

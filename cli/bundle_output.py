@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.standard_streams import echo
+from segan.runtime.bundle.classes import class_words
+from segan.runtime.commands import command as segan
 
 if TYPE_CHECKING:
     from segan.export.finishing import ExportResult
@@ -161,11 +162,12 @@ def print_verification(result: ExportResult) -> None:
 
 def print_next(path: Path, manifest: Manifest) -> None:
     """Print a command that shows something of the new bundle."""
-    bundle = shlex.quote(str(path))
+    label = class_words(manifest.class_names, manifest.c_dim)
     if not manifest.subspaces:
-        echo(f"next: segan generate {bundle} --seeds 0-63 -o out")
+        echo(f"next: {segan('generate', path, '--seeds', '0-63', '-o', 'out', *label)}")
         return
     # Middle layers show the most; index 0 needs no option.
     rows = [row for row in manifest.subspaces if row.index == 0]
     row = rows[min(3, len(rows) - 1)]
-    echo(f"next: segan sweep {bundle} --layer {row.layer} --dim {min(5, row.dims - 1)}")
+    place = ("--layer", row.layer, "--dim", min(5, row.dims - 1))
+    echo(f"next: {segan('sweep', path, *place, *label)}")

@@ -12,8 +12,9 @@ from segan.cli.bundle_output import show_step
 from segan.cli.option_values import parse_range
 from segan.cli.options import BundleSource, bundle_options, class_option, json_option
 from segan.cli.standard_streams import echo
-from segan.runtime.bundle.classes import class_number
+from segan.runtime.bundle.classes import class_number, class_words
 from segan.runtime.bundle.shipped import is_shipped
+from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def command(
             f"{path.name} ships with segan and cannot be changed",
             field="in_place",
             value=True,
-            remedy=f"Write another bundle: -o {name}-{method}.segan.",
+            remedy=f"Write another bundle: `out {name}-{method}.segan`",
         )
     beside = Path.cwd() if shipped else path.parent
     target = path if in_place else out or beside / f"{name}-{method}.segan"
@@ -151,7 +152,9 @@ def command(
             f"{entry['dims']} dims, {_MEANING[method]} {shares}{more} %"
         )
     first = found["subspaces"][0]
-    echo(f"next: segan sweep {result.path} --layer {first['layer']} --index {first['index']}")
+    place = ("--layer", first["layer"], "--index", first["index"])
+    label = class_words(manifest.class_names, manifest.c_dim)
+    echo(f"next: {segan('sweep', result.path, *place, *label)}")
 
 
 #: Meaning of the printed shares.

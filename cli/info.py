@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +11,8 @@ import click
 
 from segan.cli.options import json_option, newest_bundle
 from segan.cli.standard_streams import echo
+from segan.runtime.bundle.classes import class_words
+from segan.runtime.commands import command as segan
 from segan.runtime.errors import DataError
 from segan.runtime.printable import printable
 
@@ -32,7 +33,9 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
     and the named sliders that --attr takes. Without PATH it shows the newest bundle under this
     folder, or the bundle that ships with segan if there is none.
     """
-    path = newest_bundle() if path is None else path
+    from segan.runtime.bundle.shipped import is_shipped
+
+    named, path = path, newest_bundle() if path is None else path
     kind = recognise(path)
     if kind == "bundle":
         from segan.runtime.bundle.reader import open_bundle
@@ -52,6 +55,9 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
     else:
         echo(f"{path}: {_KINDS[kind]}")
         show(found)
+        if kind == "bundle":
+            # A shipped bundle that was not named is found again without its name.
+            _show_commands(found, [] if named is None and is_shipped(path) else [path])
         if kind == "bundle" and found["measured"]:
             _show_pairs({"measured": found["measured"]})
 
@@ -182,7 +188,6 @@ def _show_bundle(found: dict[str, Any]) -> None:
     for name, text in lines:
         echo(f"  {name:<13}{text}")
     if not found["subspaces"]:
-        echo("", "There are no subspaces to sweep (mode 0). Add some: segan directions")
         return
     echo()
     header = ("subspace", "layer", "index", "site", "resolution", "K", "dims", "prior", "range")
@@ -202,8 +207,24 @@ def _show_bundle(found: dict[str, Any]) -> None:
     ]
     show_table(header, rows)
     _show_names(found["names"])
-    first = found["subspaces"][-1]
-    echo("", f"Sweep one: segan sweep --layer {first['layer']} --dim 0")
+
+
+def _show_commands(found: dict[str, Any], bundle: list[Path]) -> None:
+    """Print what can be done with the bundle; ``bundle`` is its path, or nothing."""
+    if not found["subspaces"]:
+        shown = segan("directions", *bundle)
+        echo("", f"There are no subspaces to sweep (mode 0). Add some: {shown}")
+        return
+    label = class_words(found["class_names"], found["c_dim"])
+    names = [row["name"] for row in found["names"] if not row["hidden"]]
+    if names:
+        sweep = segan("sweep", *bundle, "--attr", names[0], *label)
+        generate = segan("generate", *bundle, "--attr", f"{names[0]}=1", *label)
+        echo("", f"By name: {sweep}", f"Or:      {generate}")
+    last = found["subspaces"][-1]
+    index = ["--index", last["index"]] if last["index"] else []
+    sweep = segan("sweep", *bundle, "--layer", last["layer"], *index, "--dim", 0, *label)
+    echo("", f"Sweep one: {sweep}")
 
 
 def _show_names(names: list[dict[str, Any]]) -> None:
@@ -216,8 +237,6 @@ def _show_names(names: list[dict[str, Any]]) -> None:
             for row in shown
         ]
         show_table(("name", "slider", "range", "sign"), rows)
-        first = shlex.quote(shown[0]["name"])
-        echo("", f"By name: segan sweep --attr {first}; segan generate --attr {first}=1")
     if len(shown) < len(names):
         echo("", f"Hidden names: {len(names) - len(shown)}; --json lists them.")
 

@@ -11,7 +11,9 @@ import click
 from segan.cli.option_values import parse_range
 from segan.cli.options import json_option, newest_bundle
 from segan.cli.standard_streams import echo
+from segan.runtime.bundle.classes import class_words
 from segan.runtime.bundle.layout import Slider
+from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError
 
 
@@ -114,8 +116,8 @@ def command(
             f"{written}: {slider} is {own.name}, from {low:.3g} to {high:.3g}"
             f"{', against its coordinate' if own.sign < 0 else ''}{', hidden' * own.hidden}."
         )
-        given = shlex.join([str(written), "--attr", own.name])
-        echo(f"next: segan sweep {given}")
+        label = class_words(bundle.manifest.class_names, bundle.manifest.c_dim)
+        echo(f"next: {segan('sweep', written, '--attr', own.name, *label)}")
 
 
 def _read_words(words: tuple[str, ...]) -> tuple[Path | None, str, str | None]:

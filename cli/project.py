@@ -13,6 +13,7 @@ from segan.cli.output import Output, overwrite_option
 from segan.cli.progress import progress
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number
+from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError, DataError
 
 
@@ -170,4 +171,9 @@ def command(
             "  no sweep: this generator has no sliders. Add some to its bundle with 'segan "
             "directions', and pass the bundle with --bundle."
         )
-    echo(f"next: segan generate BUNDLE --latents {out / record['files']['latents']}")
+    if bundle is None:
+        bundle = out / "generator.segan"
+        verb = "import" if source.path.is_file() else "export"
+        echo(f"next: {segan(verb, source.path, '-o', bundle)}")
+    latents = out / record["files"]["latents"]
+    echo(f"next: {segan('generate', bundle, '--latents', latents)}")

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segan.cli.errors import option_text
+from segan.cli.new_run import offering_a_new_run
 from segan.cli.progress import LateProgress, progress
 from segan.cli.standard_streams import echo, going_on_unread, say
 from segan.cli.train_settings import SETTINGS
+from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -262,7 +264,8 @@ def command(
                 device=device,
                 drawing=drawing,
             )
-        trainer = stack.enter_context(run)
+        with offering_a_new_run(resume, given):
+            trainer = stack.enter_context(run)
         if trainer.world.is_first:
             _introduce(trainer, resumed=resume is not None, length_given="kimg" in given)
         return _train(trainer, as_json)
@@ -371,23 +374,26 @@ def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
     from segan.train.runs.checkpoint import list_checkpoints
 
     run = trainer.run_folder
+    again = trainer.world.place.resume_command(run)
     if trainer.stopped and not trainer.state.step and not list_checkpoints(run):
         say(
-            f"stopped before the first step: there is no checkpoint. "
-            f"Start again: {trainer.world.place.resume_command(run)}"
+            "stopped before the first step: there is no checkpoint. Start again"
+            # Without its first weights, which are another run's, it cannot continue.
+            + (" with the same command." if trainer.config.initial_sha256 else f": {again}")
         )
         return
     if trainer.stopped:
         say(
             f"stopped at kimg {trainer.state.cur_nimg / 1000:g}; everything is saved. "
-            f"Continue: {trainer.world.place.resume_command(run)}"
+            f"Continue: {again}"
         )
         return
     if left <= 0:
-        say(f"{run} is complete already; give a larger --kimg to continue.")
+        longer = f"{again} --kimg {2 * trainer.config.total_kimg:g}"
+        say(f"{run} is complete already. To train longer: {longer}")
     if "dead_coords" in last:
         say(f"{last['coords'] - last['dead_coords']} of {last['coords']} coordinates are alive")
-    say(f"Samples and curves: {run}. Next: segan export {run}")
+    say(f"Samples and curves: {run}. Next: {segan('export', run)}")
 
 
 def _warn(entry: dict[str, Any] | None) -> None:

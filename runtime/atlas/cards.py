@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from segan.runtime.atlas.duplicates import DUPLICATE_FROM
 from segan.runtime.atlas.figures import DEAD_BELOW
 from segan.runtime.atlas.overview import layer_colour, overview_plot
 from segan.runtime.atlas.record import Atlas, AtlasSlider
+from segan.runtime.commands import command, quoted
 from segan.runtime.pages.template import render
 from segan.runtime.pictures.sheets import value_label
 
@@ -48,26 +48,26 @@ class PageCommands:
             what += ["--class", self.label]
         if self.psi != 1:
             what += ["--psi", f"{self.psi:g}"]
-        return shlex.join(["segan", "sweep", *self._bundle(), *what])
+        return command("sweep", *self._bundle(), *what)
 
     def namer(self, entry: AtlasSlider) -> str:
         """Return the part of the naming command before the name."""
-        return shlex.join(["segan", "name", *self._bundle(), str(entry.slider)])
+        return command("name", *self._bundle(), entry.slider)
 
     @property
     def suffix(self) -> str:
         """The part of the naming command after the name and its options."""
-        return shlex.join(["-o", self.copy]) if self.copy else ""
+        return f"-o {quoted(Path(self.copy))}" if self.copy else ""
 
     def name(self, entry: AtlasSlider) -> str:
         """Return the command that names a slider as proposed; NAME stands for an unknown name."""
         low, high = (f"{value:.3g}" for value in (entry.values[0], entry.values[-1]))
         name = entry.name or (entry.proposal.name if entry.proposal else "NAME")
-        words = [self.namer(entry), shlex.quote(name), f"--range={low},{high}", self.suffix]
+        words = [self.namer(entry), quoted(name), f"--range={low},{high}", self.suffix]
         return " ".join(word for word in words if word)
 
-    def _bundle(self) -> list[str]:
-        return [self.bundle] if self.bundle else []
+    def _bundle(self) -> list[Path]:
+        return [Path(self.bundle)] if self.bundle else []
 
 
 def render_page(atlas: Atlas, commands: PageCommands, sheets: Sequence[str], side: int) -> str:

@@ -14,6 +14,7 @@ from segan.runtime.atlas.record import Atlas, AtlasConfig, AtlasSlider
 from segan.runtime.bundle.attributes import Attribute, read_attributes
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.manifest import Manifest
+from segan.runtime.commands import command
 from segan.runtime.errors import ConfigError
 from segan.runtime.generate.generator import Generator
 from segan.runtime.generate.probe import Probe
@@ -103,11 +104,12 @@ def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], in
             low, high = (subspace.low, subspace.high) if entry is None else entry.range
             found.append(_Place(slider, entry, low, high))
     if not found:
+        first, path = next(iter(named)), generator.bundle.path
         raise ConfigError(
             f"all {hidden} sliders of this bundle are hidden",
             field="hidden",
             value=config.hidden,
-            remedy="Pass `hidden`, or show one: segan name SLIDER --show",
+            remedy=f"Pass `hidden`, or show one: {command('name', path, first, '--show')}",
         )
     return found, hidden
 

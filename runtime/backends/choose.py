@@ -137,7 +137,7 @@ def _misfit(backend: str, precision: str, graphs: tuple[str, ...]) -> ConfigErro
             f"this bundle has {', '.join(graphs)}",
             field="precision",
             value=precision,
-            remedy=f"Write the graph with: segan export --{graph}",
+            remedy=f"Write the graph with 'segan export --{graph}', or 'segan import' likewise.",
         )
     return None
 

@@ -12,7 +12,7 @@ def not_finite() -> BackendError:
     """Return the error for an image that holds NaN or infinite values."""
     return BackendError(
         "the synthesis graph returned values that are not finite",
-        remedy="Check the sliders' values, and the bundle with: segan info --check",
+        remedy="Check the sliders' values, and the bundle with 'segan info --check'.",
     )
 
 

@@ -280,5 +280,5 @@ def _lacking(backend: str, precision: str, graphs: Sequence[str]) -> str:
         return "the backend does not support it"
     return (
         f"the bundle has no {precision} graph (it has {', '.join(graphs)}). "
-        f"Write it with: segan export --{precision}"
+        f"Write it with 'segan export --{precision}', or 'segan import' likewise."
     )

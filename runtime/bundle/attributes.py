@@ -223,7 +223,7 @@ def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
             f"`attribute` is {name!r}, but this bundle has no named sliders",
             field="attribute",
             value=name,
-            remedy="Pass a slider such as L3N0D5, or name it: 'segan name BUNDLE L3N0D5 smile'.",
+            remedy="Pass a slider such as L3N0D5, or name it with 'segan name'.",
         )
     by_fold = {attribute.name.casefold(): attribute.name for attribute in attributes}
     near = [by_fold[fold] for fold in difflib.get_close_matches(folded, by_fold, n=3)]

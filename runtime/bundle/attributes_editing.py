@@ -36,6 +36,7 @@ from segan.runtime.bundle.reader import (
 from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.bundle.sliders import find_slider
 from segan.runtime.bundle.writer import check_suffix, zip_entry
+from segan.runtime.commands import command
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.files.atomic import atomic_file, sync_folder, write_atomic, writing
 
@@ -103,7 +104,8 @@ def name_slider(
             field="name",
             value=entry.name,
             expected="another name",
-            remedy=f"Or remove that name first: 'segan name --remove {taken.slider}'.",
+            remedy="Or remove that name first: "
+            + command("name", bundle.path, taken.slider, "--remove"),
         )
     return tuple(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import re
 from collections.abc import Sequence
 from typing import SupportsIndex
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.printable import printable
 
 
 def one_hot(classes: Sequence[int], count: int) -> NDArray[np.float32]:
@@ -65,8 +67,21 @@ def needs_class(names: Sequence[str], count: int) -> ConfigError:
         field="class_index",
         value=None,
         expected=known_classes(names, count),
-        remedy=f"Pass `class_index {names[0] if names else 0}`.",
+        remedy=f"Pass `class_index {example_class(names)}`.",
     )
+
+
+def class_words(names: Sequence[str], count: int) -> list[str]:
+    """Return what a command for a conditional generator needs: ``--class NAME``, or nothing."""
+    return ["--class", example_class(names)] if count else []
+
+
+def example_class(names: Sequence[str]) -> str:
+    """Return the first class as it is typed: its name, or 0 where that would be misread."""
+    name = names[0] if names else ""
+    # A plain number is the number of a class, and backticks stand for settings in errors.
+    plain = name.strip() == name == printable(name) and not re.match(r"[-+\d_]|$", name)
+    return name if plain and "`" not in name else "0"
 
 
 def nearest_class(given: str, names: Sequence[str]) -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segan.runtime.bundle.manifest import Manifest, decode_manifest
+from segan.runtime.commands import command
 from segan.runtime.errors import BundleError
 from segan.runtime.files.json_record import check_json_size
 from segan.runtime.files.zips import DamagedZipError, open_zip
@@ -256,7 +257,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     except (FileNotFoundError, NotADirectoryError):
         near = path.with_name(f"{path.name}{SUFFIX}")
         is_near = path.name and near.exists()
-        hint = f"Did you mean {near}?" if is_near else f"Write one with 'segan export -o {path}'."
+        hint = f"Did you mean {near}?" if is_near else f"Write one: {command('export', '-o', path)}"
         raise BundleError(
             f"there is no bundle at {path}", field="bundle", value=path, remedy=hint
         ) from None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segan.runtime.bundle.layout import check_resolution
+from segan.runtime.commands import command
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.pictures.colour import ProfileError, srgb_conversion
 from segan.runtime.pictures.decode import load_picture, open_picture, quiet_decoding
@@ -183,7 +184,7 @@ def _decode(source: ImageSource, name: str, resolution: int, mode: str) -> Image
             field="path",
             value=source.path,
             expected=f"{resolution} x {resolution} {mode}, as the first image",
-            remedy=_convert_hint(source.path),
+            remedy=convert_hint(source.path, min(resolution, *image.size)),
         )
     load_picture(image, where)
     try:
@@ -193,8 +194,18 @@ def _decode(source: ImageSource, name: str, resolution: int, mode: str) -> Image
     return image if to_srgb is None else to_srgb(image)
 
 
-def _convert_hint(path: Path, resolution: int = 64) -> str:
-    return f"Run: segan data convert {path} OUT.zip --resolution {resolution}"
+def convert_hint(path: Path, side: int) -> str:
+    """Return the command that makes a training zip of ``path``, in the current folder.
+
+    Args:
+        path: of the images.
+        side: in pixels, of the smallest image that is known; the resolution is the power of two
+            below it.
+    """
+    resolution = max(8, min(1024, 1 << (side.bit_length() - 1)))
+    name = path.resolve().name.removesuffix(path.suffix) or "images"
+    out = Path(f"{name}-{resolution}.zip")
+    return f"Run: {command('data', 'convert', path, out, '--resolution', resolution)}"
 
 
 def _read_first(source: ImageSource, name: str) -> tuple[int, str]:
@@ -202,13 +213,13 @@ def _read_first(source: ImageSource, name: str) -> tuple[int, str]:
     path = source.path
     image = open_picture(source.read(name), f"{name} in {path}")
 
-    def refuse(problem: str, expected: str, resolution: int = 64) -> DataError:
+    def refuse(problem: str, expected: str) -> DataError:
         return DataError(
             f"{name} in {path} {problem}",
             field="path",
             value=path,
             expected=expected,
-            remedy=_convert_hint(path, resolution),
+            remedy=convert_hint(path, min(image.size)),
         )
 
     size = f"is {image.width} x {image.height}"
@@ -219,5 +230,5 @@ def _read_first(source: ImageSource, name: str) -> tuple[int, str]:
     except ConfigError as error:
         raise refuse(size, error.expected) from error
     if image.mode not in _CHANNELS:
-        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA", image.width)
+        raise refuse(f"has mode {image.mode}", "L, LA, RGB or RGBA")
     return image.width, image.mode

@@ -29,6 +29,7 @@ from segan.train.runs.data import (
     Faces,
     faces_count,
     origin,
+    remember_data,
     remembered_data,
     shape_of,
 )
@@ -224,6 +225,9 @@ def resume_run(
         check_same_start(world, config, dataset, found, checkpoint)
         # A process that is killed before its next checkpoint keeps the changed settings.
         world.first(lambda: write_config(folder, config))
+        if data is not None:
+            moved = Path(data)
+            world.first(lambda: remember_data(folder, moved, dataset))
         yield Trainer(folder, config, dataset, device=found, checkpoint=checkpoint, world=world)
 
 

@@ -123,13 +123,13 @@ def check_data_fits(config: TrainConfig, dataset: ImageDataset) -> None:
         )
 
     size = f"--resolution {network.resolution}"
-    convert = f"Convert it: segan data convert SRC OUT.zip {size}"
+    convert = f"Convert the images with 'segan data convert' and {size}"
     if dataset.resolution != network.resolution:
         problem = f"images of {dataset.resolution}²"
-        raise refuse(problem, f"{network.resolution}², as the run has", convert)
+        raise refuse(problem, f"{network.resolution}², as the run has", f"{convert}.")
     if dataset.img_channels != network.img_channels:
         expected = f"{network.img_channels}, as the run has"
-        channels = f"{convert} --channels {network.img_channels}"
+        channels = f"{convert} --channels {network.img_channels}."
         raise refuse(f"{dataset.img_channels} channels", expected, channels)
     if network.c_dim:
         labels = "Convert a folder with one sub-folder for each class, or train without labels."

@@ -143,7 +143,7 @@ def read_metrics(path: Path) -> tuple[Metric, ...]:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        found.append(_typed(value, Metric, path, f"line {number}", "segan metrics MODEL"))
+        found.append(_typed(value, Metric, path, f"line {number}", "'segan metrics'"))
     return tuple(found)
 
 
@@ -155,7 +155,7 @@ def read_control(path: Path) -> Control | None:
     Raises:
         DataError: the file cannot be read, or lacks or mistypes a field.
     """
-    command = "segan metrics MODEL --metrics control"
+    command = "'segan metrics' with --metrics control"
     value, place = _json(path, command), ""
     if isinstance(value, dict) and "sliders" in value:
         if value["sliders"] is None:
@@ -171,7 +171,7 @@ def read_benchmark(path: Path) -> Benchmark:
     Raises:
         DataError: the file cannot be read, or lacks or mistypes a field.
     """
-    command = "segan benchmark -o FILE"
+    command = "'segan benchmark' with -o"
     return _typed(_json(path, command), Benchmark, path, "", command)
 
 
@@ -200,7 +200,7 @@ def _json(path: Path, command: str) -> Any:
             f"{path} is truncated or not JSON ({error})",
             field="path",
             value=path,
-            remedy=f"Write it again: {command}",
+            remedy=f"Write it again with {command}.",
         ) from None
 
 
@@ -215,5 +215,5 @@ def _typed(value: Any, kind: type[_Record], path: Path, place: str, command: str
             f"{where}: {message}",
             field="path",
             value=path,
-            remedy=f"Write it again: {command}",
+            remedy=f"Write it again with {command}.",
         ) from None

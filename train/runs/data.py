@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segan.runtime.errors import CheckpointError, ConfigError, DataError
+from segan.runtime.files.atomic import write_atomic
 from segan.train.data.dataset import ImageDataset, open_dataset
 from segan.train.data.faces.attributes import label_names
 from segan.train.data.faces.render import faces_dataset
@@ -81,8 +82,8 @@ def shape_of(dataset: ImageDataset, conditional: bool) -> Shape:
             f"{dataset.name} has no labels, which `conditional` needs",
             field="data",
             value=dataset.name,
-            remedy="Convert a folder with one sub-folder for each class: segan data convert "
-            "FOLDER OUT.zip --labels folders",
+            remedy="Convert a folder with one sub-folder for each class, as 'segan data convert "
+            "--help' describes.",
         )
     return {
         "resolution": dataset.resolution,
@@ -128,6 +129,13 @@ def remembered_data(
                 remedy="Pass `data PATH`.",
             ) from None
         record, source = {}, data
+    if data is None and isinstance(source, Path) and not source.exists():
+        raise CheckpointError(
+            f"{source}, the data of {run}, does not exist any more",
+            field="data",
+            value=source,
+            remedy="Pass `data PATH`: where it is now.",
+        )
     source = source if data is None else data
     dataset = (
         source.draw(drawing) if isinstance(source, Faces) else open_dataset(source, cache=cache)
@@ -140,6 +148,13 @@ def remembered_data(
             remedy="Pass the same `data`, or start a new run.",
         )
     return dataset
+
+
+def remember_data(run: Path, data: Path, dataset: ImageDataset) -> None:
+    """Write down where the data of a resumed run is now. Raises: OutputError."""
+    if faces_count(run) is None:
+        record = origin(data, dataset)
+        write_atomic(run / DATA, json.dumps(record, indent=2).encode() + b"\n")
 
 
 def _faces(record: dict[str, Any]) -> Faces:

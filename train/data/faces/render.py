@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segan.runtime.bundle.layout import check_resolution
+from segan.runtime.commands import command
 from segan.runtime.errors import ConfigError, DataError
 from segan.train.data.dataset import ImageDataset, build_dataset
 from segan.train.data.decoded_cache import free_memory
@@ -97,8 +98,8 @@ def faces_dataset(
             field="count",
             value=count,
             expected=f"at most the {free / 2**30:.1f} GiB that are free",
-            remedy=f"Draw them into a file (segan data render OUT.zip --count {count} "
-            f"--resolution {resolution}) and train with `data OUT.zip`.",
+            remedy="Train with `data faces.zip` after: "
+            + command("data", "render", "faces.zip", "--count", count, "--resolution", resolution),
         )
     sample_attributes(seed, 0, 0)
     classes = None if labels is None else np.empty(count, np.int64)

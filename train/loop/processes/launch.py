@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from segan.runtime.commands import quoted
 from segan.runtime.errors import ConfigError
 
 
@@ -26,18 +26,21 @@ class Place(NamedTuple):
         local_rank: number of this process on its machine, from 0.
         address: where the processes meet, ``tcp://host:port``; with ``env://`` torch decides, and
             uses torchrun's store.
-        command: the command that starts the processes, for messages.
+        words: the command that starts the processes, for messages.
+        launcher: the program whose options only the user knows; empty for none.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     address: str = ""
-    command: str = "segan train"
+    words: str = "segan train"
+    launcher: str = ""
 
     def resume_command(self, run: Path) -> str:
         """Return the command that continues with a run."""
-        return f"{self.command} --resume {shlex.quote(str(run))}"
+        whole = f"{self.words} --resume {quoted(run)}"
+        return f"{self.launcher} with your options, and: {whole}" if self.launcher else whole
 
 
 def find_place(environment: Mapping[str, str] | None = None) -> Place:
@@ -73,8 +76,11 @@ def _torchrun(env: Mapping[str, str]) -> Place:
             )
     here = _number(env, "LOCAL_WORLD_SIZE", default=0)
     # With several machines, the user's own options define where the processes meet.
-    options = f"--standalone --nproc-per-node {size}" if here == size else "..."
-    return Place(rank, size, local_rank, "env://", f"torchrun {options} -m segan.cli train")
+    if here != size:
+        module = "-m segan.cli train"
+        return Place(rank, size, local_rank, "env://", module, launcher="torchrun")
+    words = f"torchrun --standalone --nproc-per-node {size} -m segan.cli train"
+    return Place(rank, size, local_rank, "env://", words)
 
 
 def _slurm(env: Mapping[str, str]) -> Place:
@@ -96,7 +102,7 @@ def _slurm(env: Mapping[str, str]) -> Place:
     # All processes must find the same port, and two jobs on one machine different ports.
     job = _number(env, "SLURM_JOB_ID", default=0) + _number(env, "SLURM_STEP_ID", default=0)
     port = _number(env, "MASTER_PORT", default=20000 + job % 20000)
-    return Place(rank, size, local_rank, f"tcp://{host}:{port}", "srun ... segan train")
+    return Place(rank, size, local_rank, f"tcp://{host}:{port}", launcher="srun")
 
 
 def first_host(hosts: str) -> str:

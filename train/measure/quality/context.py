@@ -336,7 +336,7 @@ def _check_data(data: ImageDataset, manifest: Manifest) -> None:
             field="data",
             value=data.resolution,
             expected=f"images of {size} x {size}",
-            remedy=f"Run: segan data convert SRC OUT.zip --resolution {size}",
+            remedy=f"Convert the images with 'segan data convert' and --resolution {size}.",
         )
     if data.img_channels != manifest.img_channels:
         raise DataError(

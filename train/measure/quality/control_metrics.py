@@ -72,7 +72,7 @@ class ControlMetric(Metric):
                 f"{self.name} moves sliders, and {context.model.record.path} has none (mode 0)",
                 field="metrics",
                 value=self.name,
-                remedy="Add directions to its bundle (segan directions), or take mig, dci or "
+                remedy="Add directions to its bundle ('segan directions'), or take mig, dci or "
                 "separability10k, which need no sliders.",
             )
 

@@ -129,8 +129,8 @@ class Metric(abc.ABC):
                     field="data",
                     value=data.name,
                     remedy="Give labels in its dataset.json, or put the images into one folder per "
-                    "class and run: segan data convert FOLDER OUT.zip --resolution "
-                    f"{data.resolution}",
+                    "class and convert it to "
+                    f"{data.resolution} x {data.resolution} ('segan data convert').",
                 )
         if self.detector == "faces":
             self._check_faces(context)

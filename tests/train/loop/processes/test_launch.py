@@ -35,20 +35,21 @@ def test_without_a_launcher_one_process_is_alone() -> None:
 def test_torchrun() -> None:
     place = find_place(TORCHRUN)
     assert place[:4] == (3, 4, 1, "env://")
-    assert place.resume_command(Path("r")) == "torchrun ... -m segan.cli train --resume r"
+    words = "torchrun with your options, and: -m segan.cli train --resume r"
+    assert place.resume_command(Path("r")) == words
     assert find_place(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"}) == Place()
     # On one machine the command can be pasted as it is.
     place = find_place(TORCHRUN | {"LOCAL_WORLD_SIZE": "4"})
     words = "torchrun --standalone --nproc-per-node 4 -m segan.cli train --resume r"
     assert place.resume_command(Path("r")) == words
     place = find_place(TORCHRUN | {"LOCAL_WORLD_SIZE": "2"})
-    assert place.command == "torchrun ... -m segan.cli train"
+    assert (place.words, place.launcher) == ("-m segan.cli train", "torchrun")
 
 
 def test_slurm() -> None:
     place = find_place(SRUN)
     assert place[:4] == (5, 8, 1, "tcp://gpu07:24713")
-    assert place.resume_command(Path("r")) == "srun ... segan train --resume r"
+    assert place.resume_command(Path("r")) == "srun with your options, and: segan train --resume r"
     given = find_place(SRUN | {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "1234"})
     assert given.address == "tcp://10.0.0.7:1234"
     assert find_place(SRUN | TORCHRUN).rank == 3  # torchrun inside a step of srun
