@@ -172,6 +172,10 @@ def write_attributes(
         )
     if bundle.path.is_dir():
         folder = bundle.path
+        # A link that came with the bundle may lead out of it, and a write would follow it.
+        with writing(folder / PENDING_ATTRIBUTES):
+            if (folder / PENDING_ATTRIBUTES).is_symlink():
+                (folder / PENDING_ATTRIBUTES).unlink()
         write_atomic(folder / PENDING_ATTRIBUTES, data)
         write_atomic(folder / MANIFEST, manifest)
         sync_folder(folder)

@@ -267,6 +267,12 @@ def _keep(
 ) -> tuple[Path, EngineRecord]:
     """Write the engine, then its side file; an engine without a side file is never loaded."""
     path, record = engine_path(folder, record.key, record.target), record.sealed(secret)
+    for file in (path, _side_file(path)):
+        # A link in a bundle may lead to any file of the user, and a write would follow it.
+        with contextlib.suppress(OSError):
+            mode = os.lstat(file).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                file.unlink()
     write_atomic(path, plan)
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     write_atomic(_side_file(path), text + b"\n")

@@ -272,6 +272,22 @@ def test_what_was_not_built_here_is_never_loaded(
     assert not _obtain(folder, builder).was_built
 
 
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
+@pytest.mark.parametrize("ending", ["", ".json"])
+def test_a_link_in_an_engines_place_is_not_written_through(
+    folder: Path, builder: Builder, tmp_path: Path, ending: str
+) -> None:
+    path = _obtain(folder, builder).path
+    assert path is not None
+    file, theirs = path.with_name(path.name + ending), tmp_path / "diary.txt"
+    theirs.write_text("dear diary")
+    file.unlink()
+    file.symlink_to(theirs)
+    assert _obtain(folder, builder).path == path
+    assert theirs.read_text() == "dear diary"
+    assert not file.is_symlink()
+
+
 @pytest.mark.parametrize(
     "seal",
     [
