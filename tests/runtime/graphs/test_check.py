@@ -180,6 +180,12 @@ def test_weights_in_another_file_after_a_group_or_a_second_tensor(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("version", [8, 9, 10])
+def test_graphs_that_older_versions_wrote_are_read(version: int) -> None:
+    data = model([node("Identity", "x", "y")], [], ir_version=version)
+    assert check_model(data, synthesis()) == data
+
+
 @pytest.mark.parametrize(
     "fields",
     [
