@@ -120,7 +120,8 @@ class _Folder:
                 if not stat.S_ISREG(found.st_mode):
                     raise _unusable(self._root, f"{name!r} is not a regular file")
                 _check_size(self._root, name, found.st_size, limit)
-                return file.read(limit)
+                # Memory is taken for as many bytes as are asked for.
+                return file.read(found.st_size)
         except FileNotFoundError:
             raise _unusable(self._root, f"{name} is missing") from None
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before 3.13

@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Self
 
 from segan.runtime.bundle.manifest import Manifest, encode_manifest
-from segan.runtime.bundle.reader import MANIFEST, SUFFIX
+from segan.runtime.bundle.reader import MANIFEST, MAX_MANIFEST_BYTES, SUFFIX
 from segan.runtime.errors import ConfigError, OutputError
 from segan.runtime.files.atomic import atomic_file, write_atomic, writing
 from segan.runtime.files.whole_folder import WholeFolder, recover
+from segan.runtime.files.zips import DamagedZipError, open_zip
 
 #: Earliest date of a zip entry: with the time of day each export would have other bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -74,10 +75,12 @@ def _check_replaceable(path: Path) -> None:
             return
     elif zipfile.is_zipfile(path):
         # A zip that was truncated is not recognised, and is not replaced either.
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if Path(name).name == MANIFEST]
-            if any(_MARK in archive.read(name) for name in names):
-                return
+        with contextlib.suppress(DamagedZipError), open_zip(path) as archive:
+            for name in archive.namelist():
+                if Path(name).name == MANIFEST:
+                    with archive.open(name) as file:
+                        if _MARK in file.read(MAX_MANIFEST_BYTES):
+                            return
     raise OutputError(
         f"{path} exists and is not a bundle, so it is not replaced",
         field="out",

@@ -41,7 +41,7 @@ def _written(make_generator: Make, kind: dict[str, Any]) -> Iterator[tuple[str, 
     files = dict(export_files(generator, table, lambda _: None))
     yield from ((name, data) for name, data in files.items() if name.endswith(".onnx"))
     for precision in ("fp16", "bf16"):
-        yield half_file(generator, table, precision, lambda _: None)  # type: ignore[arg-type]
+        yield half_file(generator, table, precision, lambda _: None)
     sites, w_dim = len(generator.network.sites), generator.network.w_dim
     rows, width = generator.coords_shape if generator.table else (0, 0)
     vectors = np.random.RandomState(0).randn(2, 4, sites, w_dim)

@@ -350,7 +350,7 @@ def _read(path: Path, limit: int) -> bytes | None:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
                 return None
-            return file.read(limit)
+            return file.read(found.st_size)
     except OSError:
         return None
 

@@ -513,7 +513,7 @@ def test_a_fixed_batch_or_another_type_is_another_interface() -> None:
     wanted = Interface(inputs={"x": (4,)}, outputs={"y": (4,)}, pixels=1)
     same = [node("Identity", "x", "y")]
     for given in ({"batch": 2}, {"kind": FLOAT16}):
-        data = model(same, [], [info("x", 4, **given)], [info("y", 4, **given)])  # type: ignore[arg-type]
+        data = model(same, [], [info("x", 4, **given)], [info("y", 4, **given)])
         check_model(data)
         with pytest.raises(InterfaceError):
             check_model(data, wanted)
