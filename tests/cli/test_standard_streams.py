@@ -148,7 +148,7 @@ def test_an_encoding_without_a_character_stops_nothing(
     )
     assert status == 0, seen
     assert (tmp_path / "o.zip").exists()
-    assert "2 images were left out" in seen
+    assert "2 images" in seen
     assert r"\udcff.jpg" in seen
     if encoding != "cp932":  # which has these
         assert r"\u5199\u771f 2.jpg" in seen
