@@ -220,11 +220,13 @@ def _commands(atlas: Atlas, path: Path) -> PageCommands:
 
     # Commands find the shipped bundle by themselves; its names go into a copy.
     shipped = is_shipped(path)
+    # The page exists by the time that its own command is pasted.
+    typed = click.get_current_context().meta[_TYPED]
     return PageCommands(
         bundle="" if shipped else str(path),
         copy=path.name if shipped else "",
         label=_label(atlas),
-        made_by=segan("atlas", *click.get_current_context().meta[_TYPED]),
+        made_by=segan("atlas", *typed, *([] if "--overwrite" in typed else ["--overwrite"])),
         psi=atlas.config.psi,
     )
 
