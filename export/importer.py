@@ -153,6 +153,14 @@ def _import_own(
     from segan.export.exporter import ExportConfig, export_bundle
     from segan.train.runs.checkpoint import load_generator, resolve_checkpoint
 
+    for field in ("layout", "conv_clamp"):
+        if getattr(config, field) is not None:
+            raise ConfigError(
+                f"`{field}` is for files of other projects, and {path} is a folder of segan",
+                field=field,
+                value=getattr(config, field),
+                remedy="Leave it out.",
+            )
     loaded = load_generator(resolve_checkpoint(path))
     settings = ExportConfig(
         name=config.name,

@@ -36,6 +36,9 @@ def open_foreign(path: Path, layout: str | None = None) -> Iterator[ForeignModel
         CheckpointError: the file is missing, truncated, damaged, hostile, or not a StyleGAN2
             generator. ``field`` is ``path`` unless a setting in the file is at fault.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # Opening a pipe waits for its writer.
+        raise CheckpointError(f"{path} is not a regular file", field="path", value=path)
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)

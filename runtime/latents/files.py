@@ -187,6 +187,8 @@ def read_latents(
 
 def is_tensor_file(path: Path) -> bool:
     """Whether a file was written by PyTorch: a zip that holds data.pkl, or a bare pickle."""
+    if not path.is_file():
+        return False  # opening a pipe waits for its writer
     try:
         with open(path, "rb") as file:
             head = file.read(4)

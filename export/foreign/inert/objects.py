@@ -9,6 +9,7 @@ class's name and state, and does not use the source code stored with them.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,10 +52,15 @@ _TORCH_TYPES = {
 
 def refuse(what: str) -> CheckpointError:
     """Return the error for something that is not on the allow-list."""
+    remedy = (
+        "Nothing in the file was executed. Do not trust the file if you do not know why it needs "
+        "that."
+    )
+    module, _, attribute = what.rpartition(".")
+    if attribute[:1].isupper() and module.partition(".")[0] not in sys.stdlib_module_names:
+        remedy += " If it holds a whole network of torch.save, save its state_dict() instead."
     return CheckpointError(
-        f"the file requires {what[:200]}, which model files are not allowed to use",
-        remedy="Nothing in the file was executed. Do not trust the file if you do not know why it "
-        "needs that.",
+        f"the file requires {what[:200]}, which model files are not allowed to use", remedy=remedy
     )
 
 

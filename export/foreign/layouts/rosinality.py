@@ -195,13 +195,14 @@ def _mean(reader: PublishedReader, model: ForeignModel, w_dim: int, num_ws: int)
     if average is None:
         reader.notes.append(NO_MEAN)
         return None
-    count = math.prod(average.shape)
-    if count not in (w_dim, num_ws * w_dim) or average.shape[-1] != w_dim:
+    fits = average.shape[-1:] == (w_dim,) and math.prod(average.shape[:-1]) <= MAX_MAPPING_LAYERS
+    rows = finite("latent_avg", average).reshape(-1, w_dim) if fits else None
+    alike = rows is not None and bool((rows == rows[0]).all())
+    if rows is None or not (alike or len(rows) == num_ws):
         raise CheckpointError(
             f"latent_avg has shape {list(average.shape)}",
             expected=f"[{w_dim}], or [{num_ws}, {w_dim}] with a row for each of num_ws",
             remedy=DAMAGED,
         )
-    rows = finite("latent_avg", average).reshape(-1, w_dim)
     reader.state["w_avg"] = rows[0].clone()
-    return None if (rows == rows[0]).all() else rows
+    return None if alike else rows

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch; the bare environment has none")
 
 from segan.export.foreign.load import ImportedGenerator, load_foreign  # noqa: E402
+from segan.export.importer import ImportConfig, import_model  # noqa: E402
 from segan.runtime.errors import CheckpointError, ConfigError  # noqa: E402
 
 if TYPE_CHECKING:
@@ -138,11 +139,18 @@ def test_the_clamp_that_tensors_do_not_state(
         load_foreign(path, conv_clamp=256.0)
 
 
+def test_a_run_of_segan_states_its_own_clamp(tmp_path: Path, raises_error: RaisesError) -> None:
+    config = ImportConfig(conv_clamp=256.0)
+    with raises_error(ConfigError, field="conv_clamp", value=256.0):
+        import_model(tmp_path, tmp_path / "a.segan", config)
+
+
 #: Forms of latent_avg: one mean (pSp), the same in each row (e4e), and rows that differ.
 MEANS: dict[str, Any] = {
     "one": lambda: torch.randn(8),
     "one row": lambda: torch.randn(1, 8),
     "alike": lambda: torch.randn(8).repeat(6, 1),
+    "alike, for a larger image": lambda: torch.randn(8).repeat(18, 1),
     "rows": lambda: torch.randn(6, 8),
     "rows of a batch": lambda: torch.randn(1, 6, 8),
 }
@@ -165,7 +173,7 @@ def test_psp(kind: str, old: bool, tmp_path: Path, foreign_models: ModuleType) -
     assert imported.provenance["imported"]["weights"] == "state_dict.decoder"
     assert any("1 other tensors" in note for note in imported.notes)
     z = torch.randn(3, 8)
-    rows = mean.reshape(-1, 8).expand(6, 8)
+    rows = mean.reshape(-1, 8)[:6].expand(6, 8)
     for psi in (1.0, 0.5, 0.0):
         for noise in ("const", "none"):
             expected = foreign_models.rosinality_forward(state, z, rows, psi=psi, noise=noise)
@@ -178,7 +186,7 @@ def test_the_mean_must_fit(
 ) -> None:
     state = foreign_models.make_rosinality()
     for shape in ((7,), (5, 8), (8, 6)):
-        content = {"g_ema": state, "latent_avg": torch.zeros(shape)}
+        content = {"g_ema": state, "latent_avg": torch.randn(shape)}
         path = _write(tmp_path, foreign_models.checkpoint_bytes(content))
         with raises_error(CheckpointError, problem=f"latent_avg has shape {list(shape)}"):
             load_foreign(path)

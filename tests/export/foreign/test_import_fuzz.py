@@ -13,15 +13,16 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "fuzz" / "fuzz_import.py"
 
 #: Seconds of fuzzing.
-SECONDS = 20
+SECONDS = 10
 
 
 @pytest.mark.slow
-def test_fuzzing_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["files", "safetensors", "latents"])
+def test_fuzzing_finds_nothing(target: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs torch; the bare environment has none")
     pytest.importorskip("atheris", reason="atheris, the fuzzer, is not installed (extra dev)")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), f"-max_total_time={SECONDS}"],
+        [sys.executable, str(SCRIPT), target, f"-max_total_time={SECONDS}"],
         cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -509,3 +509,27 @@ def test_a_missing_file_and_a_folder(tmp_path: Path, raises_error: RaisesError) 
     for path in (tmp_path / "none.pkl", tmp_path):
         with raises_error(CheckpointError, field="path", value=path), open_foreign(path):
             pass
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, raises_error: RaisesError) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with raises_error(CheckpointError, field="path", problem="not a regular file"):
+        load_foreign(tmp_path / "pipe")
+
+
+def test_a_whole_network_of_torch_is_named(tmp_path: Path) -> None:
+    data = PROTO + _global("model", "Generator") + b")\x81."
+    error = _refuse(tmp_path / "model.pt", data)
+    assert "model.Generator" in error.problem
+    assert "state_dict()" in error.remedy
+    assert "state_dict()" not in _refuse(tmp_path / "m.pt", dict(_calls())["call bdb.Bdb"]).remedy
+
+
+@pytest.mark.parametrize(
+    ("mark", "project"),
+    [("G_style", "StyleGAN (1)"), ("G_main", "StyleGAN2"), ("G_paper", "ProGAN")],
+)
+def test_tensorflow_pickles_are_named(mark: str, project: str, tmp_path: Path) -> None:
+    state = b"}" + _text("build_func_name") + _text(mark) + b"s"
+    data = PROTO + _global("dnnlib.tflib.network", "Network") + b")\x81" + state + b"b."
+    assert project in _refuse(tmp_path / "model.pkl", data).problem
