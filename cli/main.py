@@ -169,7 +169,6 @@ _EXTRA_OF = {
     "safetensors": "train",
     "tensorboard": "train",
     "matplotlib": "train",
-    "lmdb": "train",
     "onnx": "export",
     "onnxscript": "export",
     "av": "video",

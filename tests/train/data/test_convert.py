@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lmdb
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
@@ -300,44 +299,6 @@ def test_a_zip_is_read_and_odd_entries_are_left_out(tmp_path: Path) -> None:
     dataset = convert(source, tmp_path / "out.zip")
     assert len(dataset) == 2
     assert colors(dataset)[0] == GREEN
-
-
-def write_lmdb(path: Path, values: dict[bytes, bytes], subdir: bool) -> Path:
-    environment = lmdb.open(str(path), map_size=1 << 24, subdir=subdir)
-    with environment.begin(write=True) as transaction:
-        for key, value in values.items():
-            transaction.put(key, value)
-    environment.close()
-    return path
-
-
-@pytest.mark.parametrize("subdir", [True, False])
-def test_lmdb_with_rosinalitys_keys(tmp_path: Path, subdir: bool) -> None:
-    values = {b"length": b"2"}
-    for index, color in enumerate([RED, BLUE]):
-        for resolution in (8, 16, 128):
-            shade = color if resolution == 128 else GREEN
-            values[f"{resolution}-{index:05d}".encode()] = encode(plain(shade))
-    source = write_lmdb(tmp_path / "in", values, subdir)
-    assert colors(convert(source, tmp_path / "out.zip")) == [RED, BLUE]
-
-
-def test_lmdb_with_any_keys(tmp_path: Path) -> None:
-    values = {b"b10": encode(plain(RED)), b"b9": encode(plain(BLUE)), b"\xff": encode(plain(GREEN))}
-    source = write_lmdb(tmp_path / "in", values, subdir=True)
-    assert colors(convert(source, tmp_path / "out.zip")) == [BLUE, RED, GREEN]
-
-
-def test_a_damaged_lmdb_is_refused(tmp_path: Path) -> None:
-    values = {str(index).encode(): os.urandom(3000) for index in range(50)}
-    source = write_lmdb(tmp_path / "in", values, subdir=False)
-    data = source.read_bytes()
-    source.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="so it was truncated"):
-        convert(source, tmp_path / "out.zip")
-    source.write_bytes(data[:64])
-    with pytest.raises(DataError, match=r"not a whole LMDB|truncated"):
-        convert(source, tmp_path / "out.zip")
 
 
 def test_a_training_zip_keeps_labels_and_attributes(tmp_path: Path) -> None:
