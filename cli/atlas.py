@@ -130,6 +130,7 @@ def command(
     from segan.runtime.atlas.record import with_proposals
     from segan.runtime.atlas.write import PAGE, check_atlas_folder, write_atlas
     from segan.runtime.bundle.shipped import is_shipped
+    from segan.runtime.bundle.writer import check_replaceable, check_suffix
 
     if named_copy is not None and not write_names:
         raise ConfigError(
@@ -152,6 +153,9 @@ def command(
         hidden=hidden,
         batch_size=batch_size,
     )
+    if named_copy is not None:
+        check_suffix(named_copy)
+        check_replaceable(named_copy, overwrite=overwrite)
     out = Output(out, overwrite).folder("atlas", check_atlas_folder)
     path = source.path or newest_bundle()
     if write_names and named_copy is None and is_shipped(path):
@@ -175,7 +179,7 @@ def command(
             )
         echo(f"names: {remark}", err=True)
         if write_names:
-            path, given = give_names(generator, proposals, named_copy)
+            path, given = give_names(generator, proposals, named_copy, overwrite=overwrite)
             generator.close()
             generator = replace(source, path=path).open()
     atlas = with_proposals(_measured(generator, config), proposals, remark)

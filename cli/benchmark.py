@@ -186,7 +186,7 @@ def command(
     if out is not None:
         from segan.runtime.files.atomic import write_atomic
 
-        write_atomic(out, json.dumps(record, indent=2).encode() + b"\n")
+        write_atomic(out, json.dumps(record, indent=2).encode() + b"\n", follow=True)
         echo(f"{out}: written.", err=True)
     if plot is not None and result.rows:
         from segan.runtime.benchmark.plot import write_plot

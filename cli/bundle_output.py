@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ LOWERINGS = ("transposed", "subpixel", "folded")
 def bundle_output_options(*, source: str, tolerance: float) -> Callable[[Any], Any]:
     """Add the options of a written bundle: -o, --name, --lowering, --tolerance, --fp16 and so on.
 
-    The command gets ``out``, and ``settings``: the keyword arguments that ExportConfig and
-    ImportConfig share.
+    The command gets ``out``, ``overwrite``, and ``settings``: the keyword arguments that
+    ExportConfig and ImportConfig share.
 
     Args:
         source: whose name the bundle has by default, such as ``data``.
@@ -38,8 +39,14 @@ def bundle_output_options(*, source: str, tolerance: float) -> Callable[[Any], A
             "--out",
             type=click.Path(path_type=Path),
             default=None,
-            show_default=f"the {source}'s name, such as faces.segan",
-            help="Folder of the bundle, NAME.segan. An existing bundle is replaced.",
+            show_default=f"the {source}'s name, such as faces.segan, or the next free one",
+            help="Folder of the bundle, NAME.segan.",
+        ),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace an existing bundle. Names of sliders and directions are taken over; if "
+            "they belong to another generator, it is not replaced.",
         ),
         click.option(
             "--name",
@@ -116,6 +123,36 @@ def bundle_output_options(*, source: str, tolerance: float) -> Callable[[Any], A
     return decorate
 
 
+def free_bundle(first: Path, *others: Path, as_zip: bool) -> Path:
+    """Return a path for a bundle where nothing is, and say so if it is not ``first``.
+
+    Args:
+        first: the name that is preferred.
+        others: further names; see ``free_name``.
+        as_zip: whether NAME.segan.zip must be free, too.
+    """
+    from segan.runtime.bundle.writer import zip_path
+    from segan.runtime.files.target import free_name
+
+    def is_free(path: Path) -> bool:
+        paths = [path, zip_path(path)] if as_zip else [path]
+        return not any(os.path.lexists(path) for path in paths)
+
+    found = free_name(first, *others, is_free=is_free)
+    if found != first:
+        echo(f"{first} exists, so the bundle is {found}", err=True)
+    return found
+
+
+def print_carried(result: ExportResult) -> None:
+    """Print what the bundle has from the one that it replaced."""
+    names, subspaces = result.carried
+    parts = [f"{names} name{'s' * (names > 1)}"] if names else []
+    parts += [f"{subspaces} subspace{'s' * (subspaces > 1)} of directions"] if subspaces else []
+    if parts:
+        echo(f"kept from the replaced bundle: {' and '.join(parts)}")
+
+
 def show_step(text: str) -> None:
     """Show the start of a step, as ``on_step``."""
     echo(f"{text} ...", err=True)
@@ -137,6 +174,7 @@ def figures(result: ExportResult) -> dict[str, Any]:
             for row in result.manifest.verification
             if row.min_psnr_db is not None
         ],
+        "kept": result.carried._asdict(),
         "verify_seconds": round(result.verification.seconds, 3),
     }
 

@@ -11,6 +11,7 @@ import click
 from segan.cli.bundle_output import show_step
 from segan.cli.option_values import parse_range
 from segan.cli.options import BundleSource, bundle_options, class_option, json_option
+from segan.cli.output import Output, overwrite_option
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_number, class_words
 from segan.runtime.bundle.shipped import is_shipped
@@ -77,9 +78,10 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="faces-sefa.segan next to faces.segan",
-    help="Folder of the new bundle, NAME.segan. An existing bundle is replaced.",
+    show_default="faces-sefa.segan next to faces.segan, or the next free name",
+    help="Folder of the new bundle, NAME.segan.",
 )
+@overwrite_option
 @click.option("--in-place", is_flag=True, help="Replace BUNDLE itself.")
 @bundle_options
 @json_option
@@ -93,6 +95,7 @@ def command(
     limits: str,
     class_index: int | str | None,
     out: Path | None,
+    overwrite: bool,
     in_place: bool,
     as_json: bool,
 ) -> None:
@@ -123,8 +126,15 @@ def command(
             value=True,
             remedy=f"Write another bundle: `out {name}-{method}.segan`",
         )
+    from segan.runtime.bundle.writer import check_target
+    from segan.runtime.files.target import check_not_source
+
     beside = Path.cwd() if shipped else path.parent
-    target = path if in_place else out or beside / f"{name}-{method}.segan"
+    target = path
+    if not in_place:
+        if out is not None:
+            check_not_source(out, [path], remedy="Pass `in_place` to change it.")
+        target = Output(out, overwrite).folder(beside / f"{name}-{method}.segan", check_target)
 
     from segan.export.directions.write import DirectionsConfig, write_directions
 
@@ -138,7 +148,7 @@ def command(
         low=low,
         high=high,
     )
-    result = write_directions(generator, target, config, on_step=show_step)
+    result = write_directions(generator, target, config, overwrite=overwrite, on_step=show_step)
     found = _as_dict(result, method)
     if as_json:
         echo(json.dumps(found))

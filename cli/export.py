@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import click
 from segan.cli.bundle_output import (
     bundle_output_options,
     figures,
+    free_bundle,
+    print_carried,
     print_next,
     print_verification,
     show_step,
@@ -76,6 +79,7 @@ def command(
     checkpoint: Path | None,
     best: bool,
     out: Path | None,
+    overwrite: bool,
     settings: dict[str, Any],
     tune: bool,
     backend: str,
@@ -127,14 +131,14 @@ def command(
 
     from segan.export.exporter import ExportConfig, export_bundle
     from segan.export.tuning import TuneConfig
-    from segan.runtime.bundle.writer import bundle_name
 
     config = ExportConfig(
         **settings, tune=TuneConfig(backend=backend, precision=precision) if tune else None
     )
     loaded = load_generator(found)
-    out = out or Path(bundle_name(loaded.meta.name))
-    result = export_bundle(loaded, out, config, on_step=show_step)
+    if out is None:
+        out = _choose_name(found, loaded, overwrite, as_zip=config.zip)
+    result = export_bundle(loaded, out, config, overwrite=overwrite, on_step=show_step)
     # The bundle is complete now, and stays even if the engines cannot be built.
     engines = _add_engines(loaded, result, capabilities, config) if trt else ()
     if as_json:
@@ -150,6 +154,30 @@ def command(
         print_next(result.path, result.manifest)
     if result.refused is not None:
         raise result.refused
+
+
+#: Number of a run's folder, such as 00001-faces-mode2-tiny.
+_RUN = re.compile(r"(\d{5,})-.+")
+
+
+def _choose_name(checkpoint: Path, loaded: LoadedGenerator, overwrite: bool, as_zip: bool) -> Path:
+    """Return the data's name, with the run's number where another bundle has that already.
+
+    With --overwrite, it is the name of the run's own bundle, if there is one.
+    """
+    from segan.export.carry_over import same_origin
+    from segan.export.exporter import bundle_provenance
+    from segan.runtime.bundle.writer import bundle_name
+
+    number = _RUN.fullmatch(checkpoint.resolve().parent.parent.name)
+    names = [loaded.meta.name, *([f"{loaded.meta.name}-{number[1]}"] if number else [])]
+    paths = [Path(bundle_name(name)) for name in names]
+    if overwrite:
+        origin = bundle_provenance(loaded.meta.sha256, loaded)
+        own = next((path for path in paths if same_origin(path, origin)), None)
+        if own is not None:
+            return own
+    return free_bundle(*paths, as_zip=as_zip)
 
 
 def _add_engines(
@@ -220,6 +248,7 @@ def _print(result: ExportResult) -> None:
             echo(f"  {name:<20}{_size(size):>9}")
     if result.zip_path is not None:
         echo(f"  {result.zip_path} holds the same in one file")
+    print_carried(result)
     print_verification(result)
 
 

@@ -11,6 +11,8 @@ import click
 from segan.cli.bundle_output import (
     bundle_output_options,
     figures,
+    free_bundle,
+    print_carried,
     print_next,
     print_verification,
     show_step,
@@ -51,6 +53,7 @@ def command(
     layout: str | None,
     conv_clamp: float | None,
     out: Path | None,
+    overwrite: bool,
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -65,17 +68,29 @@ def command(
     The bundle's images are compared with those of the generator in PyTorch, as in segan export.
     """
     from segan.export.importer import ImportConfig, import_model
-    from segan.runtime.bundle.writer import bundle_name
 
     config = ImportConfig(layout=layout, conv_clamp=conv_clamp, **settings)
-    out = out or Path(bundle_name(config.name or file.stem or file.resolve().name))
-    result = import_model(file, out, config, on_step=show_step)
+    if out is None:
+        out = _choose_name(file, config.name, overwrite, as_zip=config.zip)
+    result = import_model(file, out, config, overwrite=overwrite, on_step=show_step)
     if as_json:
         echo(json.dumps(_as_dict(result, file)))
     else:
         _print(result)
     if result.export.refused is not None:
         raise result.export.refused
+
+
+def _choose_name(file: Path, name: str | None, overwrite: bool, as_zip: bool) -> Path:
+    """Return the file's name, with its ending where another bundle has that already."""
+    from segan.runtime.bundle.writer import bundle_name
+
+    stem = name or file.stem or file.resolve().name
+    first = Path(bundle_name(stem))
+    if overwrite:
+        return first
+    others = [Path(bundle_name(f"{stem}{file.suffix.replace('.', '-')}"))] if file.suffix else []
+    return free_bundle(first, *others, as_zip=as_zip)
 
 
 def _as_dict(result: ImportResult, file: Path) -> dict[str, Any]:
@@ -111,5 +126,6 @@ def _print(result: ImportResult) -> None:
     echo(f"wrote {exported.path} in {result.seconds:.1f} s")
     if exported.zip_path is not None:
         echo(f"  {exported.zip_path} holds the same in one file")
+    print_carried(exported)
     print_verification(exported)
     print_next(exported.path, manifest)

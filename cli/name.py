@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segan.cli.option_values import parse_range
 from segan.cli.options import json_option, newest_bundle
+from segan.cli.output import overwrite_option
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_words
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segan.runtime.bundle.attributes import Attribute
+    from segan.runtime.bundle.reader import Bundle
 
 
 @click.command("name", epilog="Example: segan name faces.segan L3N0D5 smile --range -1.5,1.5")
@@ -49,6 +55,7 @@ from segan.runtime.errors import ConfigError
     show_default="into BUNDLE itself",
     help="Write a copy, NAME.segan as one file, and leave BUNDLE unchanged.",
 )
+@overwrite_option
 @json_option
 def command(
     words: tuple[str, ...],
@@ -57,6 +64,7 @@ def command(
     hidden: bool | None,
     remove: bool,
     out: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Name a slider of BUNDLE, or of the newest bundle under this folder.
@@ -67,8 +75,11 @@ def command(
     bundle that ships with segan is never changed; -o writes a copy.
     """
     from segan.runtime.bundle.attributes import find_attribute, read_attributes
-    from segan.runtime.bundle.attributes_editing import name_slider, remove_names, write_attributes
-    from segan.runtime.bundle.reader import open_bundle
+    from segan.runtime.bundle.attributes_editing import (
+        change_attributes,
+        name_slider,
+        remove_names,
+    )
 
     path, where, name = _read_words(words)
     changes = (name, limits, sign, hidden)
@@ -87,15 +98,18 @@ def command(
             remedy="Example: 'segan name L3N0D5 smile'.",
         )
     span = None if limits is None else parse_range(limits)
-    bundle = open_bundle(path or newest_bundle())
-    try:
-        slider = Slider.parse(where)
-    except ConfigError:
-        slider = find_attribute(read_attributes(bundle), where).slider
-    if remove:
-        attributes = remove_names(bundle, slider)
-    else:
-        attributes = name_slider(
+    slider, label = Slider(0, 0, 0), list[str]()
+
+    def change(bundle: Bundle) -> tuple[Attribute, ...]:
+        nonlocal slider
+        label[:] = class_words(bundle.manifest.class_names, bundle.manifest.c_dim)
+        try:
+            slider = Slider.parse(where)
+        except ConfigError:
+            slider = find_attribute(read_attributes(bundle), where).slider
+        if remove:
+            return remove_names(bundle, slider)
+        return name_slider(
             bundle,
             slider,
             name,
@@ -103,7 +117,10 @@ def command(
             sign=None if sign is None else int(sign),
             hidden=hidden,
         )
-    written = write_attributes(bundle, attributes, out)
+
+    written, attributes = change_attributes(
+        path or newest_bundle(), change, out, overwrite=overwrite
+    )
     own = next((found for found in attributes if found.slider == slider), None)
     if as_json:
         entry = None if own is None else own.to_json()
@@ -116,7 +133,6 @@ def command(
             f"{written}: {slider} is {own.name}, from {low:.3g} to {high:.3g}"
             f"{', against its coordinate' if own.sign < 0 else ''}{', hidden' * own.hidden}."
         )
-        label = class_words(bundle.manifest.class_names, bundle.manifest.c_dim)
         echo(f"next: {segan('sweep', written, '--attr', own.name, *label)}")
 
 

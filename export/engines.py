@@ -14,7 +14,8 @@ import msgspec
 from segan.runtime.backends.choose import precisions_of, why_not
 from segan.runtime.backends.tensorrt.bundle import EngineFile, build_engines
 from segan.runtime.bundle.manifest import Verification, encode_manifest
-from segan.runtime.bundle.reader import MANIFEST, open_bundle
+from segan.runtime.bundle.reader import MANIFEST, check_same_generator, open_bundle
+from segan.runtime.bundle.writer import changing
 from segan.runtime.errors import BackendError, VerifyError
 from segan.runtime.files.atomic import write_atomic
 
@@ -102,13 +103,15 @@ def verify_engines(
     Raises:
         VerifyError: the images differ by more; the bundle stays unchanged.
         BackendError: the engines do not run.
+        BundleError: another generator was written there meanwhile.
         OutputError: the manifest cannot be written.
     """
     from segan.export.reference import fresh_seeds, make_reference
     from segan.export.verify import verify_bundle
 
     step = on_step or (lambda _: None)
-    manifest = open_bundle(path).manifest
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
     allowed, least = {"fp32": tolerance}, dict[str, float]()
     for record in manifest.verification:
         allowed.setdefault(record.precision, record.tolerance)
@@ -141,13 +144,15 @@ def verify_engines(
                     "`backend tensorrt` with it on this machine.",
                 )
             records.append(result.record)
-    kept = [
-        record
-        for record in manifest.verification
-        if (record.backend, record.precision) not in {(r.backend, r.precision) for r in records}
-    ]
-    changed = msgspec.structs.replace(manifest, verification=(*kept, *records))
-    write_atomic(path / MANIFEST, encode_manifest(changed))
+    measured = {(record.backend, record.precision) for record in records}
+    with changing(path):
+        # Read again: a slider may have got a name in these minutes.
+        now = open_bundle(path)
+        check_same_generator(bundle, now)
+        manifest = now.manifest
+        kept = [r for r in manifest.verification if (r.backend, r.precision) not in measured]
+        changed = msgspec.structs.replace(manifest, verification=(*kept, *records))
+        write_atomic(path / MANIFEST, encode_manifest(changed))
     return tuple(records)
 
 

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import torch
 
+from segan.export.carry_over import check_replaced
 from segan.export.finishing import ExportResult, commit_draft, verify_draft
 from segan.export.graphs import OPSET
 from segan.export.graphs.family import graphs_of
@@ -27,7 +28,13 @@ from segan.export.precisions import REDUCED, ReducedPrecision
 from segan.export.reference import Reference, fresh_seeds, make_reference
 from segan.runtime.bundle.manifest import Graphs, Manifest
 from segan.runtime.bundle.reader import ATTRIBUTES
-from segan.runtime.bundle.writer import BundleDraft, BundleFiles, check_target
+from segan.runtime.bundle.writer import (
+    BundleDraft,
+    BundleFiles,
+    check_replaceable,
+    check_target,
+    zip_path,
+)
 from segan.runtime.errors import ConfigError, VerifyError
 from segan.train.networks.family import Generator, manifest_fields
 from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
@@ -133,6 +140,7 @@ def export_bundle(
     out: Path | str,
     config: ExportConfig | None = None,
     *,
+    overwrite: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> ExportResult:
     """Write a generator as a verified bundle of three ONNX graphs.
@@ -147,8 +155,10 @@ def export_bundle(
     Args:
         source: a run or checkpoint folder; the result of ``load_generator``; or a generator,
             which is not changed.
-        out: the bundle's folder, NAME.segan. An existing bundle is replaced at the end.
+        out: the bundle's folder, NAME.segan. An existing bundle is replaced at the end; its names
+            and directions are taken over, see ``carry_over``.
         config: None takes the defaults.
+        overwrite: whether an existing bundle may be replaced.
         on_step: called with a few words before each step.
 
     Returns:
@@ -159,18 +169,23 @@ def export_bundle(
         CheckpointError: the checkpoint is missing, damaged or a pickle.
         ExportError: a graph cannot be written.
         VerifyError: the images differ by more than the tolerance; nothing is written.
-        OutputError: ``out`` is not a bundle, or cannot be written.
+        OutputError: ``out`` is not a bundle, has names or directions of another generator, or
+            cannot be written.
     """
     start = time.perf_counter()
     config = config or ExportConfig()
     out = Path(out)
-    check_target(out)
+    check_target(out, overwrite=overwrite)
+    if config.zip:
+        check_replaceable(zip_path(out), overwrite=overwrite)
     step = on_step or (lambda _: None)
     if isinstance(source, Path | str):
         step("loading the checkpoint")
         source = load_generator(resolve_checkpoint(Path(source)))
+    if isinstance(source, LoadedGenerator):
+        check_replaced(out, bundle_provenance(source.meta.sha256, source))
     name = config.name or (source.meta.name if isinstance(source, LoadedGenerator) else out.stem)
-    with frugal_memory(), BundleDraft(out) as draft:
+    with frugal_memory(), BundleDraft(out, overwrite=overwrite) as draft:
         with draft.scratch() as scratch:
             manifest, reference = draft_bundle(source, draft, scratch, config, name, step)
             manifest, verification = verify_draft(
@@ -233,7 +248,7 @@ def draft_bundle(
         name=name,
         class_names=loaded.meta.class_names if loaded else (),
         lowering=dict(lowering),
-        provenance=_provenance(sha256, loaded) | tuned | dict(config.provenance),
+        provenance=bundle_provenance(sha256, loaded) | tuned | dict(config.provenance),
         verification=(),
         files={},
     )
@@ -311,7 +326,7 @@ def export_files(
     yield ATTRIBUTES, json.dumps(attributes, indent=2).encode() + b"\n"
 
 
-def _provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
+def bundle_provenance(sha256: str, loaded: LoadedGenerator | None) -> dict[str, Any]:
     """Return where the weights come from, and the versions that the graphs were written with."""
     found: dict[str, Any] = {"weights_sha256": sha256}
     if loaded is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from segan.export.carry_over import NOTHING, CarriedOver, carry_over, check_zip_kept
 from segan.export.reference import Reference
 from segan.export.verify import VerifyResult, verify_bundle
 from segan.runtime.bundle.manifest import Manifest
@@ -28,6 +29,7 @@ class ExportResult:
         verification: of the fp32 graphs; the manifest has those of all precisions.
         seconds: wall time of the whole export.
         refused: error of a requested int8 graph that missed a limit, and was left out; else None.
+        carried: names and directions of the replaced bundle, which the new one has, too.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class ExportResult:
     verification: VerifyResult
     seconds: float
     refused: VerifyError | None = None
+    carried: CarriedOver = NOTHING
 
 
 def verify_draft(
@@ -82,7 +85,7 @@ def commit_draft(
     start: float,
     refused: VerifyError | None = None,
 ) -> ExportResult:
-    """Give a verified draft its name.
+    """Give a verified draft its name, and what the replaced bundle had.
 
     Args:
         draft: the bundle, with all its files.
@@ -94,12 +97,16 @@ def commit_draft(
         refused: see ``ExportResult``.
 
     Raises:
-        OutputError: it cannot be written.
+        ConfigError: another process is changing the replaced bundle.
+        ExportError: see ``carry_over``.
+        OutputError: it cannot be written, or names or directions would be lost.
     """
-    sizes = {name: (draft.path / name).stat().st_size for name in draft.files}
-    if zip:
-        draft.check_zip()
-    draft.commit()
+    with draft.replacing() as old:
+        manifest, carried = carry_over(draft, out, manifest, old)
+        if zip:
+            check_zip_kept(zip_path(out), draft)
+        sizes = {name: (draft.path / name).stat().st_size for name in draft.files}
+        draft.commit()
     if zip:
         draft.write_zip()
     return ExportResult(
@@ -110,4 +117,5 @@ def commit_draft(
         verification=verification,
         seconds=time.perf_counter() - start,
         refused=refused,
+        carried=carried,
     )

@@ -14,7 +14,7 @@ from segan.export.foreign.model import LAYOUTS
 from segan.export.import_draft import DraftRequest, draft_import
 from segan.export.memory import frugal_memory
 from segan.export.precisions import ReducedPrecision
-from segan.runtime.bundle.writer import BundleDraft
+from segan.runtime.bundle.writer import BundleDraft, check_replaceable, zip_path
 from segan.runtime.errors import ConfigError, VerifyError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def import_model(
     out: Path | str,
     config: ImportConfig | None = None,
     *,
+    overwrite: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> ImportResult:
     """Write another project's generator as a verified bundle.
@@ -92,8 +93,10 @@ def import_model(
     Args:
         path: a checkpoint file of StyleGAN2-ADA (PyTorch), rosinality/stylegan2-pytorch or
             curefate/SEGan_Pytorch, or a run or checkpoint folder of segan.
-        out: the bundle's folder, NAME.segan. An existing bundle is replaced at the end.
+        out: the bundle's folder, NAME.segan. An existing bundle is replaced at the end; its names
+            and directions are taken over, see ``carry_over``.
         config: None takes the defaults.
+        overwrite: whether an existing bundle may be replaced.
         on_step: called with a few words before each step.
 
     Raises:
@@ -109,8 +112,10 @@ def import_model(
     step = on_step or (lambda _: None)
     step(f"reading {path.name}")
     if path.is_dir():
-        return _import_own(path, out, config, step, start)
-    with frugal_memory(), BundleDraft(out) as draft:
+        return _import_own(path, out, config, overwrite, step, start)
+    if config.zip:
+        check_replaceable(zip_path(out), overwrite=overwrite)
+    with frugal_memory(), BundleDraft(out, overwrite=overwrite) as draft:
         with draft.scratch() as scratch:
             request = DraftRequest(
                 file=str(path),
@@ -147,7 +152,12 @@ def import_model(
 
 
 def _import_own(
-    path: Path, out: Path, config: ImportConfig, step: Callable[[str], None], start: float
+    path: Path,
+    out: Path,
+    config: ImportConfig,
+    overwrite: bool,
+    step: Callable[[str], None],
+    start: float,
 ) -> ImportResult:
     """Export a run or checkpoint folder of segan's own."""
     from segan.export.exporter import ExportConfig, export_bundle
@@ -174,6 +184,6 @@ def _import_own(
         container="safetensors",
         parameters=sum(value.numel() for value in loaded.generator.parameters()),
         notes=(),
-        export=export_bundle(loaded, out, settings, on_step=step),
+        export=export_bundle(loaded, out, settings, overwrite=overwrite, on_step=step),
         seconds=time.perf_counter() - start,
     )

@@ -24,11 +24,12 @@ from segan.export.directions.sefa import sefa_rows
 from segan.export.directions.statistics import WStatistics, sample_w_statistics
 from segan.export.directions.vectors import vector_rows
 from segan.runtime.bundle.attributes import check_name, read_attributes
+from segan.runtime.bundle.attributes_editing import check_names_kept
 from segan.runtime.bundle.classes import one_hot
 from segan.runtime.bundle.graph_files import read_graph
 from segan.runtime.bundle.layout import Subspace, noise_sizes
 from segan.runtime.bundle.manifest import Manifest
-from segan.runtime.bundle.reader import ATTRIBUTES, Bundle
+from segan.runtime.bundle.reader import ATTRIBUTES, Bundle, check_same_generator, open_bundle
 from segan.runtime.bundle.writer import BundleDraft, check_target
 from segan.runtime.errors import ConfigError, DataError, VerifyError
 from segan.runtime.generate.generator import Generator, load
@@ -126,6 +127,7 @@ def write_directions(
     out: Path | str,
     config: DirectionsConfig,
     *,
+    overwrite: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> DirectionsResult:
     """Find directions, and write the bundle with them as new sliders.
@@ -138,8 +140,10 @@ def write_directions(
 
     Args:
         generator: the open bundle. It is not changed unless ``out`` is its own path.
-        out: the new bundle's folder, NAME.segan. An existing bundle is replaced.
+        out: the new bundle's folder, NAME.segan. An existing bundle is replaced, unless that would
+            lose names. The generator's own path changes it, and keeps a zip one file.
         config: which directions to add.
+        overwrite: whether another existing bundle may be replaced.
         on_step: called with a few words before each step.
 
     Raises:
@@ -147,17 +151,27 @@ def write_directions(
         DataError: the vectors cannot be used.
         ExportError: segan did not write the bundle's graphs.
         VerifyError: the new graphs compute other styles than expected; nothing is written.
-        OutputError: ``out`` is not a bundle, or cannot be written.
+        BundleError: another generator was written to ``out`` meanwhile.
+        OutputError: ``out`` is not a bundle, has names that would be lost, or cannot be written.
     """
     step, out = on_step or (lambda _: None), Path(out)
-    check_target(out)
+    in_place = out.exists() and out.samefile(generator.bundle.path)
+    if not in_place:
+        check_target(out, overwrite=overwrite)
     groups = parse_groups(generator.manifest, config.layers)
     step(f"mapping {config.samples} latents")
     statistics = sample_w_statistics(generator, config.samples, class_index=config.class_index)
     step(f"finding directions: {config.method}")
     rows = _find(generator, statistics, groups, config)
-    manifest, files = _edit(generator, rows, statistics, config)
-    with BundleDraft(out) as draft:
+    with (
+        BundleDraft(out, overwrite=overwrite or in_place, in_place=in_place) as draft,
+        draft.replacing() as old,
+    ):
+        bundle = generator.bundle
+        if in_place and old is not None:
+            check_same_generator(bundle, old)
+            bundle = old  # With names that were given since it was opened.
+        manifest, files = _edit(bundle, rows, statistics, config)
         for name, data in files.items():
             draft.add(name, data)
         manifest = msgspec.structs.replace(manifest, files=dict(draft.files))
@@ -165,10 +179,11 @@ def write_directions(
         step("comparing with the bundle as it was")
         # Both on the CPU, which computes the unchanged parts of a graph as before.
         with (
-            load(generator.bundle.path, "cpu") as unchanged,
+            load(bundle.path, "cpu") as unchanged,
             load(draft.path, "cpu") as changed,
         ):
             error = _compare(unchanged, changed, rows)
+        check_names_kept(out, old, read_attributes(open_bundle(draft.path)))
         draft.commit()
     return DirectionsResult(
         path=out,
@@ -196,13 +211,13 @@ def _find(
 
 
 def _edit(
-    generator: Generator,
+    bundle: Bundle,
     rows: list[DirectionRow],
     statistics: WStatistics,
     config: DirectionsConfig,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return the new manifest, and every file of the bundle."""
-    bundle, manifest = generator.bundle, generator.manifest
+    manifest = bundle.manifest
     added = _subspaces(manifest, rows, config)
     dims = max(row.dims for row in added)
     width = max(manifest.coords_dim if manifest.subspaces else 0, dims)
@@ -218,7 +233,9 @@ def _edit(
         for precision, name in manifest.graphs.synthesis.items():
             graph = read_graph(bundle, "synthesis", precision)
             files[name] = widen_shifts(graph, new_rows=total, new_width=width, **old)
-    files[ATTRIBUTES] = _attributes(bundle, rows, added, config)
+    names = _unique_names(rows, [attribute.name for attribute in read_attributes(bundle)])
+    files[ATTRIBUTES] = _attributes(bundle, rows, added, config, names)
+    left = iter(names)
     known = manifest.provenance.get("directions", [])
     record = {
         "method": config.method,
@@ -231,6 +248,7 @@ def _edit(
                 "layers": list(row.layers),
                 "sigma": row.sigma.tolist(),
                 "explained_variance": row.explained.tolist(),
+                "names": [next(left) for _ in range(subspace.dims)],
             }
             for row, subspace in zip(rows, added, strict=True)
         ],
@@ -277,17 +295,18 @@ def _attributes(
     rows: list[DirectionRow],
     added: tuple[Subspace, ...],
     config: DirectionsConfig,
+    names: list[str],
 ) -> bytes:
     """Return ``attributes.json`` with an entry for each direction."""
     found = {"format": "segan.attributes/1", **bundle.attributes}
     known = found.get("attributes")
     entries: list[Any] = list(known) if isinstance(known, list) else []
-    names = iter(_unique_names(rows, [attribute.name for attribute in read_attributes(bundle)]))
+    left = iter(names)
     for row, subspace in zip(rows, added, strict=True):
         for dim in range(subspace.dims):
             entries.append(
                 {
-                    "name": next(names),
+                    "name": next(left),
                     "layer": subspace.layer,
                     "index": subspace.index,
                     "dim": dim,

@@ -81,7 +81,7 @@ def write_projection(
         arrays["coords"] = found.coords[None]
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **arrays)
-    write_atomic(folder / LATENTS, stream.getvalue())
+    write_atomic(folder / LATENTS, stream.getvalue(), follow=True)
 
     step(f"drawing {COMPARISON}")
     pictures = np.stack([found.target, found.start, found.image])[None]
@@ -117,7 +117,7 @@ def write_projection(
         "psnr_db": round(psnr_db(found.mse), 2),
         "files": files,
     }
-    write_atomic(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+    write_atomic(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n", follow=True)
     return record
 
 

@@ -105,7 +105,7 @@ def write_plot(path: Path, record: dict[str, Any]) -> None:
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:].lower())
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), follow=True)
 
 
 def _draw(

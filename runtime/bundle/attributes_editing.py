@@ -7,11 +7,13 @@ manifest is replaced, then the old names. A zip is written as a new file and ren
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,10 +37,15 @@ from segan.runtime.bundle.reader import (
 )
 from segan.runtime.bundle.shipped import is_shipped
 from segan.runtime.bundle.sliders import find_slider
-from segan.runtime.bundle.writer import check_suffix, zip_entry
+from segan.runtime.bundle.writer import changing, check_replaceable, check_suffix, zip_entry
 from segan.runtime.commands import command
-from segan.runtime.errors import ConfigError, OutputError
+from segan.runtime.errors import BundleError, ConfigError, OutputError
 from segan.runtime.files.atomic import atomic_file, sync_folder, write_atomic, writing
+from segan.runtime.files.target import check_not_source, not_replaced
+from segan.runtime.files.whole_folder import recover
+
+#: Names that 'segan directions' gives, which earlier versions did not state in the manifest.
+_DIRECTION = re.compile(r"(?:sefa|pca|vector) \d+, .+")
 
 
 def name_slider(
@@ -129,24 +136,123 @@ def remove_names(bundle: Bundle, slider: Slider) -> tuple[Attribute, ...]:
     return left
 
 
+def change_attributes(
+    path: str | os.PathLike[str],
+    change: Callable[[Bundle], Sequence[Attribute]],
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+) -> tuple[Path, tuple[Attribute, ...]]:
+    """Read a bundle, change its attributes and write them, without loss to another process.
+
+    Args:
+        path: of the bundle.
+        change: returns all attributes of the result. No other process changes the bundle meanwhile.
+        out: see ``write_attributes``.
+        overwrite: see ``write_attributes``.
+
+    Returns:
+        (the path of the bundle that has the attributes, its attributes).
+
+    Raises:
+        ConfigError, BundleError, OutputError: see ``write_attributes`` and ``changing``.
+    """
+    path = Path(path)
+    open_bundle(path)  # Says what is wrong with it, and brings it back after a kill.
+    with changing(path) if out is None else contextlib.nullcontext():
+        bundle = open_bundle(path)
+        attributes = tuple(change(bundle))
+        return _write(bundle, attributes, out, overwrite), attributes
+
+
 def write_attributes(
-    bundle: Bundle, attributes: Sequence[Attribute], out: Path | None = None
+    bundle: Bundle,
+    attributes: Sequence[Attribute],
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write the attributes into the bundle, or into a copy of it, completely or not at all.
 
     Args:
         bundle: the bundle, which is not changed when ``out`` is given.
         attributes: all attributes of the result.
-        out: a new file, NAME.segan, for a copy as one stored zip; None changes the bundle.
+        out: a file, NAME.segan, for a copy as one stored zip; None changes the bundle.
+        overwrite: whether ``out`` may be a bundle that exists, if the copy has all of its names.
 
     Returns:
         The path of the bundle that has the attributes.
 
     Raises:
         ConfigError: ``out`` has another ending, or the bundle is the one that ships with segan.
-        BundleError: a file of the bundle is damaged, where all are copied.
+        BundleError: a file of the bundle is damaged, where all are copied; or another process
+            changed the bundle after it was opened.
         OutputError: it cannot be written, or ``out`` exists.
     """
+    with contextlib.nullcontext() if out is not None else changing(bundle.path):
+        if out is None and open_bundle(bundle.path).manifest != bundle.manifest:
+            raise BundleError(
+                f"{bundle.path} was changed after it was opened",
+                field="bundle",
+                value=bundle.path,
+                remedy="Open it again.",
+            )
+        return _write(bundle, attributes, out, overwrite)
+
+
+def check_names_kept(out: Path, old: Bundle | None, attributes: Iterable[Attribute]) -> None:
+    """Make sure that a bundle may be replaced: names that its user gave must not get lost.
+
+    Args:
+        out: as the user wrote it.
+        old: the bundle there; None, and one whose names cannot be read, may be replaced.
+        attributes: of the bundle that replaces it.
+
+    Raises:
+        OutputError: a name is lost; the names of directions that were not renamed do not count.
+    """
+    known = {(attribute.name, attribute.slider) for attribute in attributes}
+    lost: list[str] = []
+    if old is not None:
+        given = _names_of_directions(old)
+        with contextlib.suppress(BundleError):
+            lost = [
+                f"{attribute.name} ({attribute.slider})"
+                for attribute in read_attributes(old)
+                if (attribute.name, attribute.slider) not in known
+                and attribute.name not in given
+                and not _DIRECTION.fullmatch(attribute.name)
+            ]
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise OutputError(
+            f"{out} has names that would be lost: {', '.join(lost[:3])}{more}",
+            field="out",
+            value=out,
+            remedy="Pass another `out`, or remove that bundle.",
+        )
+
+
+def _names_of_directions(bundle: Bundle) -> set[str]:
+    """Return the names that directions got when they were added, as the manifest states them."""
+    try:
+        stated = msgspec.convert(bundle.manifest.provenance.get("directions", []), list[_Added])
+    except msgspec.ValidationError:
+        return set()
+    return {name for entry in stated for row in entry.subspaces for name in row.names}
+
+
+class _AddedRow(msgspec.Struct):
+    names: list[str] = []
+
+
+class _Added(msgspec.Struct):
+    subspaces: list[_AddedRow] = []
+
+
+def _write(
+    bundle: Bundle, attributes: Sequence[Attribute], out: Path | None, overwrite: bool
+) -> Path:
     document = {**bundle.attributes, "format": FORMAT}
     document["attributes"] = [attribute.to_json() for attribute in attributes]
     data = json.dumps(document, indent=2).encode() + b"\n"
@@ -154,14 +260,17 @@ def write_attributes(
     manifest = encode_manifest(msgspec.structs.replace(bundle.manifest, files=files))
     if out is not None:
         check_suffix(out)
-        if os.path.lexists(out):
-            raise OutputError(
-                f"{out} already exists and is not replaced",
-                field="out",
-                value=out,
-                remedy="Choose another name.",
-            )
-        _write_zip(bundle, out, manifest, data)
+        check_not_source(out, [bundle.path], remedy="Leave `out` out to change it.")
+        with changing(out) if out.exists() else contextlib.nullcontext():
+            check_replaceable(out, overwrite=overwrite)
+            old = None
+            if out.is_dir():
+                raise not_replaced(out, "is a folder, and a copy is one file")
+            if out.exists():
+                with contextlib.suppress(BundleError):
+                    old = open_bundle(out)
+            check_names_kept(out, old, attributes)
+            _write_zip(bundle, out, manifest, data)
         return out
     if is_shipped(bundle.path):
         raise ConfigError(
@@ -172,18 +281,18 @@ def write_attributes(
         )
     if bundle.path.is_dir():
         folder = bundle.path
-        # A link that came with the bundle may lead out of it, and a write would follow it.
-        with writing(folder / PENDING_ATTRIBUTES):
-            if (folder / PENDING_ATTRIBUTES).is_symlink():
-                (folder / PENDING_ATTRIBUTES).unlink()
+        with writing(folder):
+            recover(folder, r"(?:manifest|attributes)\.json(?:\.next)?", locked=True)
         write_atomic(folder / PENDING_ATTRIBUTES, data)
         write_atomic(folder / MANIFEST, manifest)
         sync_folder(folder)
         with writing(folder / ATTRIBUTES):
             os.replace(folder / PENDING_ATTRIBUTES, folder / ATTRIBUTES)
     else:
-        # A link is followed: the file that it points to is replaced, not the link.
-        _write_zip(bundle, Path(os.path.realpath(bundle.path)), manifest, data)
+        goal = Path(os.path.realpath(bundle.path))
+        with writing(goal):
+            recover(goal.parent, re.escape(goal.name))
+        _write_zip(bundle, bundle.path, manifest, data)
     return bundle.path
 
 
@@ -200,7 +309,10 @@ def pack_bundle(path: str | os.PathLike[str], out: Path) -> None:
 
 def _write_zip(bundle: Bundle, out: Path, manifest: bytes, attributes: bytes | None) -> None:
     """Write a bundle's files, each compared with its hash; None keeps its attributes."""
-    with atomic_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        atomic_file(out, follow=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
 
         def add(name: str, data: bytes) -> None:
             archive.writestr(zip_entry(name), data)

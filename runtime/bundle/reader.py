@@ -19,6 +19,7 @@ from segan.runtime.bundle.manifest import Manifest, decode_manifest
 from segan.runtime.commands import command
 from segan.runtime.errors import BundleError
 from segan.runtime.files.json_record import check_json_size
+from segan.runtime.files.whole_folder import restore, restore_all
 from segan.runtime.files.zips import DamagedZipError, open_zip
 
 if TYPE_CHECKING:
@@ -101,6 +102,17 @@ class Bundle:
         if not isinstance(found, dict):
             raise _unusable(self.path, f"{ATTRIBUTES} is not a JSON object")
         return found
+
+
+def check_same_generator(opened: Bundle, now: Bundle) -> None:
+    """Raise BundleError if another generator has taken a bundle's place since it was opened."""
+    files = [
+        {name: digest for name, digest in bundle.manifest.files.items() if name != ATTRIBUTES}
+        for bundle in (opened, now)
+    ]
+    if files[0] != files[1]:
+        problem = "another generator was written here in the meantime"
+        raise _unusable(now.path, problem, remedy="Run the command again.")
 
 
 class _Folder:
@@ -256,6 +268,8 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         kind = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
+        if restore(Path(os.path.realpath(path))):
+            return open_bundle(path)
         near = path.with_name(f"{path.name}{SUFFIX}")
         is_near = path.name and near.exists()
         hint = f"Did you mean {near}?" if is_near else f"Write one: {command('export', '-o', path)}"
@@ -299,6 +313,9 @@ def _bundles(folder: str, depth: int) -> Iterator[tuple[float, str]]:
     """Yield (modification time, path) of each bundle."""
     try:
         entries = list(os.scandir(folder))
+        if any(entry.name.endswith(".old.tmp") for entry in entries):
+            restore_all(Path(folder), rf".+\{SUFFIX}")
+            entries = list(os.scandir(folder))
     except OSError:
         return  # No permission to list the folder.
     for entry in entries:

@@ -14,14 +14,19 @@ from types import TracebackType
 from typing import Self
 
 from segan.runtime.bundle.manifest import Manifest, encode_manifest
-from segan.runtime.bundle.reader import MANIFEST, MAX_MANIFEST_BYTES, SUFFIX
-from segan.runtime.errors import ConfigError, OutputError
-from segan.runtime.files.atomic import atomic_file, write_atomic, writing
+from segan.runtime.bundle.reader import MANIFEST, MAX_MANIFEST_BYTES, SUFFIX, Bundle, open_bundle
+from segan.runtime.errors import BundleError, ConfigError
+from segan.runtime.files.atomic import atomic_file, follow_link, write_atomic, writing
+from segan.runtime.files.lock import locked
+from segan.runtime.files.target import exists_already, not_replaced
 from segan.runtime.files.whole_folder import WholeFolder, recover
 from segan.runtime.files.zips import DamagedZipError, open_zip
 
 #: Earliest date of a zip entry: with the time of day each export would have other bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+#: Seconds to wait for another change of the same bundle: adding directions takes the longest.
+CHANGE_WAIT = 60.0
 
 _MARK = b'"segan.bundle/'
 
@@ -29,16 +34,30 @@ _MARK = b'"segan.bundle/'
 _FORMER_NAME = r"(?P<name>{name})\.(?:tmp|(?P<old>old))-(?P<process>\d+)-[0-9a-f]{{8}}"
 
 
-def check_target(out: Path) -> None:
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Keep other changes of a bundle out while the block reads, changes and writes it.
+
+    Args:
+        path: of the bundle, a folder or zip, which exists. A link is followed.
+
+    Raises:
+        ConfigError: another process is changing it for longer than ``CHANGE_WAIT``.
+    """
+    goal = Path(os.path.realpath(path))
+    with locked(goal, "another process is changing", wait=CHANGE_WAIT):
+        yield
+
+
+def check_target(out: Path, *, overwrite: bool = True) -> None:
     """Make sure that a bundle may be written to ``out``, a folder NAME.segan.
 
     Raises:
         ConfigError: the name does not end in .segan.
-        OutputError: something that is not a bundle is there.
+        OutputError: something that is not a bundle is there; or one is, and ``overwrite`` is False.
     """
     check_suffix(out)
-    with writing(out):
-        _check_replaceable(out)
+    check_replaceable(out, overwrite=overwrite)
 
 
 def check_suffix(out: Path) -> None:
@@ -64,29 +83,40 @@ def zip_entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _check_replaceable(path: Path) -> None:
-    """Raise OutputError if replacing ``path`` could destroy anything but a bundle."""
-    if not path.exists():
-        return
+def check_replaceable(path: Path, *, overwrite: bool = True) -> None:
+    """Raise OutputError if a bundle at ``path`` would replace anything else, or may not.
+
+    Args:
+        path: of a folder or zip. An empty folder counts as nothing.
+        overwrite: whether an existing bundle may be replaced.
+    """
+    with writing(path):
+        goal = follow_link(path)
+        if not os.path.lexists(goal) or (goal.is_dir() and not any(goal.iterdir())):
+            return
+        is_bundle = _is_marked(goal)
+    if not is_bundle:
+        raise not_replaced(path, "exists and is not a bundle")
+    if not overwrite:
+        raise exists_already(path)
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a folder or zip has the manifest of a bundle."""
     if path.is_dir():
         manifest = path / MANIFEST
-        found = manifest.read_bytes() if manifest.is_file() else b""
-        if _MARK in found or not any(path.iterdir()):
-            return
-    elif zipfile.is_zipfile(path):
-        # A zip that was truncated is not recognised, and is not replaced either.
-        with contextlib.suppress(DamagedZipError), open_zip(path) as archive:
-            for name in archive.namelist():
-                if Path(name).name == MANIFEST:
-                    with archive.open(name) as file:
-                        if _MARK in file.read(MAX_MANIFEST_BYTES):
-                            return
-    raise OutputError(
-        f"{path} exists and is not a bundle, so it is not replaced",
-        field="out",
-        value=path,
-        remedy="Choose another name, or remove it.",
-    )
+        if not manifest.is_file():
+            return False
+        with open(manifest, "rb") as file:
+            return _MARK in file.read(MAX_MANIFEST_BYTES)
+    # A zip that was truncated is not recognised, and is not replaced either.
+    with contextlib.suppress(DamagedZipError), open_zip(path) as archive:
+        for name in archive.namelist():
+            if Path(name).name == MANIFEST:
+                with archive.open(name) as file:
+                    if _MARK in file.read(MAX_MANIFEST_BYTES):
+                        return True
+    return False
 
 
 class BundleFiles:
@@ -129,6 +159,8 @@ class BundleDraft(BundleFiles):
 
     Args:
         out: where the bundle appears. A link is followed: the bundle that it points to is replaced.
+        overwrite: whether an older bundle may be replaced.
+        in_place: the bundle at ``out`` is changed, and stays one file if it is a zip.
 
     Attributes:
         path: the temporary folder.
@@ -139,8 +171,12 @@ class BundleDraft(BundleFiles):
         OutputError: ``out`` is taken, or its folder cannot be written.
     """
 
-    def __init__(self, out: Path) -> None:
-        check_target(out)
+    def __init__(self, out: Path, *, overwrite: bool = True, in_place: bool = False) -> None:
+        self._overwrite, self._as_zip = overwrite, in_place and out.is_file()
+        check_replaceable(out, overwrite=overwrite)
+        if not self._as_zip:
+            check_suffix(out)
+        self._is_held = False
         self._out = Path(os.path.realpath(out))
         self._shown = out
         self._folder = WholeFolder(self._out, out)
@@ -174,23 +210,52 @@ class BundleDraft(BundleFiles):
         yield folder
         shutil.rmtree(folder)
 
-    def check_zip(self) -> None:
-        """Raise OutputError when something that is not a bundle is in the zip's place."""
-        target = zip_path(self._out)
-        with writing(target):
-            _check_replaceable(target)
+    @contextlib.contextmanager
+    def replacing(self) -> Iterator[Bundle | None]:
+        """Yield the bundle that ``commit``, within the block, replaces: it does not change before.
+
+        None stands for no bundle, or one that cannot be opened.
+
+        Raises:
+            ConfigError: see ``changing``.
+            OutputError: what is there now may not be replaced.
+        """
+        with contextlib.ExitStack() as stack:
+            old = None
+            if os.path.lexists(self._out):
+                stack.enter_context(changing(self._out))
+                check_replaceable(self._shown, overwrite=self._overwrite)
+                with contextlib.suppress(BundleError):
+                    old = open_bundle(self._out)
+            self._is_held = True
+            try:
+                yield old
+            finally:
+                self._is_held = False
 
     def write_zip(self) -> None:
         """Write the committed bundle as one zip with stored entries, next to the folder.
 
         Raises:
+            ConfigError: see ``changing``.
             OutputError: it cannot be written.
         """
-        target = zip_path(self._out)
+        with changing(self._out):
+            self._pack(self._out, zip_path(self._out))
+
+    def _pack(self, folder: Path, target: Path) -> None:
         with atomic_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name in (MANIFEST, *self.files):
-                archive.writestr(zip_entry(name), (self._out / name).read_bytes())
+                archive.writestr(zip_entry(name), (folder / name).read_bytes())
 
     def commit(self) -> None:
-        """Give the bundle its name; an older one is replaced. Raises: OutputError."""
-        self._folder.commit()
+        """Give the bundle its name; an older one is replaced.
+
+        Raises:
+            ConfigError, OutputError: see ``replacing``; or the bundle cannot be written.
+        """
+        with contextlib.nullcontext() if self._is_held else self.replacing():
+            if self._as_zip:
+                self._pack(self.path, self._out)
+            else:
+                self._folder.commit()

@@ -95,7 +95,9 @@ def _special(mode: int) -> str:
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(
+    path: str | os.PathLike[str], *, sync: bool = True, follow: bool = False
+) -> Iterator[BinaryIO]:
     """Open a file that is written to ``path`` completely, or not at all.
 
     The bytes go to a hidden temporary file in the same folder, which is renamed when the block
@@ -103,16 +105,17 @@ def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[
     replaced leaves its permissions to the new one; its other hard links keep the old bytes.
 
     Args:
-        path: where the file appears; an older file there is replaced. A link stays, and the file
-            that it points to is replaced.
+        path: where the file appears; an older file or link there is replaced.
         sync: wait until the bytes are on the disk, so that a power cut leaves no torn file either.
+        follow: keep a link, and replace the file that it points to: for files that the user named.
+            A link in a folder that came from somebody else may lead anywhere.
 
     Raises:
         OutputError: when the folder or the file cannot be written, the disk is full, or a device
             or pipe is there.
     """
     path = Path(path)
-    goal = follow_link(path)
+    goal = path if not follow and path.is_symlink() else follow_link(path)
     temporary = temporary_name(goal)
     try:
         with writing(path):
@@ -130,9 +133,11 @@ def atomic_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[
             temporary.unlink()
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
-    """Write ``data`` to ``path``, completely or not at all. Raises: OutputError."""
-    with atomic_file(path, sync=sync) as file:
+def write_atomic(
+    path: str | os.PathLike[str], data: bytes, *, sync: bool = True, follow: bool = False
+) -> None:
+    """Write ``data`` to ``path``, completely or not at all; see ``atomic_file``."""
+    with atomic_file(path, sync=sync, follow=follow) as file:
         file.write(data)
 
 

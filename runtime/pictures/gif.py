@@ -91,7 +91,7 @@ def write_gif(
                     delay,
                 )
 
-        with atomic_file(path) as out:
+        with atomic_file(path, follow=True) as out:
             _write_blocks(out, shown())
     return len(delays)
 

@@ -240,4 +240,4 @@ def write_sheet(path: str | os.PathLike[str], sheet: Image.Image) -> None:
     file_format = check_sheet_path(path)
     data = io.BytesIO()
     sheet.save(data, file_format, **({} if file_format == "PNG" else {"quality": 92}))
-    write_atomic(path, data.getvalue())
+    write_atomic(path, data.getvalue(), follow=True)

@@ -142,7 +142,7 @@ def write_animation(
     elif suffix == ".gif":
         return write_gif(path, counted, fps, scale=scale, min_side=MIN_FRAME)
     elif mp4_encoder() == "av":
-        with atomic_file(path) as file:
+        with atomic_file(path, follow=True) as file:
             _write_av(file, _even(_pictures(counted, scale)), fps)
     else:
         _write_ffmpeg(path, _even(_pictures(counted, scale)), fps)
@@ -169,7 +169,8 @@ def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], scale: int 
     for frame in frames:
         if scale is not None and scale > 1:
             frame = np.asarray(enlarge(to_pil(frame), scale))
-        write_atomic(_frame_path(folder, count), encode_image(frame, encoding), sync=False)
+        data = encode_image(frame, encoding)
+        write_atomic(_frame_path(folder, count), data, sync=False, follow=True)
         count += 1
     for i in itertools.count(count):
         try:
@@ -253,7 +254,7 @@ def _write_ffmpeg(path: Path, pictures: Iterator[Image.Image], fps: float) -> No
             last = output.splitlines()[-1] if output else f"exit status {process.returncode}"
             raise BackendError(f"ffmpeg failed: {last}", remedy="Write a .gif instead.")
         try:
-            with atomic_file(path) as file, open(made, "rb") as source:
+            with atomic_file(path, follow=True) as file, open(made, "rb") as source:
                 shutil.copyfileobj(source, file)
         except OSError as error:
             raise output_error(path, error) from error

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -193,3 +195,66 @@ def test_help_imports_no_torch() -> None:
     assert found.returncode == 0, found.stderr
     for text in ("--lowering", "--tolerance", "--fp16", "0.0001", "Example: segan export"):
         assert text in found.stdout
+
+
+def test_two_runs_are_two_bundles(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """By default names; with --overwrite each run replaces its own, and names of sliders stay."""
+    from segan.runtime.bundle.attributes import read_attributes
+    from segan.runtime.bundle.reader import open_bundle
+
+    def names(path: str) -> list[str]:
+        return [entry.name for entry in read_attributes(open_bundle(path))]
+
+    first, second = "runs/00000-squares-mode2-paper", "runs/00001-squares-mode2-paper"
+    shutil.copytree(home / first, tmp_path / first)
+    shutil.copytree(home / first, tmp_path / second)
+    record = tmp_path / second / "checkpoints" / "nimg00000040" / "checkpoint.json"
+    changed = json.loads(record.read_text())
+    changed["config"]["seed"] = 1
+    record.write_text(json.dumps(changed))
+    weights = record.with_name("generator.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    changed["files"]["generator.safetensors"] = hashlib.sha256(data).hexdigest()
+    record.write_text(json.dumps(changed))
+    monkeypatch.chdir(tmp_path)
+
+    assert run(["export", first]) == 0
+    assert run(["name", "squares.segan", "L0N0D0", "smile"]) == 0
+    capsys.readouterr()
+    assert run(["export", second]) == 0
+    captured = capsys.readouterr()
+    assert "squares.segan exists, so the bundle is squares-00001.segan" in captured.err
+    assert "wrote squares-00001.segan" in captured.out
+    assert names("squares.segan") == ["smile"]
+    # Each its own.
+    assert run(["export", second, "--overwrite", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["bundle"], result["kept"]) == (
+        "squares-00001.segan",
+        {"names": 0, "subspaces": 0},
+    )
+    assert run(["export", first, "--overwrite"]) == 0
+    assert "kept from the replaced bundle: 1 name" in capsys.readouterr().out
+    assert names("squares.segan") == ["smile"]
+    # A later checkpoint of the run has the same sliders; another run has not.
+    changed["config"]["seed"], changed["config"]["total_kimg"] = 0, 99.0
+    record.write_text(json.dumps(changed))
+    assert run(["export", second, "-o", "squares.segan"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert run(["export", second, "-o", "squares.segan", "--overwrite"]) == 0
+    assert names("squares.segan") == ["smile"]
+    changed["config"]["seed"] = 2
+    record.write_text(json.dumps(changed))
+    other = json.loads(Path("squares.segan/manifest.json").read_text())
+    other["provenance"]["weights_sha256"] = "0" * 64
+    Path("squares.segan/manifest.json").write_text(json.dumps(other))
+    capsys.readouterr()
+    assert run(["export", second, "-o", "squares.segan", "--overwrite"]) == 1
+    captured = capsys.readouterr()
+    assert "1 named slider" in captured.err
+    assert "exporting" not in captured.err  # Before the work.
+    assert names("squares.segan") == ["smile"]

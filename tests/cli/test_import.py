@@ -99,7 +99,7 @@ def test_a_checkpoint_of_segan_is_exported(tmp_path: Path, capsys: Capture) -> N
     out = tmp_path / "c.segan"
     assert run(["import", str(folder), "-o", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["layout"] == "segan"
-    assert run(["import", str(folder / "generator.safetensors"), "-o", str(out)]) == 1
+    assert run(["import", str(folder / "generator.safetensors"), "-o", f"{out.stem}2.segan"]) == 1
     assert "checkpoint's folder" in capsys.readouterr().err
 
 
@@ -145,3 +145,20 @@ def test_half_precision_and_a_zip_are_written_too(
     assert (out / "synthesis.fp16.onnx").is_file()
     assert Path(told["zip"]).is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pkl", "a.segan", "a.segan.zip"]
+
+
+def test_two_files_of_one_name_are_two_bundles(
+    tmp_path: Path, models: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = models.ada_bytes(models.make_ada(resolution=8, channels=(8, 6)))
+    for name in ("ok.pt", "ok.pkl"):
+        (tmp_path / name).write_bytes(data)
+    for name, bundle in (("ok.pt", "ok"), ("ok.pkl", "ok-pkl"), ("ok.pkl", "ok-pkl-2")):
+        assert run(["import", name]) == 0
+        assert f"wrote {bundle}.segan" in capsys.readouterr().out
+    before = (tmp_path / "ok.segan" / "manifest.json").read_bytes()
+    assert run(["import", "ok.pt", "-o", "ok.segan"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "ok.segan" / "manifest.json").read_bytes() == before
+    assert run(["import", "ok.pt", "--overwrite"]) == 0

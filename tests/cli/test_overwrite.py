@@ -220,7 +220,7 @@ def test_every_command_with_an_output_has_the_option() -> None:
                 names = {parameter.name for parameter in one.params}
                 if "out" in names and "overwrite" not in names:
                     missing.add(name)
-    assert missing <= {"metrics", "export", "import", "directions", "name"}
+    assert missing == {"metrics"}
 
 
 def test_benchmark_and_its_plot_are_two_files(here: Path) -> None:

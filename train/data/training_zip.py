@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from PIL import Image
 
 from segan.runtime.files.atomic import atomic_file
 from segan.runtime.files.target import FileKind
+from segan.runtime.files.zips import DamagedZipError, open_zip
 
 #: Number of channels → Pillow's mode.
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -33,18 +33,17 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 #: zlib level of the PNGs: faster than the default 6, with files a few per cent larger.
 _COMPRESSION = 4
+#: Directory of a zip that may be replaced, in bytes: that of two million images.
+_MAX_DIRECTORY = 256 << 20
 _ENTRY = re.compile(r"\d{5,}/(img\d{8,}\.png)?|dataset\.json")
 
 
 def is_training_zip(path: Path) -> bool:
     """Return whether a file is a zip of this layout, with nothing else in it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, directory=_MAX_DIRECTORY) as archive:
             names = archive.namelist()
-    except (
-        *(zipfile.BadZipFile, OSError, EOFError, ValueError),
-        *(NotImplementedError, IndexError, struct.error),
-    ):
+    except DamagedZipError:
         return False
     return "dataset.json" in names and all(map(_ENTRY.fullmatch, names))
 
@@ -124,7 +123,10 @@ def write_training_zip(path: str | os.PathLike[str]) -> Iterator[TrainingZipWrit
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        atomic_file(path, follow=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
         writer = TrainingZipWriter(archive)
         yield writer
         writer.finish()

@@ -114,13 +114,16 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         check_file(tmp_path / "second.png", PNG, overwrite=False)
     check_file(tmp_path / "second.png", PNG, overwrite=True)
-    write_atomic(tmp_path / "second.png", b"new")
+    write_atomic(tmp_path / "second.png", b"new", follow=True)
     assert goal.read_bytes() == b"new"
     assert link.is_symlink()
     assert (tmp_path / "second.png").is_symlink()
     goal.unlink()
     check_file(link, PNG, overwrite=False)
-    write_atomic(link, b"again")
+    write_atomic(link, b"again", follow=True)
+    assert goal.read_bytes() == b"again"
+    write_atomic(link, b"of another folder")  # What a stranger's link may not lead out of.
+    assert not link.is_symlink()
     assert goal.read_bytes() == b"again"
 
 
@@ -132,7 +135,7 @@ def test_a_link_to_nowhere_is_refused(tmp_path: Path, goal: str, raises_error: R
     with raises_error(OutputError, field="out", value=out, problem="link"):
         check_file(out, PNG, overwrite=True)
     with pytest.raises(OutputError):
-        write_atomic(out, b"x")
+        write_atomic(out, b"x", follow=True)
     assert os.listdir(tmp_path) == ["loop.png"]
 
 
@@ -149,7 +152,7 @@ def test_devices_pipes_and_sockets_are_refused_and_stay(
             with raises_error(OutputError, field="out", value=out):
                 check_file(out, PNG, overwrite=True)
             with pytest.raises(OutputError):
-                write_atomic(out, b"x")
+                write_atomic(out, b"x", follow=True)
             assert os.lstat(out).st_mode == before
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segan.runtime.atlas.proposals import Proposal, accept
-from segan.runtime.bundle.attributes import read_attributes
-from segan.runtime.bundle.attributes_editing import write_attributes
+from segan.runtime.bundle.attributes import Attribute, read_attributes
+from segan.runtime.bundle.attributes_editing import change_attributes
 from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.reader import Bundle, check_same_generator
 from segan.runtime.errors import ConfigError, SeganError
 from segan.runtime.generate.generator import Generator
 from segan.runtime.generate.probe import Probe
@@ -82,22 +83,42 @@ def propose_names(
 
 
 def give_names(
-    generator: Generator, proposals: dict[Slider, Proposal], copy: Path | None
+    generator: Generator,
+    proposals: dict[Slider, Proposal],
+    copy: Path | None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Path, int]:
     """Write proposed names into the bundle, or into a copy; existing names are kept.
+
+    Names that were given since the generator was opened are kept, too.
+
+    Args:
+        generator: of the bundle.
+        proposals: names by slider.
+        copy: a file for a copy; None changes the bundle.
+        overwrite: see ``write_attributes``.
 
     Returns:
         (the bundle with the names, how many were added).
 
     Raises:
+        BundleError: another generator is in the bundle's place now.
         ConfigError: the bundle ships with segan, and ``copy`` is None.
         OutputError: the bundle or its copy cannot be written.
     """
-    bundle = generator.bundle
-    attributes, given = accept(generator.manifest, read_attributes(bundle), proposals)
-    if not given and copy is None:
-        return bundle.path, 0
-    return write_attributes(bundle, attributes, copy), len(given)
+    path, given = generator.bundle.path, 0
+
+    def change(bundle: Bundle) -> tuple[Attribute, ...]:
+        nonlocal given
+        check_same_generator(generator.bundle, bundle)
+        attributes, added = accept(bundle.manifest, read_attributes(bundle), proposals)
+        given = len(added)
+        return attributes
+
+    if not accept(generator.manifest, read_attributes(generator.bundle), proposals)[1] and not copy:
+        return path, 0
+    return change_attributes(path, change, copy, overwrite=overwrite)[0], given
 
 
 def _other_data(generator: Generator) -> str | None:
