@@ -54,8 +54,9 @@ MAX_FILTER_TAPS = 32
 #: 21,841): the mean of w maps 1,024 latents and labels at once.
 MAX_MAPPING_LAYERS, MAX_WIDTH, MAX_CLASSES = 64, 8_192, 1 << 15
 
-#: Values of one image's feature maps at a resolution: four times those of 1024² with 32 channels.
-MAX_FEATURES = 1 << 27
+#: Values of one image's feature maps at a resolution: those of 1024² with 32 channels, as published
+#: networks have, or a quarter of the file's bytes, where it holds the weights for more channels.
+MIN_FEATURES, FEATURES_OF_FILE = 1 << 25, 0.25
 
 #: Bytes of a network's weights as float32: half-precision files double; a tensor that several
 #: names share is read for each.

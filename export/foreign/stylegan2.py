@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from segan.export.foreign.limits import (
+    FEATURES_OF_FILE,
     MAX_CLASSES,
-    MAX_FEATURES,
     MAX_FILTER_TAPS,
     MAX_MAPPING_LAYERS,
     MAX_WIDTH,
+    MIN_FEATURES,
     exceeded,
 )
 from segan.export.foreign.tensors import DAMAGED
@@ -135,8 +136,12 @@ def _fit_mapping(mapping: MappingNetwork, state: Mapping[str, torch.Tensor]) -> 
             setattr(mapping, name, fitted)
 
 
-def make_network(**values: Any) -> ImportedNetwork:
-    """Return the shapes of a network, given the fields of ``NetworkConfig``.
+def make_network(file_bytes: int, **values: Any) -> ImportedNetwork:
+    """Return the shapes of a network.
+
+    Args:
+        file_bytes: size of its file.
+        **values: the fields of ``NetworkConfig``.
 
     Raises:
         CheckpointError: a value that ``NetworkConfig`` does not accept, or beyond a bound.
@@ -160,11 +165,12 @@ def make_network(**values: Any) -> ImportedNetwork:
     for what, given, allowed in bounds:
         if given > allowed:
             raise exceeded(what, given, allowed, DAMAGED)
+    most = max(MIN_FEATURES, int(FEATURES_OF_FILE * file_bytes))
     for layer, channels in enumerate(network.layer_channels):
         side = 4 << layer
-        if channels * side**2 > MAX_FEATURES:
-            what = f"values of the feature maps at {side} x {side}, {channels:,} channels"
-            raise exceeded(what, channels * side**2, MAX_FEATURES, DAMAGED)
+        if channels * side**2 > most:
+            what = f"values for the feature maps of {channels:,} channels at {side} x {side}"
+            raise exceeded(what, channels * side**2, most, DAMAGED)
     return network
 
 

@@ -19,9 +19,13 @@ class Tensors:
 
     Args:
         model: the file.
+
+    Attributes:
+        file_bytes: size of the file.
     """
 
     def __init__(self, model: ForeignModel) -> None:
+        self.file_bytes = model.size
         self._records, self._layout = model.tensors, model.layout
         self._taken: set[str] = set()
         self._left = self._most = max(MIN_WEIGHTS_BYTES, WEIGHTS_OF_FILE * model.size)

@@ -81,6 +81,7 @@ class _Reader:
         architecture = self._architecture(blocks)
         z_dim, c_dim, layers = self._mapping(w_dim)
         network = make_network(
+            self.tensors.file_bytes,
             resolution=resolution,
             img_channels=img_channels,
             z_dim=z_dim,

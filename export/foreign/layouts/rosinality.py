@@ -131,6 +131,7 @@ class PublishedReader:
         self.tensors.check_all_taken()
         resolution = 4 << (len(convolutions) - 1)
         network = make_network(
+            self.tensors.file_bytes,
             resolution=resolution,
             img_channels=self.channels(to_rgb),
             z_dim=self._w_dim,

@@ -179,6 +179,9 @@ def _networks(models: ModuleType) -> Iterator[tuple[str, bytes, str]]:
         bad = dict(state)
         bad["convs.0.conv.blur.kernel"] = torch.ones(taps)
         yield f"taps {taps}", saved(g_ema=bad), "filter"
+    sizes = {"resolution": 1024, "channels": (1,) * 8 + (33,), "w_dim": 2, "noises": False}
+    broad = models.make_rosinality(**sizes)
+    yield "features of many channels", saved(g_ema=broad), "feature maps of 33 channels"
     wide = models.make_ada(resolution=8, c_dim=40_000, embed=1, z_dim=2, w_dim=2)
     yield "40,000 classes", models.ada_bytes(wide), "classes"
     deep = models.make_ada(resolution=8, z_dim=30_000, w_dim=1, layers=1)
