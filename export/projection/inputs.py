@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from segan.runtime.errors import ConfigError, DataError
 from segan.runtime.generate.generator import Generator as BundleGenerator
 from segan.runtime.generate.generator import load
+from segan.runtime.pictures.decode import quiet_decoding
 from segan.train.data.prepare import Crop, prepare_image
+from segan.train.data.sources import MAX_ENCODED_BYTES, too_large
 from segan.train.networks.family import Generator
 
 
@@ -71,6 +73,9 @@ def read_photo(path: Path, generator: Generator, *, crop: Crop = "center") -> ND
         DataError: the file is missing, or not an image that can be used.
     """
     try:
+        size = path.stat().st_size
+        if size > MAX_ENCODED_BYTES:
+            raise too_large(str(path), size)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(
@@ -80,13 +85,14 @@ def read_photo(path: Path, generator: Generator, *, crop: Crop = "center") -> ND
             remedy="Give an image, such as photo.jpg.",
         ) from None
     network = generator.network
-    picture = prepare_image(
-        data,
-        str(path),
-        resolution=network.resolution,
-        crop=crop,
-        channels=network.img_channels,
-    )
+    with quiet_decoding():
+        picture = prepare_image(
+            data,
+            str(path),
+            resolution=network.resolution,
+            crop=crop,
+            channels=network.img_channels,
+        )
     return np.asarray(picture).reshape(network.resolution, network.resolution, -1)
 
 

@@ -2,56 +2,55 @@
 
     python tests/fuzz/fuzz_data.py pictures -max_total_time=600
     python tests/fuzz/fuzz_data.py zips -max_total_time=600
+    python tests/fuzz/fuzz_data.py lmdb -max_total_time=600
     python tests/fuzz/fuzz_data.py labels -max_total_time=600
 
 Further arguments are libFuzzer's. It mutates small valid pictures of every format, training zips,
-or dataset.json. A finding is any exception other than ``DataError``, a program, connection or
-written file, 10 s of CPU for one input, or more than 512 MiB of memory, in one piece or together.
-The input that caused it is kept in the current folder as ``fuzz-…``.
+LMDB files, or dataset.json. What a finding is: see ``harness.py``.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
-import os
-import resource
-import subprocess
 import sys
-import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Longest mutated input; the valid ones are shorter.
-MAX_BYTES = 16_384
-#: Seconds of CPU for one input. libFuzzer's own limit is wall time.
-MAX_SECONDS = 10
-#: Memory beyond that of the started process: 512 MiB, and room for the fuzzer's own corpus.
-MEMORY = (512 + 128) << 20
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-LIMITS = [f"-max_len={MAX_BYTES}", "-timeout=300", "-print_final_stats=1"]
+from tests.fuzz.harness import Target, main  # found by the line above
 
-#: Audit events that reading must not cause.
-FORBIDDEN = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.", "pty.")
-
-INCLUDE = [
-    "PIL",
+PICTURE_MODULES = (
+    *(f"PIL.{name}ImagePlugin" for name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm")),
+    *(f"PIL.{name}ImagePlugin" for name in ("Tiff", "WebP")),
     "segan.runtime.files.kinds",
-    "segan.runtime.pictures",
-    "segan.train.data",
+    "segan.runtime.pictures.bit_depth",
+    "segan.runtime.pictures.colour",
+    "segan.runtime.pictures.decode",
+    "segan.runtime.pictures.jpeg_scans",
+    "segan.train.data.prepare",
+)
+DATA_MODULES = (
+    "segan.train.data.class_labels",
+    "segan.train.data.dataset",
+    "segan.train.data.labels",
+    "segan.train.data.lmdb_source",
+    "segan.train.data.sources",
+    "segan.train.data.zip_source",
     "zipfile",
-]
-
-Read = Callable[[bytes], None]
+)
 
 
 def picture_seeds() -> dict[str, bytes]:
     """Returns small pictures of every format and many modes."""
     import numpy as np
     from PIL import Image, ImageCms
+
+    from tests.runtime.pictures.hostile_pictures import tiff
 
     values = np.random.default_rng(0).integers(0, 256, (9, 12, 4), np.uint8)
     rgba = Image.fromarray(values)
@@ -73,8 +72,9 @@ def picture_seeds() -> dict[str, bytes]:
         add(f"tiff-{mode}", rgba.convert(mode), "TIFF", icc_profile=srgb)
     for method in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         add(f"tiff-{method}", rgba.convert("RGB"), "TIFF", compression=method)
-    for mode in ("F", "I"):
-        add(f"tiff-{mode}", rgba.convert("L").convert(mode), "TIFF")
+    grey = values[..., 0].astype(np.float32)
+    seeds["tiff-float"] = tiff(grey, sample_format=3, low=0, high=255)
+    seeds["tiff-white-is-zero"] = tiff(grey.astype(np.uint16), photometric=0)
     add("jpeg-progressive", rgba.convert("RGB"), "JPEG", progressive=True)
     others = [rgba.rotate(90), rgba.rotate(180)]
     for form in ("GIF", "PNG", "WEBP", "TIFF"):
@@ -91,12 +91,17 @@ def picture_seeds() -> dict[str, bytes]:
     return seeds | {"heic": data.getvalue()}
 
 
-def read_picture(data: bytes) -> None:
-    """Converts a picture."""
+def picture_reader(_: Path) -> Callable[[bytes], None]:
+    """Returns what converts a picture."""
+    from segan.runtime.pictures.decode import quiet_decoding
     from segan.train.data.prepare import prepare_picture
 
-    for crop, channels in (("center", 3), ("fit", 4)):
-        prepare_picture(data, "x", resolution=8, crop=crop, channels=channels)  # type: ignore[arg-type]
+    def read(data: bytes) -> None:
+        with quiet_decoding():
+            prepare_picture(data, "x", resolution=8)
+            prepare_picture(data, "x", resolution=8, crop="fit", channels=4)
+
+    return read
 
 
 def labels_text() -> list[bytes]:
@@ -136,113 +141,84 @@ def zip_seeds() -> dict[str, bytes]:
     return found
 
 
-def read_zip(data: bytes, file: Path) -> None:
-    """Describes and opens a data set."""
+def lmdb_seeds() -> dict[str, bytes]:
+    """Returns small LMDB files."""
+    import tempfile
+
+    import lmdb
+
+    found = {}
+    for count in (1, 30):
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/a.mdb"
+            environment = lmdb.open(path, map_size=1 << 20, subdir=False)
+            with environment.begin(write=True) as transaction:
+                for index in range(count):
+                    transaction.put(b"key %d" % index, bytes(2500 if index == 0 else 90))
+            environment.close()
+            found[str(count)] = Path(path).read_bytes()
+    return found
+
+
+def source_reader(file: Path) -> Callable[[bytes], None]:
+    """Returns what reads all of a source, and its labels."""
     from segan.runtime.errors import DataError
     from segan.train.data.class_labels import choose_labels
-    from segan.train.data.dataset import describe_dataset, open_dataset
     from segan.train.data.labels import carried_attributes, read_metadata
     from segan.train.data.open_source import open_source
 
-    file.write_bytes(data)
-    with open_source(file) as source:
-        choose_labels(source, "auto")
-        count = len(source.names)
-        carried_attributes(read_metadata(source), range(count), count)
-        for name in source.names:
-            try:
-                source.read(name)
-            except DataError as error:
-                check_error(error)
-    describe_dataset(file)
-    open_dataset(file, cache="memory")
+    def read(data: bytes) -> None:
+        file.write_bytes(data)
+        with open_source(file) as source:
+            for name in source.names:
+                try:
+                    source.read(name)
+                except DataError:
+                    if len(source.names) == 1:
+                        raise
+            choose_labels(source, "auto")
+            count = len(source.names)
+            carried_attributes(read_metadata(source), range(count), count)
+
+    return read
 
 
-def check_error(error: BaseException) -> None:
-    """Raises RuntimeError for an error of the readers that hides one of memory."""
-    cause = error.__cause__
-    if isinstance(cause, MemoryError) or len(str(error)) > 2000:
-        raise RuntimeError(f"unexpected error: {error}") from error
+def zip_reader(file: Path) -> Callable[[bytes], None]:
+    """Returns what reads, describes and opens a training zip."""
+    from segan.train.data.dataset import describe_dataset, open_dataset
+
+    read_source = source_reader(file)
+
+    def read(data: bytes) -> None:
+        read_source(data)
+        describe_dataset(file)
+        open_dataset(file, cache="memory")
+
+    return read
 
 
-def fuzz(target: str, folder: Path, arguments: list[str]) -> None:
-    """Runs libFuzzer in this process, which ends with it."""
-    import atheris
-
-    with atheris.instrument_imports(include=INCLUDE):
-        import segan.train.data.class_labels
-        import segan.train.data.convert
-        import segan.train.data.dataset  # noqa: F401
-        from segan.runtime.errors import DataError
-        from segan.runtime.pictures.decode import quiet_decoding
-    file = folder / "file.zip"
-    reads: dict[str, Read] = {
-        "pictures": read_picture,
-        "zips": lambda data: read_zip(data, file),
-        "labels": lambda data: read_zip(zip_bytes(data), file),
-    }
-    found: list[str] = []
-    armed = False
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = (
-            event == "open"
-            and str(arguments[0]) != str(file)
-            and (
-                any(letter in str(arguments[1] or "") for letter in "wax+")
-                or int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            )
-        )
-        if armed and (writes or event.startswith(FORBIDDEN)):
-            found.append(f"{event} {str(arguments)[:200]}")
-
-    def read(data: bytes, *, good: bool = False) -> None:
-        nonlocal armed
-        start, armed = time.process_time(), True
-        try:
-            with quiet_decoding():
-                reads[target](data)
-        except DataError as error:
-            check_error(error)
-            if good and not str(error).count("range"):
-                raise RuntimeError(f"a valid input is refused: {error}") from error
-        finally:
-            armed = False
-        if time.process_time() - start > MAX_SECONDS:
-            raise RuntimeError("reading took too long")
-        if found:
-            raise RuntimeError(f"reading caused: {found}")
-
-    sys.addaudithook(watch)
-    for seed in sorted((folder / "corpus").iterdir()):
-        read(seed.read_bytes(), good=target != "labels")
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
-    rss = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    limit = f"-rss_limit_mb={(rss + MEMORY) >> 20}"
-    atheris.Setup([sys.argv[0], *LIMITS, limit, *arguments, str(folder / "corpus")], read)
-    atheris.Fuzz()
+def labels_reader(file: Path) -> Callable[[bytes], None]:
+    """Returns what reads a dataset.json."""
+    read_zip = zip_reader(file)
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        codecs.lookup(encoding)  # Python imports them on first use
+        codecs.lookup(encoding.replace("16", "32").replace("8-sig", "8"))
+    return lambda data: read_zip(zip_bytes(data))
 
 
-def main() -> int:
-    """Fuzzes in a process of its own, and removes its folder afterwards."""
-    if sys.argv[1:2] == ["--in"]:
-        fuzz(sys.argv[3], Path(sys.argv[2]), sys.argv[4:])
-        return 0
-    target, *further = sys.argv[1:] or ["pictures"]
-    makers: dict[str, Callable[[], dict[str, bytes]]] = {
-        "pictures": picture_seeds,
-        "zips": zip_seeds,
-        "labels": lambda: {str(number): text for number, text in enumerate(labels_text())},
-    }
-    with tempfile.TemporaryDirectory(prefix="fuzz-data-") as name:
-        (Path(name) / "corpus").mkdir()
-        for seed, data in makers[target]().items():
-            (Path(name) / "corpus" / seed).write_bytes(data)
-        arguments = [target, "-artifact_prefix=fuzz-", *further]
-        command = [sys.executable, __file__, "--in", name, *arguments]
-        return subprocess.run(command, check=False).returncode
+ERROR = ("segan.runtime.errors", "DataError")
 
+TARGETS = {
+    "pictures": Target(picture_seeds, PICTURE_MODULES, picture_reader, ERROR),
+    "zips": Target(zip_seeds, DATA_MODULES, zip_reader, ERROR),
+    "lmdb": Target(lmdb_seeds, DATA_MODULES, source_reader, ERROR),
+    "labels": Target(
+        lambda: {str(number): text for number, text in enumerate(labels_text())},
+        DATA_MODULES,
+        labels_reader,
+        ERROR,
+    ),
+}
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(__file__, TARGETS))

@@ -6,6 +6,7 @@ member may swell to and how many members there may be is bounded before it is re
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import struct
 import zipfile
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from segan.runtime.errors import DataError
-from segan.runtime.files.kinds import HEAD_BYTES, kind_of
+from segan.runtime.files.kinds import HEAD_BYTES, ContentKind, kind_of
+from segan.runtime.files.zips import DamagedZipError, open_zip
 from segan.train.data.sources import (
     MAX_ENCODED_BYTES,
     METADATA_NAME,
@@ -54,8 +56,6 @@ _ZIP_ERRORS = (
     LookupError,
     OverflowError,
 )
-#: Length of the end record, and of the longest comment after it.
-_END_BYTES, _COMMENT_BYTES = 22, 65_535
 
 
 class ZipSource(ImageSource):
@@ -66,20 +66,17 @@ class ZipSource(ImageSource):
         self.refused = []
         try:
             self._size = path.stat().st_size
-            _check_directory(path, self._size)
-            self._archive = zipfile.ZipFile(path)
-        except NotImplementedError as error:
-            raise DataError(
-                f"{path} cannot be unpacked: a member needs {error}",
-                field="path",
-                value=path,
-                expected="stored or deflated members",
-                remedy="Unpack it, and give the folder.",
-            ) from error
-        except _ZIP_ERRORS as error:
-            raise _not_a_zip(path, error) from error
+            with path.open("rb") as file:
+                kind = kind_of(file.read(HEAD_BYTES))
         except OSError as error:
             raise unreadable(path, error) from error
+        most = max(MAX_DIRECTORY_BYTES, self._size // 5)
+        with contextlib.ExitStack() as opened:
+            try:
+                self._archive = opened.enter_context(open_zip(path, directory=most))
+            except DamagedZipError as error:
+                raise _not_a_zip(path, kind, error) from error
+            self._opened = opened.pop_all()
         self._entries: dict[str, zipfile.ZipInfo] = {}
         self._sort(self._files(), self._odd())
 
@@ -160,7 +157,7 @@ class ZipSource(ImageSource):
 
     def close(self) -> None:
         """Close the zip."""
-        self._archive.close()
+        self._opened.close()
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
@@ -178,42 +175,16 @@ def _odd_kind(entry: zipfile.ZipInfo) -> str | None:
     return None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "pipe or device"
 
 
-def _check_directory(path: Path, size: int) -> None:
-    """Raise DataError for a directory of members that is too large, before it is read.
-
-    The format: PKWARE's APPNOTE 6.3, 4.3.14 to 4.3.16.
-    """
-    with path.open("rb") as file:
-        start = max(0, size - _END_BYTES - _COMMENT_BYTES)
-        file.seek(start)
-        tail = file.read(_END_BYTES + _COMMENT_BYTES)
-        at = tail.rfind(b"PK\5\6")
-        if at < 0:
-            return  # zipfile says what is wrong
-        stated = int.from_bytes(tail[at + 12 : at + 16], "little")
-        stated = 0 if stated == 0xFFFFFFFF else stated
-        file.seek(max(0, start + at - 20))
-        locator = file.read(20)
-        if locator[:4] == b"PK\6\7":
-            # Versions of zipfile take the record before the locator, or where it states.
-            for place in (start + at - 20 - 56, int.from_bytes(locator[8:16], "little")):
-                if 0 <= place < size:
-                    file.seek(place)
-                    stated = max(stated, int.from_bytes(file.read(56)[40:48], "little"))
-    if min(stated, size) > max(MAX_DIRECTORY_BYTES, size // 5):
-        raise DataError(
-            f"the directory of {path} has {stated / 2**20:.0f} MiB, which is too large",
+def _not_a_zip(path: Path, kind: ContentKind | None, error: DamagedZipError) -> DataError:
+    """What a file is that is no zip, or why a zip cannot be opened."""
+    if isinstance(error.__cause__, NotImplementedError):
+        return DataError(
+            f"{path} cannot be unpacked: a member needs {error}",
             field="path",
             value=path,
-            expected=f"at most {max(MAX_DIRECTORY_BYTES, size // 5) / 2**20:.0f} MiB",
+            expected="stored or deflated members",
             remedy="Unpack it, and give the folder.",
         )
-
-
-def _not_a_zip(path: Path, error: Exception) -> DataError:
-    """What a file is that is no zip."""
-    with path.open("rb") as file:
-        kind = kind_of(file.read(HEAD_BYTES))
     expected = "a folder, zip or LMDB of images"
     if kind is None or "zip" in kind.name.split():
         return DataError(

@@ -17,7 +17,7 @@ SECONDS = 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["pictures", "zips", "labels"])
+@pytest.mark.parametrize("target", ["pictures", "zips", "lmdb", "labels"])
 def test_fuzzing_finds_nothing(tmp_path: Path, target: str) -> None:
     pytest.importorskip("atheris", reason="atheris, the fuzzer, is not installed (extra dev)")
     done = subprocess.run(
