@@ -130,7 +130,16 @@ def measure(file: Path, out: Path) -> dict[str, Any]:
 
     ``peak`` is that of the largest process; ``rss`` and ``pss`` are those of all at once.
     """
-    command = [sys.executable, "-m", "segan.cli.main", "import", str(file), "-o", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "segan.cli.main",
+        "import",
+        str(file),
+        "-o",
+        str(out),
+        "--overwrite",
+    ]
     with subprocess.Popen(
         [*command, "--json"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -128,6 +128,23 @@ def test_a_source_is_never_the_target(here: Path, capsys: pytest.CaptureFixture[
     assert run(["data", "convert", "set.zip", "set.zip", "--resolution", "8", "--overwrite"]) == 1
 
 
+def test_a_photo_is_never_replaced_by_its_projection(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="segan project needs torch")
+    shutil.copyfile("photos/0.png", "comparison.png")
+    before = (here / "comparison.png").read_bytes()
+    for more in ((), ("--overwrite",)):
+        assert run(["project", "comparison.png", "runs/none", "-o", ".", *more]) == 1
+        assert "comparison.png is read for the result" in capsys.readouterr().err
+    # Another picture of that name needs --overwrite; without one the run is looked for.
+    assert run(["project", "photos/1.png", "runs/none", "-o", "."]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert run(["project", "photos/1.png", "runs/none"]) == 1
+    assert "runs/none" in capsys.readouterr().err
+    assert (here / "comparison.png").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "first", "second"),
     [
