@@ -85,7 +85,7 @@ def read_safetensors(data: memoryview) -> tuple[dict[str, TensorRecord], dict[st
 
 def _header(text: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Largest directory of a zip that holds few files, in bytes. Python needs ten times as much for it.
 SMALL_DIRECTORY = 4 << 20
 
+#: Longest reason that is quoted, in characters.
+_MAX_REASON = 200
+
 
 class DamagedZipError(ValueError):
     """A zip that cannot be read; the message says why."""
@@ -53,7 +56,8 @@ def open_zip(
         *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
         *(ValueError, LookupError, ArithmeticError, RuntimeError),
     ) as error:
-        raise DamagedZipError(str(error) or type(error).__name__) from error
+        # zipfile quotes names as they are stored, which may be most of the file.
+        raise DamagedZipError(str(error)[:_MAX_REASON] or type(error).__name__) from error
 
 
 class _BoundedReader(io.BufferedReader):

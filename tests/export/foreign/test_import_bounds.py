@@ -220,6 +220,8 @@ def _headers() -> Iterator[tuple[str, bytes, str]]:
         text = b'{"a":{"dtype":"F32","shape":[%s],"data_offsets":[0,16]}}' % word
         yield f"a size of {word[:9].decode()}", _safetensors(text, bytes(16)), ""
     yield "nested", _safetensors(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "JSON"
+    wide = json.dumps({"a": _entry([1], 0, 4)}).encode("utf-16")[2:]
+    yield "another encoding", struct.pack("<Q", len(wide)) + wide + bytes(4), "JSON"
     zero = {f"t{n}": _entry([0], 0, 0) for n in range(30_000)}
     yield "empty tensors", _safetensors(zero), "tensors"
     yield "a complex type", _safetensors({"a": _entry([1], 0, 8, "C64")}, bytes(8)), "C64"

@@ -399,3 +399,13 @@ def test_hostile_arrays(toy: Generator, tmp_path: Path) -> None:
             archive.writestr("w.npy", stream.getvalue())
         with pytest.raises(DataError):
             toy.read_latents(tmp_path / "c.npz")
+
+
+def test_a_damaged_zip_is_not_quoted_at_length(toy: Generator, tmp_path: Path) -> None:
+    """The name in an entry's own header, of 30,000 bytes, differs from the directory's."""
+    path = saved(tmp_path, w=np.zeros((1, 8)), **{"z" * 30_000: np.zeros(8)})
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"zzz", b"yyy", 1))
+    with pytest.raises(DataError) as caught:
+        toy.read_latents(path)
+    assert len(str(caught.value)) < 600 + len(str(path))
