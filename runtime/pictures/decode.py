@@ -52,6 +52,8 @@ MAX_JPEG_PIXELS: Final = 1 << 28
 #: Pixels of the largest JPEG of several scans that is decoded at its size: the decoder keeps all
 #: coefficients, up to 8 bytes a pixel.
 MAX_SCANNED_PIXELS: Final = MAX_PIXELS // 2
+#: Pixels of a tile of a TIFF. Each is unpacked as a whole, whatever the picture's own size.
+MAX_TILE_PIXELS: Final = 1 << 22
 #: Scans of a JPEG; programs write 10 or so. Each costs a pass over the picture and a few bytes.
 MAX_JPEG_SCANS: Final = 100
 
@@ -110,6 +112,8 @@ def open_picture(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Im
         _check_size(_webp_size(data), where, max_pixels)
     try:
         image = _open(data, form, where)
+        if form == "TIFF":
+            _check_tiff(image, where)
     except Image.DecompressionBombError as error:
         raise _too_large(
             "more pixels than Pillow reads", where, f"{max_pixels:,} pixels"
@@ -186,6 +190,32 @@ def _too_large(size: str, where: str, limit: str) -> DataError:
         expected=f"at most {limit}",
         remedy="Reduce or remove it.",
     )
+
+
+def _check_tiff(image: Image.Image, where: str) -> None:
+    """Raise DataError for a TIFF whose strips or tiles need much more memory than its pixels.
+
+    The tags of TIFF 6.0: BitsPerSample (258), SamplesPerPixel (277), TileWidth and TileLength.
+    """
+    tags = getattr(image, "tag_v2", {})
+    compression = image.info.get("compression", "raw")
+    if compression == "lzma":  # states how much memory its reader shall take
+        raise DataError(
+            f"{where} is a TIFF that is compressed with LZMA",
+            expected="another compression",
+            remedy="Save it as PNG, or remove it.",
+        )
+    tile = tags.get(322, 0), tags.get(323, 0)
+    if all(isinstance(side, int) for side in tile) and tile[0] * tile[1] > MAX_TILE_PIXELS:
+        limit = f"{MAX_TILE_PIXELS:,} pixels a tile"
+        raise _too_large(f"tiles of {tile[0]} x {tile[1]} pixels", where, limit)
+    bits = tags.get(258, (1,))
+    total = sum(bits) if isinstance(bits, tuple) else bits
+    # A strip may hold the whole picture.
+    pixels = image.width * image.height
+    if compression != "raw" and pixels * (4 + total / 8) > 8 * MAX_PIXELS:
+        limit = f"{int(8 * MAX_PIXELS / (4 + total / 8)):,} pixels of {total} bits"
+        raise _too_large(f"{image.width} x {image.height} pixels of {total} bits", where, limit)
 
 
 def _reduce_jpeg(image: Image.Image, data: bytes, where: str, max_pixels: int) -> None:

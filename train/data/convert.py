@@ -174,10 +174,10 @@ def _check_bad(source: ImageSource, first: DataError, bad: int, on_bad: OnBad) -
     """Raise DataError if there are more bad images than ``on_bad`` allows."""
     total = len(source.names)
     if on_bad == "fail":
-        first.remedy = f"{first.remedy} Pass `on_bad skip` to leave such images out.".strip()
+        first.remedy = f"Pass `on_bad skip` to leave such images out. {first.remedy}".strip()
         raise first
     if on_bad == "auto" and total / 2 < bad < total:
-        skip = f"{first.remedy} Pass `on_bad skip` to use the others.".strip()
+        skip = f"Pass `on_bad skip` to use the others. {first.remedy}".strip()
         raise _too_many(source, first, "more than half", "cannot", skip)
     if bad == total:
         raise _too_many(source, first, "none", "can", first.remedy)

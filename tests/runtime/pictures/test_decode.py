@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,48 @@ def test_large_pictures_are_refused_by_their_header(
     monkeypatch.setattr(PIL.Image.Image, "load", None)
     with quiet_decoding(), raises_error(DataError, problem="too large", remedy="Reduce or remove"):
         open_picture(data, "cat.png")
+
+
+def tiff_of(tags: list[tuple[int, int, int, int]], pixels: bytes) -> bytes:
+    """A TIFF of these tags (tag, type, count, value) and pixels at offset 8."""
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + table + bytes(4)
+
+
+def tiled(side: int, tile: int, compression: int = 8) -> bytes:
+    pixels = zlib.compress(bytes(tile * tile), 9)
+    tags = [(256, side), (257, side), (258, 8), (259, compression), (262, 1), (277, 1)]
+    tags += [(322, tile), (323, tile), (324, 8), (325, len(pixels))]
+    return tiff_of([(tag, 4, 1, value) for tag, value in tags], pixels)
+
+
+def test_tiles_of_a_tiff_are_bounded(raises_error: RaisesError) -> None:
+    assert decode_picture(tiled(16, 2048), "x").size == (16, 16)
+    with raises_error(
+        DataError, problem="tiles of 8192 x 8192", expected="at most 4,194,304 pixels a tile"
+    ):
+        open_picture(tiled(16, 8192), "x")
+
+
+def test_a_tiff_by_lzma_is_refused(raises_error: RaisesError) -> None:
+    with raises_error(DataError, problem="LZMA"):
+        open_picture(tiled(16, 16, 34925), "x")
+
+
+def test_strips_of_a_tiff_are_bounded(raises_error: RaisesError) -> None:
+    side = 7000
+    pixels = zlib.compress(bytes(side * 8), 9)
+    tags = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 4, 8), (259, 4, 1, 8), (262, 4, 1, 2)]
+    tags += [(273, 4, 1, 16), (277, 4, 1, 4), (278, 4, 1, side), (279, 4, 1, len(pixels))]
+    data = tiff_of([*tags, (338, 4, 1, 2)], struct.pack("<4H", *[16] * 4) + pixels)
+    with raises_error(DataError, problem="7000 x 7000 pixels of 64 bits", remedy="Reduce"):
+        open_picture(data, "x")
+
+
+@pytest.mark.parametrize("options", [{"big_tiff": True}, {"compression": "tiff_lzw"}])
+def test_tiffs_of_all_kinds_are_read(options: dict[str, object]) -> None:
+    data = encode(RED, "TIFF", **options)
+    assert decode_picture(data, "x").getpixel((0, 0)) == (200, 30, 40)
 
 
 def test_a_large_jpeg_is_reduced_by_its_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
