@@ -96,7 +96,7 @@ class Bundle:
         data = self.read(ATTRIBUTES)
         try:
             check_json_size(data)
-            found = json.loads(data)
+            found = json.loads(data.decode())
         except (ValueError, RecursionError) as error:
             raise _unusable(self.path, f"{ATTRIBUTES} is not JSON ({error})") from None
         if not isinstance(found, dict):

@@ -16,7 +16,7 @@ from segan.runtime.graphs.messages import Graph, Model, Node, ValueInfo, decode,
 from segan.runtime.graphs.operators import find_operator, read_attributes
 from segan.runtime.graphs.shapes import BATCH, ROWS, Call, Value
 from segan.runtime.graphs.tensors import FLOAT, INT64, MAX_AXES, TYPES, check_tensor, tensor_values
-from segan.runtime.graphs.wire import MalformedModelError
+from segan.runtime.graphs.wire import MalformedModelError, shortened
 
 #: Inputs that may hold one row for the whole batch.
 BROADCAST_INPUTS: Final = frozenset({"noise"})
@@ -53,7 +53,7 @@ class InterfaceError(MalformedModelError):
 
     def __init__(self, problem: str, expected: str) -> None:
         super().__init__(f"it {problem}; expected {expected}, by the manifest")
-        self.problem, self.expected = problem, f"{expected}, by the manifest"
+        self.problem, self.expected = shortened(problem), f"{shortened(expected)}, by the manifest"
 
 
 class SafeModel(bytes):

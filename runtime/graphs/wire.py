@@ -22,7 +22,19 @@ _ONE_BYTE = [bytes([value]) for value in range(0x80)]
 
 
 class MalformedModelError(ValueError):
-    """The bytes are not an ONNX model in the one spelling that is read."""
+    """The bytes are not an ONNX model in the one spelling that is read.
+
+    Args:
+        problem: what is wrong; names in it may be long, and so are shortened.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(shortened(problem))
+
+
+def shortened(text: str) -> str:
+    """Return at most 400 characters of a text, with a mark where more were."""
+    return text if len(text) <= 400 else f"{text[:399]}…"
 
 
 def read_fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
