@@ -93,19 +93,7 @@ class BundleGraphs:
                 raise
             _check_graph(bundle, session, graph_interfaces(manifest)[name])
             self._sessions[name] = session
-        self.noise: Array | None = None
-        if manifest.noise is not None:
-            try:
-                self.noise = _decode_noise(
-                    bundle.read(manifest.noise), sum(noise_sizes(manifest.sites))
-                )
-            except ValueError as error:
-                raise BundleError(
-                    f"{bundle.path}: {manifest.noise}: {error}",
-                    field="path",
-                    value=bundle.path,
-                    remedy="Export the bundle again.",
-                ) from None
+        self.noise = read_noise(bundle)
 
     def run(self, name: str, feeds: dict[str, Any]) -> dict[str, Array]:
         """Run one graph on its inputs as float32; inputs that are None are left out.
@@ -233,6 +221,26 @@ def _check_graph(bundle: Bundle, session: Session, wanted_by: Interface) -> None
                     expected=f"{full}, by the manifest",
                     remedy="Export the bundle again.",
                 )
+
+
+def read_noise(bundle: Bundle) -> Array | None:
+    """Return a bundle's constant noise, [1, sum of the sites' r²] float32, or None without noise.
+
+    Raises:
+        BundleError: the file is missing, altered or damaged, or holds something else.
+    """
+    name = bundle.manifest.noise
+    if name is None:
+        return None
+    try:
+        return _decode_noise(bundle.read(name), sum(noise_sizes(bundle.manifest.sites)))
+    except ValueError as error:
+        raise BundleError(
+            f"{bundle.path}: {name}: {error}",
+            field="path",
+            value=bundle.path,
+            remedy="Export the bundle again.",
+        ) from None
 
 
 def _decode_noise(data: bytes, size: int) -> Array:
