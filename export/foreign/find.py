@@ -85,9 +85,10 @@ def find_model(root: Any, container: str, layout: str | None) -> ForeignModel:
         notes.append("g_ema, the moving average, lacks the subspaces of g, so g was taken.")
     _check_layout(layout, chosen.layout)
     if chosen.left:
+        others = "1 other tensor" if chosen.left == 1 else f"{chosen.left} other tensors"
         notes.append(
-            f"{chosen.weights} is the generator; {chosen.left} other tensors beside it, such as "
-            "an encoder's, are left out."
+            f"{chosen.weights} is the generator; {others} of the file, such as an encoder's, left "
+            "out."
         )
     average = root.get("latent_avg", states.get(chosen.key, {}).get("latent_avg"))
     return ForeignModel(

@@ -174,6 +174,14 @@ def read_latents(
             that neither name nor shape tells.
         ConfigError: an unknown space, or z of a conditional bundle without a class.
     """
+    if is_tensor_file(path):
+        raise DataError(
+            f"{path} is a file of PyTorch",
+            field="latents",
+            value=str(path),
+            expected="npz or npy",
+            remedy="Read it with segan.export.foreign.latent_tensors.read_tensor_latents.",
+        )
     arrays = read_arrays(path, convert=False)
     return latents_of_arrays(
         arrays,

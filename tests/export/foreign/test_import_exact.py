@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs torch; the bare environment h
 
 from segan.export.foreign.load import ImportedGenerator, load_foreign  # noqa: E402
 from segan.export.importer import ImportConfig, import_model  # noqa: E402
-from segan.runtime.errors import CheckpointError, ConfigError  # noqa: E402
+from segan.runtime.errors import CheckpointError, ConfigError, VerifyError  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.conftest import RaisesError
@@ -171,7 +171,7 @@ def test_psp(kind: str, old: bool, tmp_path: Path, foreign_models: ModuleType) -
     imported = load_foreign(_write(tmp_path, foreign_models.checkpoint_bytes(content, old=old)))
     assert imported.layout == "rosinality"
     assert imported.provenance["imported"]["weights"] == "state_dict.decoder"
-    assert any("1 other tensors" in note for note in imported.notes)
+    assert any("1 other tensor of" in note for note in imported.notes)
     z = torch.randn(3, 8)
     rows = mean.reshape(-1, 8)[:6].expand(6, 8)
     for psi in (1.0, 0.5, 0.0):
@@ -205,6 +205,21 @@ def test_values_that_are_not_finite_are_named(
         with raises_error(CheckpointError, problem=f"{name} holds 1 of") as caught:
             load_foreign(_write(tmp_path, data))
         assert "checkpoint of the run" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_images_that_are_not_finite(
+    tmp_path: Path, foreign_models: ModuleType, raises_error: RaisesError
+) -> None:
+    state = foreign_models.make_rosinality()
+    for name in state:
+        if name.endswith(("conv.weight", "modulation.weight")):
+            state[name] = state[name] * 1e25
+    path = _write(tmp_path, foreign_models.checkpoint_bytes({"g_ema": state}))
+    with raises_error(VerifyError, field="path", problem="model.bin: the images") as caught:
+        import_model(path, tmp_path / "a.segan")
+    assert "run" not in caught.value.remedy
+    assert not (tmp_path / "a.segan").exists()
 
 
 def test_what_is_under_a_known_key_is_said(

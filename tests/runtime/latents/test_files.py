@@ -213,9 +213,13 @@ def test_a_header_that_promises_too_much() -> None:
         decode_npy(stream.getvalue() + bytes(64), "it")
 
 
-def test_tensor_files_are_told_by_content(tmp_path: Path) -> None:
+def test_tensor_files_are_told_by_content(
+    toy: Generator, tmp_path: Path, raises_error: RaisesError
+) -> None:
     (tmp_path / "a.npz").write_bytes(b"\x80\x02}q\x00.")
     assert is_tensor_file(tmp_path / "a.npz")
+    with raises_error(DataError, field="latents", problem="a file of PyTorch"):
+        toy.read_latents(tmp_path / "a.npz")
     np.savez(tmp_path / "b.pt.npz", w=random(8))
     assert not is_tensor_file(tmp_path / "b.pt.npz")
     assert not is_tensor_file(tmp_path / "none")
