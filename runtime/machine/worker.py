@@ -9,6 +9,7 @@ with one key each: any number of ``step``, then ``answer`` or ``error``.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -71,13 +72,13 @@ class Worker:
             stdin.write(_encode(request))
             stdin.flush()
         while (line := stdout.readline()).endswith(b"\n"):
-            ((kind, content),) = msgspec.json.decode(line, type=dict[str, msgspec.Raw]).items()
+            ((kind, content),) = json.loads(line).items()
             if kind == "answer":
-                return msgspec.json.decode(content, type=answer, dec_hook=_read_path)
+                return _decoded(content, answer)
             if kind == "error":
-                raise SeganError.from_data(msgspec.json.decode(content))
+                raise SeganError.from_data(content)
             if on_step is not None:
-                on_step(msgspec.json.decode(content, type=str))
+                on_step(content)
         raise self._failure(self._last_words())
 
     def _last_words(self) -> str:
@@ -143,7 +144,7 @@ def serve(request: Any, compute: Callable[[Any, Step], Any]) -> None:
 
     for line in sys.stdin.buffer:
         try:
-            found = compute(msgspec.json.decode(line, type=request), lambda s: send("step", s))
+            found = compute(_decoded(json.loads(line), request), lambda s: send("step", s))
         except SeganError as error:
             send("error", error.to_data())
             return
@@ -151,7 +152,13 @@ def serve(request: Any, compute: Callable[[Any, Step], Any]) -> None:
 
 
 def _encode(content: Any) -> bytes:
-    return msgspec.json.encode(content, enc_hook=_write_path) + b"\n"
+    # The JSON of msgspec refuses names of files that are not UTF-8.
+    plain = msgspec.to_builtins(content, str_keys=True, enc_hook=_write_path)
+    return json.dumps(plain).encode() + b"\n"
+
+
+def _decoded(content: Any, kind: type[Answer]) -> Answer:
+    return msgspec.convert(content, kind, str_keys=True, dec_hook=_read_path)
 
 
 def _write_path(value: Any) -> str:

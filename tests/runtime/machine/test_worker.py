@@ -74,6 +74,16 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Worke
     return lambda: Worker("summing_worker", task="summed", failure=ExportError)
 
 
+def test_names_that_are_not_utf8_pass_through(
+    start: Callable[[], Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with start() as worker:
+        assert worker.ask(Sum([1.0], fail="\udcff"), Summed).where == folder
+
+
 def test_every_request_is_answered_and_printing_does_not_disturb(
     start: Callable[[], Worker],
 ) -> None:
