@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 
 import click
 
 from segan.cli.train_settings import SETTINGS
+from segan.runtime.commands import quoted
 from segan.runtime.errors import SeganError, name_settings
 
 #: Setting of Python, where the option of a command has another name → the option's parameter.
@@ -53,7 +53,7 @@ def _namer(command: click.Command) -> Callable[[str, str | None], str]:
         option = names.get(_PARAMETERS.get(field, field), names.get(field))
         if option is None:
             return field if value is None else f"{field} {value}"
-        return option if value is None else f"{option} {shlex.quote(value)}"
+        return option if value is None else f"{option} {quoted(value)}"
 
     return name
 
