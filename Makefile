@@ -17,8 +17,8 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Thousand images that the demo trains on, and the most minutes it trains for.
-DEMO_KIMG ?= 50
-DEMO_MINUTES ?= 8
+DEMO_KIMG ?= 40
+DEMO_MINUTES ?= 6
 
 # Test processes. Each computes on one thread, so that they do not fight for the cores.
 WORKERS ?= auto
@@ -51,7 +51,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt -e '.[export,metrics,video,dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## Train on cartoon faces, export, sweep: out/index.html (10 minutes, two cores).
+demo: $(READY)  ## Train on cartoon faces, export, sweep: out/index.html (8 minutes, two cores).
 	@$(BIN)/python demo/make_demo.py --kimg $(DEMO_KIMG) --minutes $(DEMO_MINUTES)
 
 test: $(READY)  ## Run the tests; ARGS='-k name' chooses, WORKERS=0 runs one after another.

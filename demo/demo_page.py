@@ -7,6 +7,7 @@ moved, zipped or served as it is.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from segan.runtime.commands import command
 from segan.runtime.pages.parts import Cell, Picture, table
 from segan.runtime.pages.template import render
 from segan.runtime.pictures.decode import MAX_SHEET_PIXELS, open_picture
 
 _TRAIN = "Train mode 2"
+#: Thousand images after which a difference to the checkpoint before shows.
+_VISIBLE_KIMG = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,9 @@ class Shot(NamedTuple):
     command: str = ""
 
 
-def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Path:
+def write_page(
+    out: Path, run: Path, bundle: Path, steps: Sequence[Step], young: Path | None = None
+) -> Path:
     """Write ``out/index.html``.
 
     Args:
@@ -52,6 +58,8 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
         run: the training run's folder.
         bundle: the exported bundle, a folder.
         steps: all commands in order; a step's title names the picture that it made.
+        young: the checkpoint that the run started with, with sheets of the training before it;
+            None where it started from nothing.
 
     Returns:
         The page's path.
@@ -59,6 +67,9 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     commands = {step.title: step.command for step in steps}
+    before = 0.0 if young is None else _kimg_of(young)
+    seconds = {step.title: step.seconds for step in steps}
+    reached, is_complete = _reached(run, entries, before, seconds[_TRAIN])
     layers = sorted({subspace["layer"] for subspace in manifest["subspaces"]})
 
     def shot(path: Path, step: str, caption: str) -> Shot:
@@ -68,7 +79,7 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
     page = render(
         Path(__file__).parent,
         "demo.html",
-        facts=_facts(manifest, entries),
+        facts=_facts(manifest, entries, before),
         shipped=shot(
             out / "shipped.png",
             "Sweep the model that ships with segan",
@@ -92,7 +103,9 @@ def write_page(out: Path, run: Path, bundle: Path, steps: Sequence[Step]) -> Pat
             "Layers 0 and 1 of the columns' faces, all others of the rows' faces.",
         ),
         verification=[_verification(entry) for entry in manifest["verification"]],
-        learning=_learning(out, run),
+        learning=_learning(out, run, young, before),
+        reached=reached,
+        resume=command("train", "--resume", run) if not is_complete else "",
         curves=shot(curves, _TRAIN, "Losses, information term and variance shares.")
         if curves.exists()
         else None,
@@ -110,17 +123,61 @@ def _picture(out: Path, path: Path) -> Picture:
     return Picture(path.relative_to(out).as_posix(), image.width, image.height)
 
 
-def _learning(out: Path, run: Path) -> list[Shot]:
-    """The same 64 seeds at the start, in the middle and at the end of training."""
+def _kimg_of(young: Path) -> float:
+    """How many thousand images a checkpoint was trained on."""
+    record = json.loads((young / "checkpoint.json").read_bytes())
+    return float(record["cur_nimg"]) / 1000
+
+
+def _learning(out: Path, run: Path, young: Path | None, before: float) -> list[Shot]:
+    """The same 64 seeds: in the training before this run, and in the course of it."""
+    shots = []
+    if young is not None:
+        folder = out / "before"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(young / "samples", folder)
+        for path in sorted(folder.iterdir()):
+            caption = f"After {float(path.stem[4:]):g} thousand images, before this run."
+            shots.append(Shot(_picture(out, path), caption))
     sheets = sorted(
         path for path in (run / "samples").glob("kimg*.png") if "sliders" not in path.name
     )
     shown = sheets if len(sheets) < 3 else [sheets[0], sheets[len(sheets) // 2], sheets[-1]]
+    if young is not None:
+        shown = [sheets[0], sheets[-1]] if len(sheets) > 1 else sheets
     # The training command is shown once, under the curves.
-    return [
-        Shot(_picture(out, path), f"After {float(path.stem[4:]):g} thousand images.")
-        for path in shown
-    ]
+    for path in shown:
+        kimg = float(path.stem[4:])
+        here = f", {kimg:g} of them here" if before else ""
+        shots.append(Shot(_picture(out, path), f"After {before + kimg:g} thousand images{here}."))
+    return shots
+
+
+def _reached(
+    run: Path, entries: list[dict[str, Any]], before: float, seconds: float
+) -> tuple[list[str], bool]:
+    """What training came to, in sentences, and whether it came to its end."""
+    kimg = entries[-1]["kimg"] if entries else 0.0
+    sentences = []
+    if before:
+        sentences.append(
+            f"The run starts with the weights of demo/young, which this command had trained on "
+            f"{before:g} thousand images."
+        )
+    sentences.append(
+        f"Here it trained on {1000 * kimg:,.0f}{' more' if before else ' images'}, in "
+        f"{seconds / 60:.1f} minutes."
+    )
+    file = run / "config.json"
+    planned = json.loads(file.read_bytes())["total_kimg"] if file.exists() else kimg
+    if kimg < planned:
+        sentences.append(f"Its time was over before the {planned:g} thousand that were planned.")
+        if before and kimg < _VISIBLE_KIMG:
+            sentences.append(
+                "That is too little to see: the faces below are almost those that it started with."
+            )
+        sentences.append("It continues where it stopped:")
+    return sentences, kimg >= planned
 
 
 def _verification(entry: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +198,7 @@ def _verification(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _facts(manifest: dict[str, Any], entries: list[dict[str, Any]]) -> list[str]:
+def _facts(manifest: dict[str, Any], entries: list[dict[str, Any]], before: float) -> list[str]:
     """The figures under the title."""
     last: dict[str, Any] = {}
     for entry in entries:
@@ -149,9 +206,12 @@ def _facts(manifest: dict[str, Any], entries: list[dict[str, Any]]) -> list[str]
     sliders = sum(subspace["dims"] for subspace in manifest["subspaces"])
     dead = last.get("dead_coords")
     state = "" if dead is None else (f", {dead} of them dead" if dead else ", all alive")
+    after = f" here, after {before:g} thousand" if before else ""
     return [
         f"{manifest['resolution']}² pixels",
         f"mode {manifest['mode']}, {manifest['subspace']}",
         f"{sliders} sliders{state}",
-        f"trained on {last['kimg']:g} thousand images" if last else "nothing logged in training",
+        f"trained on {last['kimg']:g} thousand images{after}"
+        if last
+        else f"nothing logged in training{after}",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -155,6 +156,42 @@ def test_a_run_that_stopped_before_its_first_log_line_still_gets_a_page(
     assert "segan <Train mode 2>" in Page(tmp_path / "index.html").code
 
 
+@pytest.mark.parametrize("kimg", [2.0, 12.0, 40.0])
+def test_the_page_says_how_far_training_came(
+    tmp_path: Path, demo_page: dict[str, Any], kimg: float
+) -> None:
+    run, bundle = make_folder(tmp_path)
+    (run / "log.jsonl").write_text(json.dumps({"nimg": kimg * 1000, "kimg": kimg}) + "\n")
+    (run / "config.json").write_text(json.dumps({"total_kimg": 40.0}))
+    steps = [
+        demo_page["Step"](title=title, command=f"segan <{title}>", seconds=90) for title in TITLES
+    ]
+    path = demo_page["write_page"](tmp_path, run, bundle, steps, DEMO / "young")
+    text, page = path.read_text(encoding="utf-8"), Page(path)
+    assert f"trained on {kimg:g} thousand images here, after 80 thousand" in text
+    assert f"Here it trained on {kimg:g},000 more, in 1.5 minutes" in text
+    assert ("Its time was over before the 40 thousand" in text) == (kimg < 40)
+    assert ("too little to see" in text) == (kimg < 5)
+    assert (f"segan train --resume {shlex.quote(str(run))}" in page.code) == (kimg < 40)
+    # Before this run at 0 and 20 thousand, then its own first sheet and its last.
+    shown = [name for name in page.images if "kimg" in name]
+    assert [name.split("/")[0] for name in shown] == ["before", "before", "runs", "runs"]
+    assert [float(Path(name).stem[4:]) for name in shown] == [0, 20, 0, 30]
+    for name in page.images:
+        assert (tmp_path / name).is_file()
+
+
+def test_the_young_checkpoint_is_whole_and_small() -> None:
+    from segan.train.runs.checkpoint import GENERATOR, TRAINING, check_file, read_meta
+
+    young = DEMO / "young"
+    meta = read_meta(young)
+    assert (meta.cur_nimg, meta.config.preset) == (80_000, "tiny")
+    for name in (GENERATOR, TRAINING):
+        check_file(young, meta, name)  # compares its SHA-256
+    assert sum(path.stat().st_size for path in young.rglob("*")) < 4e6
+
+
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(DEMO / "make_demo.py"), *arguments],
@@ -201,13 +238,14 @@ def test_the_whole_demo_runs_twice(tmp_path: Path) -> None:
     shown = re.findall(r"^\$ (.*)$", done.stdout, re.MULTILINE)
     assert len(shown) == 12
     assert set(shown) <= set(page.code)
-    assert re.search(
-        r"mode 2, eigen · 24 sliders, .* · trained on 0\.\d+ thousand",
-        (out / "index.html").read_text(),
-    )
+    text = (out / "index.html").read_text()
+    facts = r"mode 2, eigen · 24 sliders, .* · trained on 0\.\d+ thousand images here, after 80"
+    assert re.search(facts, text)
+    assert "--initial-checkpoint" in text
 
     # The time is up: training is stopped, and the demo continues with what there is.
     again = run_demo(tmp_path, "--kimg", "1000", "--minutes", "0.4", "--faces", "64")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "24 s have passed" in again.stdout
     assert len(list((out / "runs").iterdir())) == 1
+    assert "too little to see" in (out / "index.html").read_text()
