@@ -19,6 +19,9 @@ _OTHER_FILES = (
     (b"c", "the file may be a pickle of protocol 0, as Python 2 writes", ""),
 )
 
+#: Members of the tar that the first versions of torch.save wrote.
+_TORCH_TAR = (b"sys_info", b"pickle", b"tensors", b"storages")
+
 
 def unknown_file(head: bytes) -> CheckpointError:
     """Return an error that says what a file is that holds no checkpoint."""
@@ -37,6 +40,11 @@ def unknown_file(head: bytes) -> CheckpointError:
     for mark, problem, remedy in _OTHER_FILES:
         if text.startswith(mark):
             return CheckpointError(problem, expected="a StyleGAN2 checkpoint", remedy=remedy)
+    if head[257:262] == b"ustar" and head[:100].rstrip(b"\0") in _TORCH_TAR:
+        return CheckpointError(
+            "the file is a tar of torch.save before PyTorch 0.1.10",
+            remedy="Load it with PyTorch, in a sandbox, and save its state_dict() again.",
+        )
     if head[257:262] == b"ustar":
         return CheckpointError("the file is a tar archive", remedy="Unpack it first.")
     return CheckpointError(

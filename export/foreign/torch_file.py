@@ -79,6 +79,12 @@ def read_zip(file: BinaryIO, data: memoryview) -> Any:
             if name in views:
                 raise _damaged(f"the zip holds {name[:80]!r} twice")
             views[name] = _entry(entry, data)
+    if "constants.pkl" in views:
+        raise CheckpointError(
+            "the file is a TorchScript program (torch.jit.save), which holds code",
+            expected="tensors by name",
+            remedy="Save the network's state_dict() with torch.save.",
+        )
     if bytes(views.get("byteorder", memoryview(b"little"))[:16]) != b"little":
         raise _big_endian()
 

@@ -82,7 +82,7 @@ def read_array(
     name = _choose(arrays, where, space)
     values = arrays[name]
     if values.dtype.kind not in "fiu" or values.dtype.itemsize < 2 or not values.size:
-        raise unfit(where, name, values, f"numbers, {shapes(manifest)}")
+        raise unfit(where, name, values, f"floating-point numbers, {shapes(manifest)}")
     if values.ndim == 4 and 1 in values.shape[:2]:
         values = values.reshape(-1, *values.shape[2:])
     if not 1 <= values.ndim <= 3:

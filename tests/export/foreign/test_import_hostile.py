@@ -13,6 +13,7 @@ import pickletools
 import resource
 import struct
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -533,3 +534,15 @@ def test_tensorflow_pickles_are_named(mark: str, project: str, tmp_path: Path) -
     state = b"}" + _text("build_func_name") + _text(mark) + b"s"
     data = PROTO + _global("dnnlib.tflib.network", "Network") + b")\x81" + state + b"b."
     assert project in _refuse(tmp_path / "model.pkl", data).problem
+
+
+def test_other_files_of_torch_are_named(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("sys_info"))
+    assert "0.1.10" in _refuse(tmp_path / "old.pt", stream.getvalue()).problem
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as zipped:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            zipped.writestr(f"a/{name}", b"\x80\x02}.")
+    assert "TorchScript" in _refuse(tmp_path / "script.pt", stream.getvalue()).problem

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from segan.runtime.bundle.classes import class_number, known_classes, nearest_class, needs_class
+from segan.runtime.bundle.classes import (
+    class_number,
+    known_classes,
+    nearest_class,
+    needs_class,
+    one_hot,
+)
 from segan.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,3 +74,11 @@ def test_a_missing_class_is_asked_for_with_an_example() -> None:
     assert "`class_index black cat`" in error.remedy
     assert "class_index='black cat'" in str(error)
     assert "`class_index 0`" in needs_class((), 3).remedy
+
+
+def test_labels_take_memory_for_the_classes_given_alone() -> None:
+    np.testing.assert_array_equal(one_hot([2, 0, 2], 3), np.eye(3, dtype=np.float32)[[2, 0, 2]])
+    labels = one_hot([999_999], 1_000_000)  # a square of them would take 4 TB
+    assert labels.dtype == np.float32
+    assert labels[0].nonzero()[0].tolist() == [999_999]
+    assert one_hot([], 4).shape == (0, 4)
