@@ -24,7 +24,11 @@ Kind = Literal["bundle", "run", "data"]
 
 @click.command("info", epilog="Example: segan info faces.segan --check")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option("--check", is_flag=True, help="Read every file of a bundle and compare its SHA-256.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Read every file of a bundle, and check its SHA-256 and the graphs.",
+)
 @json_option
 def command(path: Path | None, check: bool, as_json: bool) -> None:
     """Show what PATH holds: a bundle, a training run or checkpoint, or a data set.
@@ -42,7 +46,10 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
 
         bundle = open_bundle(path)
         if check:
+            from segan.runtime.bundle.graph_files import check_graphs
+
             bundle.verify()
+            check_graphs(bundle)
         found = describe_bundle(bundle, checked=check)
         show = _show_bundle
     else:
