@@ -28,7 +28,7 @@ from segan.runtime.errors import SeganError
 from segan.runtime.files.atomic import atomic_file
 from segan.runtime.generate.generator import Generator
 from segan.runtime.pictures.sheets import labelled_sheet, write_sheet
-from segan.train.measure.control.scores import MOVED_FROM
+from segan.runtime.readings.scores import MOVED_FROM
 from segan.train.runs.checkpoint import list_checkpoints, load_generator
 
 STEPS = 9

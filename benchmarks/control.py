@@ -18,13 +18,15 @@ from typing import Any
 import torch
 
 from segan.runtime.errors import ConfigError, SeganError
+from segan.runtime.readings.reading import find_reading
+from segan.runtime.readings.scores import LEAKAGE, STRICT_LEAKAGE
 from segan.train.data.dataset import open_dataset
 from segan.train.measure.control.attribute_files import (
     LoadedAttributes,
     attributes_for,
     load_attributes,
 )
-from segan.train.measure.control.attributes import find_reading
+from segan.train.measure.control.attributes import READINGS
 from segan.train.measure.control.drawn_model import DrawnModel
 from segan.train.measure.control.label_classifier import train_label_classifier
 from segan.train.measure.control.readings_sample import sample_readings
@@ -35,7 +37,6 @@ from segan.train.measure.control.report import (
     measure_sliders,
     write_control,
 )
-from segan.train.measure.control.scores import LEAKAGE, STRICT_LEAKAGE
 from segan.train.measure.control.separability import class_questions, metric_name
 from segan.train.measure.models.model import ImageOptions, SliderModel
 from segan.train.measure.models.open import Compute, open_model
@@ -209,7 +210,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     try:
         if options.attribute:
-            find_reading(options.attribute)
+            find_reading(READINGS, options.attribute)
         images = open_named(options.model, options.threads)
         own = options.attributes
         attributes = load_attributes(own) if own else attributes_for(images.resolution)

@@ -25,14 +25,10 @@ from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.manifest import Manifest
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import ConfigError, ExportError, SeganError
+from segan.runtime.readings.scores import MOVED_FROM, ControlScores, SliderScore, control_scores
 from segan.train.measure.control.attribute_files import attributes_for, load_attributes
-from segan.train.measure.control.scores import (
-    MOVED_FROM,
-    ControlScores,
-    SliderScore,
-    control_scores,
-    generator_effects,
-)
+from segan.train.measure.control.attributes import NAMES
+from segan.train.measure.control.slider_effects import generator_effects
 from segan.train.networks.stylegan2.generator import Generator
 from segan.train.networks.stylegan2.subspace import EigenOffset
 from segan.train.runs.checkpoint import LoadedGenerator, load_generator, resolve_checkpoint
@@ -69,11 +65,8 @@ def named(name: str, score: SliderScore, manifest: Manifest) -> Attribute:
     low, high = sorted((sign * subspace.low, sign * subspace.high))
     return Attribute(
         name=name,
-        layer=slider.layer,
-        index=slider.index,
-        dim=slider.dim,
+        weights={slider: float(sign)},
         range=(low, high),
-        sign=sign,
         extra={
             "effect_sd": round(abs(score.effect), 3),
             "leakage": round(score.leakage, 3),
@@ -153,7 +146,7 @@ def ship(
     effects = generator_effects(loaded.generator, read.network, range(seeds))
     if not effects:
         raise ConfigError("this generator has no sliders", expected="one of mode 1, 2 or 3")
-    scores = control_scores(effects)
+    scores = control_scores(effects, NAMES)
     provenance: dict[str, Any] = {
         "shipped_model": {
             "data": "segan's built-in faces, drawn by segan itself; no photograph of anybody",

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from segan.runtime.atlas.duplicates import DUPLICATE_FROM
-from segan.runtime.atlas.figures import DEAD_BELOW
 from segan.runtime.atlas.overview import layer_colour, overview_plot
 from segan.runtime.atlas.record import Atlas, AtlasSlider
 from segan.runtime.commands import command, quoted
 from segan.runtime.pages.template import render
 from segan.runtime.pictures.sheets import value_label
+from segan.runtime.readings.effects import DEAD_BELOW
 
 _SHOWN = ("effect", "locality", "consistency", "straightness", "monotonicity")
 _SORTED = ("effect", "locality", "consistency", "straightness")

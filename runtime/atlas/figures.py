@@ -25,11 +25,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segan.runtime.readings.effects import DEAD_BELOW
+
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
-#: A slider with a smaller effect is dead: 0.01 is 1.3 of 256 grey levels.
-DEAD_BELOW = 0.01
 #: Side, in pixels, that difference images are reduced to before sliders are compared.
 COMPARED_SIDE = 32
 #: The ends are the span unless another pair changes the image by more than this factor.

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from segan.runtime.atlas.figures import DEAD_BELOW
 from segan.runtime.atlas.record import Atlas, AtlasSlider
 from segan.runtime.pages.axis import Axis, Frame, log_span_axis
 from segan.runtime.pages.template import render
+from segan.runtime.readings.effects import DEAD_BELOW
 
 _FRAME = Frame(width=820, height=300, left=44, right=90, top=14, bottom=40)
 _RADIUS = 9

@@ -99,11 +99,9 @@ def _why_no_classes(folders: Sequence[str | None], names: Sequence[str]) -> str 
 
 
 def _by_folder(folders: Sequence[str | None]) -> tuple[list[int], tuple[str, ...]]:
-    found = sorted({folder for folder in folders if folder is not None})
-    numbers = {name: number for number, name in enumerate(found)}
-    # Bytes of a name that are not UTF-8 become the text of an escape.
-    names = (name.encode("utf-8", "backslashreplace").decode() for name in found)
-    return [numbers[folder] for folder in folders if folder is not None], tuple(names)
+    class_names = tuple(sorted({folder for folder in folders if folder is not None}))
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return [numbers[folder] for folder in folders if folder is not None], class_names
 
 
 def _folders(names: Sequence[str]) -> list[str | None]:

@@ -28,13 +28,6 @@ MAX_SCHEMA_BYTES = 1 << 20
 #: Bytes of a dataset.json whose keys are named when it states no labels.
 _SHOWN_BYTES = 1 << 16
 
-#: Escapes in a dataset.json that are looked at one by one, which takes 100 bytes each.
-_MAX_ESCAPES = 1 << 20
-#: A backslash, a pair of UTF-16, or half of one, in JSON; the first two are group 1.
-_ESCAPE = re.compile(
-    rb"(\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}", re.DOTALL
-)
-
 
 class _Attributes(msgspec.Struct):
     schema: msgspec.Raw = msgspec.Raw()
@@ -74,13 +67,8 @@ def read_metadata(source: ImageSource) -> Metadata | None:
 
 def _as_utf8(data: bytes) -> bytes:
     """JSON may be in UTF-16 or UTF-32, too, or begin with a byte order mark. Raises: ValueError."""
-    # Parts that are not read are not checked later.
-    text = data.decode(json.detect_encoding(data[:8])).encode()
-    if text.count(b"\\") > _MAX_ESCAPES:
-        return text
-    # Python writes half a pair of UTF-16 for a byte of a file's name that is not UTF-8; it is read
-    # as the text of that escape.
-    return _ESCAPE.sub(lambda found: found[1] or b"\\" + found[0], text)
+    text = data.decode(json.detect_encoding(data[:8]))
+    return text.encode()  # parts that are not read are not checked later
 
 
 def _broken(source: ImageSource, problem: str, expected: str = "", remedy: str = "") -> DataError:

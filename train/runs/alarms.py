@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from segan.runtime.atlas.figures import DEAD_BELOW
+from segan.runtime.readings.effects import DEAD_BELOW
 
 __all__ = [
     "DATA_SHARE_ABOVE",

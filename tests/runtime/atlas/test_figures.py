@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segan.runtime.atlas.figures import DEAD_BELOW, measure, reduce_side
+from segan.runtime.atlas.figures import measure, reduce_side
+from segan.runtime.readings.effects import DEAD_BELOW
 
 
 def blank(seeds: int = 3, steps: int = 5, side: int = 16) -> NDArray[np.uint8]:

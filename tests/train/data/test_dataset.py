@@ -16,7 +16,6 @@ import PIL.Image
 import pytest
 
 from segan.runtime.errors import ConfigError, DataError, OutputError
-from segan.train.data.convert import convert_images
 from segan.train.data.dataset import describe_dataset, open_dataset
 from segan.train.data.faces import render as faces_dataset_module
 from segan.train.data.faces.attributes import FACE_ATTRIBUTES, sample_attributes
@@ -375,21 +374,6 @@ def test_labels_of_a_wrapped_set(tmp_path: Path) -> None:
         dataset = open_dataset(tmp_path / name)
         assert dataset.labels is not None
         assert (dataset.labels.tolist(), dataset.class_names) == ([1, 0], ("x", "y"))
-
-
-def test_names_that_are_not_utf8_stay_readable(tmp_path: Path) -> None:
-    names = ["caf\udce9", "\U0001f600", "a\\udce9"]
-    images = noise(3)
-    path = write_set(tmp_path / "a.zip", images, [0, 1, 2], class_names=names)
-    wanted = ("caf\\udce9", "\U0001f600", "a\\udce9")
-    assert open_dataset(path).class_names == wanted
-    for folder in (b"caf\xe9", b"dog"):
-        place = os.fsencode(tmp_path) + b"/in/" + folder
-        os.makedirs(place)
-        with open(place + b"/\xff.png", "wb") as file:
-            file.write(png())
-    convert_images(tmp_path / "in", tmp_path / "b.zip", resolution=8)
-    assert open_dataset(tmp_path / "b.zip").class_names == ("caf\\udce9", "dog")
 
 
 def test_other_files_are_counted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from segan.runtime.atlas import figures
+from segan.runtime.readings import effects
 from segan.train.runs import alarms
 from segan.train.runs.alarms import (
     DATA_SHARE_ABOVE,
@@ -63,7 +63,7 @@ def test_the_other_alarms_have_thresholds() -> None:
 
 
 def test_an_atlas_and_training_call_the_same_effects_dead() -> None:
-    assert alarms.DEAD_BELOW is figures.DEAD_BELOW
+    assert alarms.DEAD_BELOW is effects.DEAD_BELOW
 
 
 def test_the_guide_states_the_thresholds() -> None:

@@ -8,7 +8,6 @@ cosine and sine, and categorical attributes as probabilities.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -20,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from segan.runtime.errors import ConfigError
-from segan.train.data.faces.attributes import FACE_ATTRIBUTES, FaceAttribute
+from segan.runtime.readings.reading import Reading, ReadingKind
+from segan.train.data.faces.attributes import FACE_ATTRIBUTES
 
 #: Hues: 0 and 1 are the same colour.
 CIRCULAR = frozenset({"background_hue", "shirt_hue"})
@@ -29,35 +29,9 @@ UNIFORM_SD = 1 / math.sqrt(12.0)
 #: Width of the layer before the last, the features that images are compared by.
 FEATURES = 128
 
-ReadingKind = Literal["continuous", "circular", "categorical"]
 #: Resolutions at which a network can see images.
 Resolution = Literal[16, 32, 64]
 RESOLUTIONS: tuple[Resolution, ...] = get_args(Resolution)
-
-
-class Reading(NamedTuple):
-    """The outputs of the network for one attribute.
-
-    Attributes:
-        attribute: that is read.
-        kind: its form: one standardised number, (cos, sin), or one logit for each value.
-        start: number of the first output.
-        width: number of outputs.
-    """
-
-    attribute: FaceAttribute
-    kind: ReadingKind
-    start: int
-    width: int
-
-    @property
-    def name(self) -> str:
-        """The attribute's name."""
-        return self.attribute.name
-
-    def of(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the attribute's columns [N, width] of outputs [N, OUTPUTS]."""
-        return outputs[:, self.start : self.start + self.width]
 
 
 def _layout() -> tuple[Reading, ...]:
@@ -66,13 +40,16 @@ def _layout() -> tuple[Reading, ...]:
     for attribute in FACE_ATTRIBUTES:
         kind: ReadingKind = "circular" if attribute.name in CIRCULAR else attribute.kind
         width = {"continuous": 1, "circular": 2, "categorical": len(attribute.values)}[kind]
-        readings.append(Reading(attribute, kind, start, width))
+        weights = attribute.weights
+        readings.append(Reading(attribute.name, kind, start, width, weights=weights))
         start += width
     return tuple(readings)
 
 
 #: All attributes in the order of ``FACE_ATTRIBUTES``.
 READINGS = _layout()
+#: Their names.
+NAMES = tuple(reading.name for reading in READINGS)
 #: Width of the network's output.
 OUTPUTS = READINGS[-1].start + READINGS[-1].width
 
@@ -85,9 +62,8 @@ def encode_attributes(attributes: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray
     """
     count = len(attributes[READINGS[0].name])
     encoded = np.zeros((count, OUTPUTS), np.float32)
-    for reading in READINGS:
-        attribute, values = reading.attribute, attributes[reading.name]
-        part = encoded[:, reading.start : reading.start + reading.width]
+    for reading, attribute in zip(READINGS, FACE_ATTRIBUTES, strict=True):
+        values, part = attributes[reading.name], encoded[:, reading.columns]
         if reading.kind == "categorical":
             part[np.arange(count), values] = 1
         elif reading.kind == "circular":
@@ -229,7 +205,7 @@ def attribute_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     """Return the mean over attributes of the squared error or the cross-entropy."""
     losses = []
     for reading in READINGS:
-        found, wanted = reading.of(outputs), reading.of(targets)
+        found, wanted = outputs[:, reading.columns], targets[:, reading.columns]
         if reading.kind == "categorical":
             losses.append(F.cross_entropy(found, wanted))
         else:
@@ -262,8 +238,7 @@ def read_images(network: AttributeNetwork, images: torch.Tensor, batch: int = 25
     outputs = cast(torch.Tensor, network.head(features)).double()
     for reading in READINGS:
         if reading.kind == "categorical":
-            columns = slice(reading.start, reading.start + reading.width)
-            outputs[:, columns] = outputs[:, columns].softmax(1)
+            outputs[:, reading.columns] = outputs[:, reading.columns].softmax(1)
     return ImageReadings(outputs.cpu().numpy(), features.double().cpu().numpy())
 
 
@@ -272,20 +247,6 @@ def read_attributes(
 ) -> npt.NDArray[np.float64]:
     """Read attributes [N, OUTPUTS] from images [N, 3, R, R]; see ``ImageReadings``."""
     return read_images(network, images, batch).attributes
-
-
-def find_reading(name: str) -> Reading:
-    """Return the reading of a name. Raises: ConfigError, with the nearest names."""
-    known = {reading.name: reading for reading in READINGS}
-    if name not in known:
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
-        raise ConfigError(
-            field="attribute",
-            value=name,
-            expected=f"one of {', '.join(known)}",
-            remedy=f"Did you mean {' or '.join(near)}?" if near else "",
-        )
-    return known[name]
 
 
 def attribute_scores(
@@ -299,8 +260,7 @@ def attribute_scores(
     """
     scores = {}
     for reading in READINGS:
-        columns = slice(reading.start, reading.start + reading.width)
-        a, b = found[:, columns], truth[:, columns].astype(np.float64)
+        a, b = found[:, reading.columns], truth[:, reading.columns].astype(np.float64)
         if reading.kind == "categorical":
             scores[reading.name] = float((a.argmax(1) == b.argmax(1)).mean())
         else:

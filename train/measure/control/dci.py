@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.readings.scores import concentration
 from segan.train.measure.control.attributes import READINGS
 from segan.train.measure.control.bootstrap import Interval, bootstrap
 from segan.train.measure.control.readings_sample import require_scikit
-from segan.train.measure.control.scores import concentration
 
 Array = npt.NDArray[np.float64]
 Regressor = Literal["forest", "lasso"]
@@ -119,7 +119,7 @@ def _fit(
     standard = (codes - mean) / np.where(spread > 0, spread, 1)
     columns, predicted = [], {}
     for reading in READINGS:
-        target = readings[:, reading.start : reading.start + reading.width]
+        target = readings[:, reading.columns]
         middle = target[fitted].mean(0)
         scale = np.sqrt(np.square(target[fitted] - middle).sum(1).mean())
         target = (target - middle) / (scale if scale > 0 else 1)

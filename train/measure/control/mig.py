@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError
-from segan.train.measure.control.attributes import READINGS, Reading
+from segan.runtime.readings.reading import Reading
+from segan.train.measure.control.attributes import READINGS
 from segan.train.measure.control.bootstrap import Interval, bootstrap
 
 Array = npt.NDArray[np.float64]
@@ -113,7 +114,7 @@ def mutual_information(a: Bins, b: Bins) -> float:
 
 
 def _attribute_bins(readings: Array, reading: Reading) -> Bins:
-    part = readings[:, reading.start : reading.start + reading.width]
+    part = readings[:, reading.columns]
     if reading.kind == "categorical":
         likeliest: Bins = part.argmax(1).astype(np.int64)
         return likeliest

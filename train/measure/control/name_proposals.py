@@ -54,10 +54,10 @@ def propose_names(
     Raises:
         ConfigError: names are required, and cannot be proposed.
     """
-    reason, other_data = _mismatch(generator), _other_data(generator)
-    if other_data is not None and not required:
+    reason, other = _mismatch(generator), other_data(generator)
+    if other is not None and not required:
         reason = (
-            f"names are known only for the built-in faces, and {other_data}; 'segan atlas "
+            f"names are known only for the built-in faces, and {other}; 'segan atlas "
             "--propose' proposes them regardless"
         )
     network = None
@@ -77,8 +77,8 @@ def propose_names(
         f"from {len(_SEEDS)} seeds. 'segan name' gives a slider its name, 'segan atlas "
         "--write-names' all of them."
     )
-    if other_data is not None:
-        remark += f" They hold only if the images resemble these faces: {other_data}."
+    if other is not None:
+        remark += f" They hold only if the images resemble these faces: {other}."
     return proposals, remark
 
 
@@ -121,7 +121,7 @@ def give_names(
     return change_attributes(path, change, copy, overwrite=overwrite)[0], given
 
 
-def _other_data(generator: Generator) -> str | None:
+def other_data(generator: Generator) -> str | None:
     """A clause on the generator's data; None if it is the built-in faces."""
     checkpoint = generator.manifest.provenance.get("checkpoint")
     data = checkpoint.get("data") if isinstance(checkpoint, dict) else None
@@ -165,7 +165,8 @@ def _read(
     on_sliders: Callable[[int], None],
 ) -> dict[Slider, Proposal]:
     """The names of the sliders that control one attribute each."""
-    from segan.train.measure.control.scores import control_scores
+    from segan.runtime.readings.scores import control_scores
+    from segan.train.measure.control.attributes import NAMES
     from segan.train.measure.control.slider_effects import measure_slider
 
     manifest = generator.manifest
@@ -193,7 +194,7 @@ def _read(
             reason=f"changes {name} by {abs(score.effect):.2g} standard deviations; "
             f"{score.leakage:.0%} of its effect is on other attributes",
         )
-        for name, score in control_scores(effects).controlled(MAX_LEAKAGE).items()
+        for name, score in control_scores(effects, NAMES).controlled(MAX_LEAKAGE).items()
         if not score.dead
     }
 

@@ -19,34 +19,33 @@ import numpy.typing as npt
 
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.files.atomic import write_atomic
-from segan.train.measure.control.attribute_files import LoadedAttributes
-from segan.train.measure.control.attributes import READINGS, AttributeNetwork
-from segan.train.measure.control.bootstrap import Interval, bootstrap
-from segan.train.measure.control.dci import REGRESSORS, Regressor, dci_intervals
-from segan.train.measure.control.mig import mig_interval
-from segan.train.measure.control.readings_sample import ReadingsSample, code_spaces
-from segan.train.measure.control.scores import (
+from segan.runtime.readings.effects import SliderReadings, identity_kept
+from segan.runtime.readings.scores import (
     LEAKAGE,
     MOVED_FROM,
     STRICT_LEAKAGE,
     ControlScores,
     control_scores,
-    read_sliders,
 )
+from segan.train.measure.control.attribute_files import LoadedAttributes
+from segan.train.measure.control.attributes import NAMES, READINGS, AttributeNetwork
+from segan.train.measure.control.bootstrap import Interval, bootstrap
+from segan.train.measure.control.dci import REGRESSORS, Regressor, dci_intervals
+from segan.train.measure.control.mig import mig_interval
+from segan.train.measure.control.readings_sample import ReadingsSample, code_spaces
 from segan.train.measure.control.separability import (
     Question,
     attribute_questions,
     metric_name,
     separability_interval,
 )
-from segan.train.measure.control.slider_effects import SliderReadings, identity_kept
+from segan.train.measure.control.slider_effects import read_sliders
 from segan.train.measure.models.model import SliderModel, SliderRange
 from segan.train.runs.versions import versions
 
 FORMAT = "segan.control/1"
 CONTROL = "control.json"
 
-_NAMES = tuple(reading.name for reading in READINGS)
 #: Most codes that DCI's regressors are fitted to and scored with, since forests are slow.
 DCI_CODES = 4000
 #: Figures of each slider, with an interval.
@@ -94,7 +93,7 @@ class SlidersReport(NamedTuple):
             row |= {name: self.intervals[f"{slider}/{name}"].to_json() for name in _EACH}
             row["effects"] = {
                 name: round(float(value), 4)
-                for name, value in zip(_NAMES, self.scores.effects[number], strict=True)
+                for name, value in zip(NAMES, self.scores.effects[number], strict=True)
             }
             rows.append(row)
         return {
@@ -139,14 +138,16 @@ def score_readings(
     readings: Mapping[str, SliderReadings], ranges: tuple[SliderRange, ...], *, repeats: int
 ) -> SlidersReport:
     """Score sliders by their readings; see ``measure_sliders``."""
-    scores = control_scores({name: each.effect() for name, each in readings.items()})
+    scores = control_scores({name: each.effect(READINGS) for name, each in readings.items()}, NAMES)
     mains = {score.slider: score.attribute for score in scores.sliders}
     count = len(next(iter(readings.values())).change)
 
     def of_rows(rows: npt.NDArray[np.intp]) -> dict[str, float]:
         drawn = {name: each.of_seeds(rows) for name, each in readings.items()}
-        found = control_scores({name: each.effect() for name, each in drawn.items()}, mains)
-        kept = {name: identity_kept(each, mains[name]) for name, each in drawn.items()}
+        found = control_scores(
+            {name: each.effect(READINGS) for name, each in drawn.items()}, NAMES, mains
+        )
+        kept = {name: identity_kept(each, READINGS, mains[name]) for name, each in drawn.items()}
         return _figures(found, kept)
 
     intervals = bootstrap(of_rows, count, repeats)

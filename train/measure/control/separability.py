@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError
+from segan.train.data.faces.attributes import FACE_ATTRIBUTES
 from segan.train.measure.control.attributes import READINGS
 from segan.train.measure.control.bootstrap import Interval, bootstrap
 from segan.train.measure.control.mig import entropy
@@ -74,10 +75,10 @@ def attribute_questions(readings: Array) -> list[Question]:
         readings: [N, OUTPUTS], from ``read_attributes``.
     """
     questions = []
-    for reading in READINGS:
-        part = readings[:, reading.start : reading.start + reading.width]
+    for reading, attribute in zip(READINGS, FACE_ATTRIBUTES, strict=True):
+        part = readings[:, reading.columns]
         if reading.kind == "categorical":
-            questions += class_questions(part, reading.attribute.values, reading.name)
+            questions += class_questions(part, attribute.values, reading.name)
         else:
             ends = ("",) if reading.kind == "continuous" else (".cos", ".sin")
             questions += [

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.readings.scores import LEAKAGE, MOVED_FROM, STRICT_LEAKAGE, control_scores
+from segan.train.measure.control.attributes import NAMES, READINGS
 from segan.train.measure.control.label_classifier import check_labels, train_label_classifier
 from segan.train.measure.control.mig import BINS
 from segan.train.measure.control.readings_sample import ReadingsSample, sample_readings
@@ -25,14 +27,8 @@ from segan.train.measure.control.report import (
     measure_separability,
     score_readings,
 )
-from segan.train.measure.control.scores import (
-    LEAKAGE,
-    MOVED_FROM,
-    STRICT_LEAKAGE,
-    control_scores,
-    read_sliders,
-)
 from segan.train.measure.control.separability import class_questions, metric_name
+from segan.train.measure.control.slider_effects import read_sliders
 from segan.train.measure.quality.context import MetricContext
 from segan.train.measure.quality.features import CodesRequest, DetectorKind, Request
 from segan.train.measure.quality.metric import Ends, Metric, Need, Score, check_n
@@ -120,8 +116,8 @@ class ControlMetric(Metric):
         for line in weights:
             on_done(len(counts))
             rows = np.repeat(np.arange(len(line)), line.astype(int))
-            drawn = {name: each.of_seeds(rows).effect() for name, each in readings.items()}
-            counts.append(len(control_scores(drawn, mains).controlled()))
+            drawn = {name: each.of_seeds(rows).effect(READINGS) for name, each in readings.items()}
+            counts.append(len(control_scores(drawn, NAMES, mains).controlled()))
         return np.array(counts, np.float64)
 
 

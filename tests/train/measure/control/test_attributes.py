@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.readings.reading import find_reading
 from segan.train.data.faces.attributes import FACE_ATTRIBUTES, sample_attributes
 from segan.train.measure.control.attributes import (
     OUTPUTS,
@@ -19,7 +20,6 @@ from segan.train.measure.control.attributes import (
     attribute_loss,
     attribute_scores,
     encode_attributes,
-    find_reading,
     read_attributes,
 )
 
@@ -35,7 +35,7 @@ def test_encoded_attributes_have_unit_variance() -> None:
     for reading in READINGS:
         part = encoded[:, reading.start : reading.start + reading.width]
         if reading.kind == "categorical":
-            np.testing.assert_allclose(part.mean(0), reading.attribute.weights, atol=0.015)
+            np.testing.assert_allclose(part.mean(0), reading.weights, atol=0.015)
             assert (part.sum(1) == 1).all()
         else:
             assert np.abs(part.mean(0)).max() < 0.03
@@ -48,7 +48,7 @@ def test_scores_of_perfect_and_of_constant_readings() -> None:
     mean = np.broadcast_to(truth.mean(0, dtype=np.float64), truth.shape)
     for reading, score in zip(READINGS, attribute_scores(mean, truth).values(), strict=True):
         if reading.kind == "categorical":
-            assert score == pytest.approx(max(reading.attribute.weights), abs=0.08)
+            assert score == pytest.approx(max(reading.weights), abs=0.08)
         else:
             assert score == pytest.approx(0, abs=1e-6)
 
@@ -117,8 +117,8 @@ def test_other_resolutions_are_refused(raises_error: Callable[..., Any]) -> None
 def test_an_attribute_is_found_by_name_or_the_nearest_are_named(
     raises_error: Callable[..., Any],
 ) -> None:
-    assert find_reading("smile").name == "smile"
+    assert find_reading(READINGS, "smile").name == "smile"
     with raises_error(ConfigError, field="attribute", value="hair-colour", remedy="hair_color"):
-        find_reading("hair-colour")
+        find_reading(READINGS, "hair-colour")
     with raises_error(ConfigError, field="attribute", value="zzz"):
-        find_reading("zzz")
+        find_reading(READINGS, "zzz")

@@ -25,7 +25,7 @@ def test_sampled_attributes_are_distributed_as_in_the_data() -> None:
     for reading in READINGS:
         part = encoded[:, reading.start : reading.start + reading.width]
         if reading.kind == "categorical":
-            np.testing.assert_allclose(part.mean(0), reading.attribute.weights, atol=0.03)
+            np.testing.assert_allclose(part.mean(0), reading.weights, atol=0.03)
         else:
             assert part.var(0).sum() == pytest.approx(1, abs=0.06)
     assert np.abs(codes.coords).max() <= REACH

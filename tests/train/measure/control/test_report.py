@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segan.runtime.readings.effects import SliderReadings
 from segan.train.measure.control.attributes import READINGS, encode_attributes
 from segan.train.measure.control.drawn_model import DrawnModel
 from segan.train.measure.control.readings_sample import ReadingsSample
@@ -20,7 +21,6 @@ from segan.train.measure.control.report import (
     write_control,
 )
 from segan.train.measure.control.separability import class_questions
-from segan.train.measure.control.slider_effects import SliderReadings
 from segan.train.measure.models.model import Codes
 
 NAMES = [reading.name for reading in READINGS]

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from segan.runtime.errors import ConfigError
+from segan.runtime.readings.effects import SliderReadings, effect_of_readings, identity_kept, person
+from segan.runtime.readings.scores import control_scores
 from segan.train.data.faces.attributes import FACE_ATTRIBUTES, sample_attributes
 from segan.train.measure.control.attributes import (
     OUTPUTS,
@@ -18,13 +20,10 @@ from segan.train.measure.control.attributes import (
     AttributeNetwork,
     encode_attributes,
 )
-from segan.train.measure.control.slider_effects import (
-    SliderReadings,
-    effect_of_readings,
-    identity_kept,
-    measure_slider,
-    person,
-)
+from segan.train.measure.control.slider_effects import generator_effects, measure_slider
+from segan.train.networks.config import SubspaceConfig
+from segan.train.networks.stylegan2.generator import Generator
+from segan.train.runs.presets import preset
 
 NAMES = [reading.name for reading in READINGS]
 SCHEMA = {attribute.name: attribute for attribute in FACE_ATTRIBUTES}
@@ -52,7 +51,7 @@ def set_to(name: str) -> Any:
 
 @pytest.mark.parametrize("name", [r.name for r in READINGS if r.kind == "continuous"])
 def test_the_whole_range_of_an_attribute_is_the_root_of_twelve(name: str) -> None:
-    effect = effect_of_readings(readings_of(set_to(name)))
+    effect = effect_of_readings(readings_of(set_to(name)), READINGS)
     expected = np.where(np.array(NAMES) == name, math.sqrt(12), 0)
     np.testing.assert_allclose(effect.consistent, expected, atol=1e-6)
     np.testing.assert_allclose(effect.absolute, expected, atol=1e-6)
@@ -62,7 +61,7 @@ def test_the_whole_range_of_an_attribute_is_the_root_of_twelve(name: str) -> Non
 
 def test_a_falling_attribute_has_a_negative_sign() -> None:
     up = set_to("smile")
-    effect = effect_of_readings(readings_of(lambda columns, t: up(columns, 1 - t)))
+    effect = effect_of_readings(readings_of(lambda columns, t: up(columns, 1 - t)), READINGS)
     at = NAMES.index("smile")
     assert effect.sign[at] == -1
     assert effect.monotonicity[at] == pytest.approx(1)
@@ -74,7 +73,7 @@ def test_movement_that_differs_from_seed_to_seed_is_not_consistent() -> None:
     def change(columns: dict[str, np.ndarray], t: float) -> None:
         columns["smile"][:] = signs * (2 * t - 1)
 
-    effect = effect_of_readings(readings_of(change))
+    effect = effect_of_readings(readings_of(change), READINGS)
     at = NAMES.index("smile")
     assert effect.consistent[at] == pytest.approx(0, abs=1e-6)
     assert effect.absolute[at] == pytest.approx(math.sqrt(12), rel=1e-6)
@@ -86,7 +85,7 @@ def test_turning_a_hue_counts_in_deviations_of_a_uniform_angle(turns: float) -> 
     def change(columns: dict[str, np.ndarray], t: float) -> None:
         columns["shirt_hue"] = columns["shirt_hue"] + turns * t
 
-    effect = effect_of_readings(readings_of(change))
+    effect = effect_of_readings(readings_of(change), READINGS)
     at = NAMES.index("shirt_hue")
     assert effect.absolute[at] == pytest.approx(abs(turns) * math.sqrt(12), rel=1e-5)
     # The mean chord of random hues is near 0: the turning is what counts.
@@ -100,7 +99,7 @@ def test_taking_every_hue_from_one_colour_to_its_opposite_is_half_a_turn() -> No
     def change(columns: dict[str, np.ndarray], t: float) -> None:
         columns["background_hue"] = 0.1 + directions * t * 0.5
 
-    effect = effect_of_readings(readings_of(change))
+    effect = effect_of_readings(readings_of(change), READINGS)
     at = NAMES.index("background_hue")
     assert effect.consistent[at] == pytest.approx(0.5 * math.sqrt(12), rel=1e-3)
 
@@ -110,7 +109,7 @@ def test_a_full_switch_counts_in_deviations_of_the_category(name: str) -> None:
     def change(columns: dict[str, np.ndarray], t: float) -> None:
         columns[name][:] = int(t > 0.5)
 
-    effect = effect_of_readings(readings_of(change))
+    effect = effect_of_readings(readings_of(change), READINGS)
     q = np.array(SCHEMA[name].weights)
     at = NAMES.index(name)
     assert effect.consistent[at] == pytest.approx(1 / math.sqrt((q * (1 - q)).sum() / 2))
@@ -121,7 +120,7 @@ def test_spearman_agrees_with_ranks_by_hand() -> None:
     readings = np.zeros((4, 1, OUTPUTS))
     at = READINGS[NAMES.index("smile")]
     readings[:, 0, at.start] = [1, 3, 2, 4]  # Σd² = 2: ρ = 1 - 6 · 2 / (4 · 15)
-    effect = effect_of_readings(readings)
+    effect = effect_of_readings(readings, READINGS)
     assert effect.monotonicity[NAMES.index("smile")] == pytest.approx(0.8)
 
 
@@ -166,7 +165,7 @@ def columns(name: str) -> slice:
 
 
 def test_a_person_has_unit_variance_in_every_other_attribute() -> None:
-    other = person(faces(0, 20000), "glasses")
+    other = person(faces(0, 20000), READINGS, "glasses")
     assert other.shape[1] == OUTPUTS - 3
     assert other.var(0).sum() == pytest.approx(len(NAMES) - 1, rel=0.02)
 
@@ -175,25 +174,43 @@ def test_a_person_has_unit_variance_in_every_other_attribute() -> None:
 def test_moving_the_main_attribute_alone_keeps_the_person(name: str) -> None:
     low, high = faces(1), faces(1)
     high[:, columns(name)] = faces(2)[:, columns(name)]
-    assert identity_kept(readings(low, high), name) == pytest.approx(1)
+    assert identity_kept(readings(low, high), READINGS, name) == pytest.approx(1)
     # Judged as a slider of something else, it changes 1 of 17 attributes to another person's.
-    assert identity_kept(readings(low, high), "head_x") == pytest.approx(1 - 1 / 17, abs=0.01)
+    assert identity_kept(readings(low, high), READINGS, "head_x") == pytest.approx(
+        1 - 1 / 17, abs=0.01
+    )
 
 
 def test_another_person_is_zero() -> None:
-    assert identity_kept(readings(faces(1), faces(2)), "smile") == pytest.approx(0, abs=0.02)
-    assert identity_kept(readings(faces(1), faces(2)), "") == pytest.approx(0, abs=0.02)
+    assert identity_kept(readings(faces(1), faces(2)), READINGS, "smile") == pytest.approx(
+        0, abs=0.02
+    )
+    assert identity_kept(readings(faces(1), faces(2)), READINGS, "") == pytest.approx(0, abs=0.02)
 
 
 def test_moving_another_attribute_from_end_to_end_costs_what_the_formula_says() -> None:
     low, high = faces(1), faces(1)
     low[:, columns("blush")], high[:, columns("blush")] = -np.sqrt(3), np.sqrt(3)
     # Persons at one end differ in 16 attributes: neither in smile, the main one, nor in blush.
-    found = identity_kept(readings(low, high), "smile")
+    found = identity_kept(readings(low, high), READINGS, "smile")
     assert found == pytest.approx(1 - 12 / (2 * 16), abs=0.01)
 
 
 def test_one_person_or_equal_persons_have_no_identity() -> None:
-    assert np.isnan(identity_kept(readings(faces(1, 1), faces(2, 1)), "smile"))
+    assert np.isnan(identity_kept(readings(faces(1, 1), faces(2, 1)), READINGS, "smile"))
     same = np.repeat(faces(1, 1), 5, axis=0)
-    assert np.isnan(identity_kept(readings(same, same), "smile"))
+    assert np.isnan(identity_kept(readings(same, same), READINGS, "smile"))
+
+
+def test_every_slider_of_a_generator_is_measured() -> None:
+    config = preset("tiny", resolution=16)
+    generator = Generator(config.network, SubspaceConfig(dims=2)).eval().requires_grad_(False)
+    effects = generator_effects(generator, AttributeNetwork(16), range(2), steps=2)
+    assert list(effects) == [f"L{layer}N0D{dim}" for layer in range(3) for dim in range(2)]
+    assert control_scores(effects, NAMES).to_json()["sliders"] == 6
+
+
+def test_mode_0_has_no_sliders() -> None:
+    config = preset("tiny", resolution=16, mode=0)
+    generator = Generator(config.network, config.subspace).eval()
+    assert generator_effects(generator, AttributeNetwork(16)) == {}

@@ -19,7 +19,7 @@ from segan.runtime.errors import CheckpointError, ConfigError
 from segan.runtime.generate.generator import Generator
 from segan.runtime.latents.draws import sample_coords, sample_z
 from segan.train.measure.control.attributes import AttributeNetwork
-from segan.train.measure.control.scores import read_sliders
+from segan.train.measure.control.slider_effects import read_sliders
 from segan.train.measure.models.model import ImageOptions, MeasuredModel
 from segan.train.measure.models.open import Compute, open_model
 from segan.train.measure.models.torch_graphs import generator_model

@@ -7,18 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from segan.runtime.bundle.layout import Slider
 from segan.runtime.errors import ConfigError
-from segan.train.measure.control.attributes import READINGS, AttributeNetwork
-from segan.train.measure.control.slider_effects import SliderEffect, SliderReadings, read_slider
-from segan.train.measure.models.model import ImageOptions, SliderModel
-from segan.train.measure.models.torch_graphs import generator_model
-from segan.train.networks.stylegan2.generator import Generator
-from segan.train.runs.alarms import DEAD_BELOW
-
-Array = npt.NDArray[np.float64]
+from segan.runtime.readings.effects import DEAD_BELOW, SliderEffect
+from segan.runtime.readings.reading import Array
 
 #: Effects below this many sd count as 0.
 IGNORED_BELOW = 0.1
@@ -26,8 +18,6 @@ IGNORED_BELOW = 0.1
 MOVED_FROM = 1.0
 #: Largest leakage of a slider that controls its attribute: the usual bound and a strict one.
 LEAKAGE, STRICT_LEAKAGE = 0.30, 0.20
-
-_NAMES = tuple(reading.name for reading in READINGS)
 
 
 class SliderScore(NamedTuple):
@@ -68,6 +58,7 @@ class ControlScores(NamedTuple):
     """Scores of a set of sliders.
 
     Attributes:
+        attributes: names of the readings.
         sliders: score of each slider, in the given order.
         effects: [sliders, attributes], consistent effects in sd, where values below 0.1 are 0.
         disentanglement: how far each slider changes one attribute only, 0 to 1 (DCI's D).
@@ -76,6 +67,7 @@ class ControlScores(NamedTuple):
             attribute without effects: the mutual information gap (Chen et al. 2018), of effects.
     """
 
+    attributes: tuple[str, ...]
     sliders: list[SliderScore]
     effects: Array
     disentanglement: float
@@ -89,7 +81,7 @@ class ControlScores(NamedTuple):
             best = found.get(score.attribute)
             if score.controls(leakage) and (best is None or score.leakage < best.leakage):
                 found[score.attribute] = score
-        return {name: found[name] for name in _NAMES if name in found}
+        return {name: found[name] for name in self.attributes if name in found}
 
     def to_json(self) -> dict[str, Any]:
         """Return all scores as JSON values."""
@@ -103,13 +95,15 @@ class ControlScores(NamedTuple):
             "gap": self.gap,
             "best": {name: score._asdict() for name, score in self.controlled().items()},
             "scores": [score._asdict() for score in self.sliders],
-            "attributes": list(_NAMES),
+            "attributes": list(self.attributes),
             "effects": np.round(self.effects, 4).tolist(),
         }
 
 
 def control_scores(
-    effects: Mapping[str, SliderEffect], mains: Mapping[str, str] | None = None
+    effects: Mapping[str, SliderEffect],
+    attributes: Sequence[str],
+    mains: Mapping[str, str] | None = None,
 ) -> ControlScores:
     """Score sliders by their effects.
 
@@ -119,6 +113,7 @@ def control_scores(
 
     Args:
         effects: name → effect of each slider.
+        attributes: names of the readings, in the order of the effects.
         mains: main attribute of each slider, empty for none, where it is already known, as for the
             effects of a resample. None: the attribute that changes most.
 
@@ -131,14 +126,19 @@ def control_scores(
         )
     matrix = np.array([_significant(effect.consistent) for effect in effects.values()])
     scores = [
-        _score(name, effect, None if mains is None else mains[name])
+        _score(name, effect, attributes, None if mains is None else mains[name])
         for name, effect in effects.items()
     ]
     ordered = np.sort(matrix, axis=0)
     second = ordered[-2] if len(ordered) > 1 else np.zeros_like(ordered[-1])
     gaps = (ordered[-1] - second) / np.maximum(ordered[-1], 1e-12)
     return ControlScores(
-        scores, matrix, concentration(matrix), concentration(matrix.T), float(gaps.mean())
+        tuple(attributes),
+        scores,
+        matrix,
+        concentration(matrix),
+        concentration(matrix.T),
+        float(gaps.mean()),
     )
 
 
@@ -164,59 +164,20 @@ def _significant(effects: Array) -> Array:
     return np.where(effects >= IGNORED_BELOW, effects, 0.0)
 
 
-def _score(name: str, effect: SliderEffect, given: str | None) -> SliderScore:
+def _score(
+    name: str, effect: SliderEffect, attributes: Sequence[str], given: str | None
+) -> SliderScore:
     consistent, absolute = _significant(effect.consistent), _significant(effect.absolute)
     if not consistent.any() or given == "":
         return SliderScore(name, "", 0.0, 1.0, 1.0, 0.0, effect.change)
-    main = int(consistent.argmax()) if given is None else _NAMES.index(given)
+    main = int(consistent.argmax()) if given is None else attributes.index(given)
     sign = -1.0 if effect.sign[main] < 0 else 1.0
     return SliderScore(
         slider=name,
-        attribute=_NAMES[main],
+        attribute=attributes[main],
         effect=float(sign * consistent[main]),
         leakage=float(1 - consistent[main] / consistent.sum()),
         leakage_absolute=float(1 - absolute[main] / max(absolute.sum(), 1e-12)),
         monotonicity=float(effect.monotonicity[main]),
         change=effect.change,
     )
-
-
-def read_sliders(
-    images: SliderModel,
-    network: AttributeNetwork,
-    seeds: Sequence[int] = range(64),
-    steps: int = 5,
-    sliders: Sequence[Slider] | None = None,
-) -> dict[str, SliderReadings]:
-    """Read attributes while sliders move over their ranges: name (L3N0D5) → readings.
-
-    Args:
-        images: the model; the result is empty where it has no sliders.
-        network: reads the attributes.
-        seeds: that each slider is moved for.
-        steps: values over a slider's range.
-        sliders: to move; None moves all.
-
-    Raises:
-        ConfigError: images that do not fit the network, or too few seeds or steps.
-    """
-    return {
-        str(slider): read_slider(
-            images.slider(slider), network, seeds, np.linspace(low, high, steps).tolist()
-        )
-        for slider, low, high in images.sliders
-        if sliders is None or slider in sliders
-    }
-
-
-def generator_effects(
-    generator: Generator,
-    network: AttributeNetwork,
-    seeds: Sequence[int] = range(64),
-    steps: int = 5,
-    sliders: Sequence[Slider] | None = None,
-) -> dict[str, SliderEffect]:
-    """Return the effects of a generator's sliders; see ``read_sliders``. Empty in mode 0."""
-    model = generator_model(generator, ImageOptions(noise="const"))
-    found = read_sliders(model, network, seeds, steps, sliders)
-    return {name: readings.effect() for name, readings in found.items()}
