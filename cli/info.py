@@ -24,11 +24,7 @@ Kind = Literal["bundle", "run", "data"]
 
 @click.command("info", epilog="Example: segan info faces.segan --check")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--check",
-    is_flag=True,
-    help="Read every file of a bundle, and check its SHA-256 and the graphs.",
-)
+@click.option("--check", is_flag=True, help="Read every file of a bundle and compare its SHA-256.")
 @json_option
 def command(path: Path | None, check: bool, as_json: bool) -> None:
     """Show what PATH holds: a bundle, a training run or checkpoint, or a data set.
@@ -46,10 +42,7 @@ def command(path: Path | None, check: bool, as_json: bool) -> None:
 
         bundle = open_bundle(path)
         if check:
-            from segan.runtime.bundle.graph_files import check_graphs
-
             bundle.verify()
-            check_graphs(bundle)
         found = describe_bundle(bundle, checked=check)
         show = _show_bundle
     else:
@@ -157,7 +150,8 @@ def describe_bundle(bundle: Bundle, *, checked: bool) -> dict[str, Any]:
         "names": [
             {
                 "name": attribute.name,
-                "slider": str(attribute.slider),
+                "slider": attribute.sliders,
+                "weights": {str(slider): w for slider, w in attribute.weights.items()},
                 "low": attribute.range[0],
                 "high": attribute.range[1],
                 "sign": attribute.sign,
@@ -234,13 +228,26 @@ def _show_commands(found: dict[str, Any], bundle: list[Path]) -> None:
     echo("", f"Sweep one: {sweep}")
 
 
+def _sliders(weights: dict[str, float]) -> str:
+    """Return the sliders of a name in few words."""
+    first = [f"{slider} {weight:+.2g}" for slider, weight in list(weights.items())[:2]]
+    if len(weights) == 1:
+        return next(iter(weights))
+    return ", ".join(first) + (f" and {len(weights) - 2} more" if len(weights) > 2 else "")
+
+
 def _show_names(names: list[dict[str, Any]]) -> None:
     """Print the table of named sliders, and the number of hidden ones."""
     shown = [row for row in names if not row["hidden"]]
     if shown:
         echo()
         rows = [
-            (row["name"], row["slider"], f"{row['low']:.3g} to {row['high']:.3g}", f"{row['sign']}")
+            (
+                row["name"],
+                _sliders(row["weights"]),
+                f"{row['low']:.3g} to {row['high']:.3g}",
+                f"{row['sign']}",
+            )
             for row in shown
         ]
         show_table(("name", "slider", "range", "sign"), rows)

@@ -15,6 +15,7 @@ from segan.cli.output import overwrite_option
 from segan.cli.standard_streams import echo
 from segan.runtime.bundle.classes import class_words
 from segan.runtime.bundle.layout import Slider
+from segan.runtime.bundle.sliders import parse_weights
 from segan.runtime.commands import command as segan
 from segan.runtime.errors import ConfigError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("name", epilog="Example: segan name faces.segan L3N0D5 smile --range -1.5,1.5")
-@click.argument("words", nargs=-1, metavar="[BUNDLE] SLIDER [NAME]")
+@click.argument("words", nargs=-1, metavar="[BUNDLE] SLIDER [NAME] | NAME WEIGHTS")
 @click.option(
     "--range",
     "limits",
@@ -69,8 +70,9 @@ def command(
 ) -> None:
     """Name a slider of BUNDLE, or of the newest bundle under this folder.
 
-    SLIDER is written as L3N0D5, or is its current name. The names are stored in the bundle:
-    'segan sweep --attr smile' and 'segan generate --attr smile=1.5' use them, and
+    SLIDER is written as L3N0D5, or is its current name. NAME WEIGHTS names several sliders that
+    move together: segan name glasses "L3N0D5=0.8,L2N0D1=-0.3" --range -2,2. The names are stored in
+    the bundle: 'segan sweep --attr smile' and 'segan generate --attr smile=1.5' use them, and
     'segan info' lists them. Without NAME the slider's range, sign or listing is changed. The
     bundle that ships with segan is never changed; -o writes a copy.
     """
@@ -78,6 +80,7 @@ def command(
     from segan.runtime.bundle.attributes_editing import (
         change_attributes,
         name_slider,
+        name_sliders,
         remove_names,
     )
 
@@ -98,20 +101,30 @@ def command(
             remedy="Example: 'segan name L3N0D5 smile'.",
         )
     span = None if limits is None else parse_range(limits)
-    slider, label = Slider(0, 0, 0), list[str]()
+    weights = None if name is None or "=" not in name else parse_weights(name)
+    slider, called, label = None, where, list[str]()
 
     def change(bundle: Bundle) -> tuple[Attribute, ...]:
-        nonlocal slider
+        nonlocal slider, called
         label[:] = class_words(bundle.manifest.class_names, bundle.manifest.c_dim)
+        if weights is not None:
+            if sign is not None:
+                raise ConfigError(
+                    "`sign` is for one slider", field="sign", value=sign, expected="weights alone"
+                )
+            return name_sliders(bundle, where, weights, limits=span, hidden=hidden)
+        which: Slider | Attribute
         try:
-            slider = Slider.parse(where)
+            which = slider = Slider.parse(where)
         except ConfigError:
-            slider = find_attribute(read_attributes(bundle), where).slider
+            named = find_attribute(read_attributes(bundle), where)
+            slider, called = named.slider, name or named.name
+            which = slider or named
         if remove:
-            return remove_names(bundle, slider)
+            return remove_names(bundle, which)
         return name_slider(
             bundle,
-            slider,
+            which,
             name,
             limits=span,
             sign=None if sign is None else int(sign),
@@ -121,16 +134,25 @@ def command(
     written, attributes = change_attributes(
         path or newest_bundle(), change, out, overwrite=overwrite
     )
-    own = next((found for found in attributes if found.slider == slider), None)
+    folded = called.casefold()
+    own = next(
+        (
+            found
+            for found in attributes
+            if (found.name.casefold() == folded if slider is None else found.slider == slider)
+        ),
+        None,
+    )
+    shown = str(slider) if slider is not None else called if own is None else own.sliders
     if as_json:
         entry = None if own is None else own.to_json()
-        echo(json.dumps({"bundle": str(written), "slider": str(slider), "entry": entry}))
+        echo(json.dumps({"bundle": str(written), "slider": shown, "entry": entry}))
     elif own is None:
-        echo(f"{written}: {slider} has no name now.")
+        echo(f"{written}: {shown} has no name now.")
     else:
         low, high = own.range
         echo(
-            f"{written}: {slider} is {own.name}, from {low:.3g} to {high:.3g}"
+            f"{written}: {shown} is {own.name}, from {low:.3g} to {high:.3g}"
             f"{', against its coordinate' if own.sign < 0 else ''}{', hidden' * own.hidden}."
         )
         echo(f"next: {segan('sweep', written, '--attr', own.name, *label)}")

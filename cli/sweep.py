@@ -323,7 +323,7 @@ def _groups(
     bundle, others = generator.bundle, settings.options.sliders
     if swept:
         chosen = swept_slider(bundle, None, None, attr=swept[0], others=others)
-        return [(f"sweep-{chosen.slider}.png", [chosen])]
+        return [(f"sweep-{chosen.file_label}.png", [chosen])]
     if isinstance(place, Slider):
         chosen = swept_slider(bundle, place.layer, place.dim, place.index, None, others)
         return [(f"sweep-{place}.png", [chosen])]
@@ -360,7 +360,7 @@ def _draw_rows(
         for (_, sliders), path in zip(groups, paths, strict=True):
             values = across.of(sliders[0])
             table = sweep_rows(generator, settings, sliders, seeds, values, bar.update)
-            names = [str(chosen.slider) for chosen in sliders]
+            names = [chosen.label for chosen in sliders]
             picture.draw(path, [table])
             entry = {
                 "path": str(path),
@@ -369,7 +369,8 @@ def _draw_rows(
                 "seeds": list(seeds),
                 "values": [round(value, 6) for value in values],
             }
-            called = "" if sliders[0].name is None else f" {sliders[0].name}"
+            named = sliders[0].name is not None and not sliders[0].adds
+            called = f" {sliders[0].name}" if named else ""
             shown = ", ".join(str(seed) for seed in seeds[:8]) + (", …" if len(seeds) > 8 else "")
             line = (
                 f"{path}: {', '.join(names)}{called} from {values[0]:.3g} to {values[-1]:.3g}, "
@@ -413,7 +414,7 @@ def _draw_grid(
         stem = f"{path.stem}-{settings.seed_word}"
         return [path.with_name(f"{stem}{seed}{path.suffix}") for seed in seeds]
 
-    default = Path(f"sweep-{cols.slider}-by-{rows.slider}.png")
+    default = Path(f"sweep-{cols.file_label}-by-{rows.file_label}.png")
     paths = picture.output.files(default, names, picture.sources)
     with progress(len(seeds) * len(col_values) * len(row_values), "images", "sweeping") as bar:
         if picture.animated:
@@ -422,14 +423,14 @@ def _draw_grid(
             for seed, own in zip(seeds, paths, strict=True):
                 picture.draw(own, [table(seed, bar.update)])
     entry = {
-        "sliders": [str(cols.slider), str(rows.slider)],
+        "sliders": [cols.label, rows.label],
         "attributes": [cols.name, rows.name],
         "seeds": list(seeds),
         "values": [round(value, 6) for value in col_values],
         "by_values": [round(value, 6) for value in row_values],
     }
     line = (
-        f"{cols.name or cols.slider} by {rows.name or rows.slider}, {len(col_values)} x "
+        f"{cols.name or cols.label} by {rows.name or rows.label}, {len(col_values)} x "
         f"{len(row_values)} values."
     )
     return [({"path": str(own), **entry}, f"{own}: {line}") for own in paths]

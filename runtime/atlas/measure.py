@@ -92,7 +92,8 @@ def _places(generator: Generator, config: AtlasConfig) -> tuple[list[_Place], in
     """All sliders in table order, and the number of hidden sliders left out."""
     named: dict[Slider, Attribute] = {}
     for attribute in read_attributes(generator.bundle):
-        named.setdefault(attribute.slider, attribute)
+        if attribute.slider is not None:
+            named.setdefault(attribute.slider, attribute)
     found, hidden = [], 0
     for subspace in generator.manifest.subspaces:
         for dim in range(subspace.dims):

@@ -71,11 +71,8 @@ def accept(
         ends = (subspace.low, subspace.high)
         entry = Attribute(
             name=proposal.name,
-            layer=slider.layer,
-            index=slider.index,
-            dim=slider.dim,
+            weights={slider: float(proposal.sign)},
             range=ends if proposal.sign > 0 else (-ends[1], -ends[0]),
-            sign=proposal.sign,
             extra={"proposed": {"confidence": round(proposal.confidence, 4)}},
         )
         if slider in named or first_repeated([*kept, entry]) is not None:

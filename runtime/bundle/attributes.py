@@ -1,7 +1,8 @@
 """``attributes.json``: names for sliders, such as ``smile`` for L3N0D5.
 
-The value of a name is ``sign`` times the slider's coordinate, so that a higher value always means
-more of the attribute. ``range`` is in values of the name.
+A name is one slider or several with weights. A value of the name adds weight times value to the
+coordinate of each, so that a higher value always means more of the attribute; for a single slider
+the weight is its ``sign``. ``range`` is in values of the name.
 """
 
 from __future__ import annotations
@@ -36,50 +37,59 @@ MAX_ATTRIBUTES = 1 << 14
 #: How many names an error lists.
 _LISTED = 12
 
+#: Largest magnitude of a weight.
+MAX_WEIGHT = 1e6
+
 _REMEDY = "Export or copy the bundle again, or rename the slider with 'segan name'."
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
-    """One named slider.
+    """A name for one slider, or for several with weights.
 
     Attributes:
         name: at most 100 printable characters, none of them ``=``.
-        layer: the slider's layer.
-        index: its subspace within the layer.
-        dim: its dim within the subspace.
+        weights: slider → what a value of 1 adds to its coordinate; not 0.
         range: lowest and highest value that a sweep by this name covers.
-        sign: 1 or -1: a coordinate is ``sign`` times a value of this name.
         hidden: left out of lists; still found by its name.
-        extra: every other field of the entry, such as ``method`` and ``sigma``.
+        extra: every other field of the entry, such as ``method`` and ``measured``.
     """
 
     name: str
-    layer: int
-    dim: int
+    weights: dict[Slider, float]
     range: tuple[float, float]
-    index: int = 0
-    sign: int = 1
     hidden: bool = False
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
-    def slider(self) -> Slider:
-        """The slider that the name refers to."""
-        return Slider(self.layer, self.index, self.dim)
+    def slider(self) -> Slider | None:
+        """The slider of a name for a single one, whose weight is 1 or -1; else None."""
+        single = len(self.weights) == 1 and abs(next(iter(self.weights.values()))) == 1
+        return next(iter(self.weights)) if single else None
 
-    def coordinate(self, value: float) -> float:
-        """Return the slider's coordinate at a value of this name."""
-        return self.sign * value
+    @property
+    def sign(self) -> int:
+        """-1 for a single slider whose higher coordinate means less of the name, else 1."""
+        return -1 if self.slider is not None and self.weights[self.slider] < 0 else 1
+
+    @property
+    def sliders(self) -> str:
+        """The sliders as text: ``L3N0D5``, or ``L3N0D5=0.8,L2N0D1=-0.3``."""
+        if self.slider is not None:
+            return str(self.slider)
+        return ",".join(f"{slider}={weight:.4g}" for slider, weight in self.weights.items())
+
+    def coordinates(self, value: float) -> dict[Slider, float]:
+        """Return the coordinate of each slider at a value of this name."""
+        return {slider: weight * value for slider, weight in self.weights.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``attributes.json``; sign and hidden only if not the default."""
-        entry: dict[str, Any] = {
-            "name": self.name,
-            "layer": self.layer,
-            "index": self.index,
-            "dim": self.dim,
-            "range": list(self.range),
-        }
+        entry: dict[str, Any] = {"name": self.name}
+        if self.slider is not None:
+            entry |= self.slider._asdict()
+        else:
+            entry["sliders"] = {str(slider): weight for slider, weight in self.weights.items()}
+        entry["range"] = list(self.range)
         if self.sign != 1:
             entry["sign"] = self.sign
         if self.hidden:
@@ -87,7 +97,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
         return {**entry, **self.extra}
 
     def check(self, manifest: Manifest) -> None:
-        """Raise ConfigError for a name, range, sign or slider that is not valid."""
+        """Raise ConfigError for a name, range, weight or slider that is not valid."""
         check_name(self.name, self.slider)
         low, high = self.range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -97,12 +107,42 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
                 value=self.range,
                 expected="a low end below the high one",
             )
-        if self.sign not in (1, -1):
-            raise ConfigError(field="sign", value=self.sign, expected="1 or -1")
-        find_slider(manifest, self.layer, self.dim, self.index)
+        if not self.weights:
+            raise ConfigError(field="sliders", value={}, expected="1 or more sliders")
+        for slider, weight in self.weights.items():
+            find_slider(manifest, slider.layer, slider.dim, slider.index)
+            if not (math.isfinite(weight) and 0 < abs(weight) <= MAX_WEIGHT):
+                raise ConfigError(
+                    f"the weight of {slider} is {weight:g}",
+                    field="sliders",
+                    value=weight,
+                    expected=f"a number other than 0, from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}",
+                )
 
 
-_KNOWN = set(Attribute.__struct_fields__) - {"extra"}
+#: Fields of an entry that are not kept in ``extra``.
+_KNOWN = {"name", "layer", "index", "dim", "sign", "sliders", "range", "hidden"}
+
+
+class _Single(msgspec.Struct, kw_only=True):
+    """An entry of one slider."""
+
+    name: str
+    layer: int
+    dim: int
+    range: tuple[float, float]
+    index: int = 0
+    sign: int = 1
+    hidden: bool = False
+
+
+class _Several(msgspec.Struct, kw_only=True):
+    """An entry of several sliders, by their notation."""
+
+    name: str
+    sliders: dict[str, float]
+    range: tuple[float, float]
+    hidden: bool = False
 
 
 def check_name(name: str, slider: Slider | None = None) -> None:
@@ -192,7 +232,24 @@ def decode_attribute(entry: object, manifest: Manifest) -> Attribute:
         raise msgspec.ValidationError("it is not a JSON object")
     known = {key: value for key, value in entry.items() if key in _KNOWN}
     extra = {key: value for key, value in entry.items() if key not in _KNOWN}
-    attribute = msgspec.convert({**known, "extra": extra}, Attribute)
+    if "sliders" in entry:
+        both = sorted(set(known) & {"layer", "index", "dim", "sign"})
+        if both:
+            raise msgspec.ValidationError(f"it has `sliders` and `{both[0]}`")
+        several = msgspec.convert(known, _Several)
+        weights = {Slider.parse(slider): weight for slider, weight in several.sliders.items()}
+        if len(weights) < len(several.sliders):
+            raise msgspec.ValidationError("it gives a slider twice")
+        stated: _Single | _Several = several
+    else:
+        single = msgspec.convert(known, _Single)
+        if single.sign not in (1, -1):
+            raise ConfigError(field="sign", value=single.sign, expected="1 or -1")
+        weights = {Slider(single.layer, single.index, single.dim): float(single.sign)}
+        stated = single
+    attribute = Attribute(
+        name=stated.name, weights=weights, range=stated.range, hidden=stated.hidden, extra=extra
+    )
     attribute.check(manifest)
     return attribute
 
@@ -242,40 +299,52 @@ def find_attribute(attributes: Sequence[Attribute], name: str) -> Attribute:
 
 
 def names_of(attributes: Iterable[Attribute]) -> dict[Slider, str]:
-    """Return the first name of each slider that has one."""
+    """Return the first name of each slider that has one of its own."""
     names: dict[Slider, str] = {}
     for attribute in attributes:
-        names.setdefault(attribute.slider, attribute.name)
+        if attribute.slider is not None:
+            names.setdefault(attribute.slider, attribute.name)
     return names
 
 
 def resolve_names(bundle: Bundle, sliders: Sliders | None) -> dict[Slider, float]:
     """Return values by slider, after replacing names among the keys.
 
-    A name's value becomes the slider's coordinate by the name's ``sign``. ``slider_offsets``
-    checks that the sliders exist.
+    A name's value becomes the coordinates of its sliders, by their weights; names of several
+    sliders add up. ``slider_offsets`` checks that the sliders exist.
 
     Args:
         bundle: has the names; its attributes are read only when a key is a name.
         sliders: value by slider: a Slider, its notation, or a name.
 
     Raises:
-        ConfigError: an unknown name, a slider given twice, or a value that is not a finite number.
+        ConfigError: an unknown name, a slider or name given twice, or a value that is not a finite
+            number.
         BundleError: the bundle's attributes are damaged.
     """
     check_mapping(sliders)
-    found: dict[Slider, float] = {}
+    single: dict[Slider, float] = {}
+    added: dict[str, dict[Slider, float]] = {}
     attributes: tuple[Attribute, ...] | None = None
     for key, given in (sliders or {}).items():
         value: Any = given
         if isinstance(key, str) and _notation(key) is None:
             attributes = read_attributes(bundle) if attributes is None else attributes
             attribute = find_attribute(attributes, key)
-            slider = attribute.slider
-            value = attribute.coordinate(check_coordinate(value, f"attribute {attribute.name}"))
+            value = check_coordinate(value, f"attribute {attribute.name}")
+            if attribute.slider is None:
+                if attribute.name in added:
+                    raise given_twice(attribute.name)
+                added[attribute.name] = attribute.coordinates(value)
+                continue
+            slider, value = attribute.slider, attribute.sign * value
         else:
             slider = as_slider(key)
-        if slider in found:
+        if slider in single:
             raise given_twice(slider)
-        found[slider] = value
-    return found
+        single[slider] = value
+    for coordinates in added.values():
+        for slider, coordinate in coordinates.items():
+            own = single.get(slider, 0.0)
+            single[slider] = check_coordinate(own, f"slider {slider}") + coordinate
+    return single

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -50,7 +50,7 @@ _DIRECTION = re.compile(r"(?:sefa|pca|vector) \d+, .+")
 
 def name_slider(
     bundle: Bundle,
-    slider: Slider,
+    slider: Slider | Attribute,
     name: str | None = None,
     *,
     limits: tuple[float, float] | None = None,
@@ -61,7 +61,7 @@ def name_slider(
 
     Args:
         bundle: the bundle.
-        slider: the slider.
+        slider: the slider, or the entry of several sliders.
         name: its new name; None keeps the old one, and the first is its notation, L3N0D5.
         limits: lowest and highest value of the name; None keeps the old ones, and the first are
             the subspace's.
@@ -70,28 +70,34 @@ def name_slider(
         hidden: whether lists leave the name out; None keeps the old value, and the first is False.
 
     Raises:
-        ConfigError: no such slider, a name that is not valid or that another slider has, or
-            limits that do not rise.
+        ConfigError: no such slider, a name that is not valid or that another slider has, limits
+            that do not rise, or a sign for several sliders.
         BundleError: the bundle's attributes are damaged.
     """
-    _, subspace = find_slider(bundle.manifest, slider.layer, slider.dim, slider.index)
     attributes = read_attributes(bundle)
-    own = [attribute for attribute in attributes if attribute.slider == slider]
-    entry = own[0] if own else None
-    if entry is None:
-        entry = Attribute(
-            name=str(slider),
-            layer=slider.layer,
-            index=slider.index,
-            dim=slider.dim,
-            range=(subspace.low, subspace.high),
-        )
+    if isinstance(slider, Attribute):
+        if sign is not None:
+            raise ConfigError(
+                f"`sign` is for a name of one slider, and {slider.name} has several",
+                field="sign",
+                value=sign,
+                remedy="Give it other weights, or leave `sign` out.",
+            )
+        entry = slider
+        own = [attribute for attribute in attributes if attribute == slider]
+    else:
+        _, subspace = find_slider(bundle.manifest, slider.layer, slider.dim, slider.index)
+        own = [attribute for attribute in attributes if attribute.slider == slider]
+        ends = (subspace.low, subspace.high)
+        new = Attribute(name=str(slider), weights={slider: 1.0}, range=ends)
+        entry = own[0] if own else new
+        if sign is not None and sign != entry.sign:
+            low, high = entry.range
+            turned = {slider: float(sign)}
+            entry = msgspec.structs.replace(entry, weights=turned, range=(-high, -low))
     if name is not None:
-        check_name(name, slider)
+        check_name(name, entry.slider)
         entry = msgspec.structs.replace(entry, name=name)
-    if sign is not None and sign != entry.sign:
-        low, high = entry.range
-        entry = msgspec.structs.replace(entry, sign=sign, range=(-high, -low))
     if limits is not None:
         entry = msgspec.structs.replace(entry, range=limits)
     if hidden is not None:
@@ -101,30 +107,91 @@ def name_slider(
         place = attributes.index(own[0])
         others = [*attributes[:place], entry, *attributes[place + 1 :]]
         # A slider that had several names keeps only the new one.
-        found = [a for a in others if a is entry or a.slider != slider]
+        found = [a for a in others if a is entry or a.slider is None or a.slider != slider]
     else:
         found = [*attributes, entry]
     if first_repeated(found) is not None:
-        taken = find_attribute(attributes, entry.name)
-        raise ConfigError(
-            f"{taken.slider} has the name {entry.name!r} already",
-            field="name",
-            value=entry.name,
-            expected="another name",
-            remedy="Or remove that name first: "
-            + command("name", bundle.path, taken.slider, "--remove"),
-        )
+        raise _taken(bundle, find_attribute(attributes, entry.name), entry.name)
     return tuple(found)
 
 
-def remove_names(bundle: Bundle, slider: Slider) -> tuple[Attribute, ...]:
-    """Return the bundle's attributes without those of one slider.
+def name_sliders(
+    bundle: Bundle,
+    name: str,
+    weights: Mapping[Slider, float],
+    *,
+    limits: tuple[float, float] | None = None,
+    hidden: bool | None = None,
+) -> tuple[Attribute, ...]:
+    """Return the bundle's attributes with a name for several sliders; nothing is written.
+
+    Args:
+        bundle: the bundle.
+        name: the name; if it has several sliders already, it gets these.
+        weights: slider → what a value of 1 adds to its coordinate.
+        limits: lowest and highest value; None keeps the old ones, and the first are as far as no
+            slider leaves its range.
+        hidden: whether lists leave the name out; None keeps the old value, and the first is False.
+
+    Raises:
+        ConfigError: no such slider, a weight that is not valid, a name that a slider has, or
+            limits that do not rise.
+        BundleError: the bundle's attributes are damaged.
+    """
+    attributes = read_attributes(bundle)
+    named = [each for each in attributes if each.name.casefold() == name.casefold()]
+    if named and named[0].slider is not None:
+        raise _taken(bundle, named[0], name)
+    old = named[0] if named else None
+    entry = Attribute(
+        name=name,
+        weights=dict(weights),
+        range=(-1.0, 1.0) if old is None else old.range,
+        hidden=bool(old is not None and old.hidden if hidden is None else hidden),
+    )
+    entry.check(bundle.manifest)
+    if limits is not None:
+        entry = msgspec.structs.replace(entry, range=limits)
+    elif old is None:
+        reach = min(
+            min(-subspace.low, subspace.high) / abs(weight)
+            for slider, weight in weights.items()
+            for _, subspace in [find_slider(bundle.manifest, *_place(slider))]
+        )
+        entry = msgspec.structs.replace(entry, range=(-reach, reach))
+    entry.check(bundle.manifest)
+    if old is None:
+        return (*attributes, entry)
+    place = attributes.index(old)
+    return (*attributes[:place], entry, *attributes[place + 1 :])
+
+
+def _place(slider: Slider) -> tuple[int, int, int]:
+    return slider.layer, slider.dim, slider.index
+
+
+def _taken(bundle: Bundle, taken: Attribute, name: str) -> ConfigError:
+    """Return the error of a name that another entry has."""
+    which = taken.name if taken.slider is None else taken.slider
+    return ConfigError(
+        f"{taken.slider or 'a name of several sliders'} has the name {name!r} already",
+        field="name",
+        value=name,
+        expected="another name",
+        remedy="Or remove that name first: " + command("name", bundle.path, which, "--remove"),
+    )
+
+
+def remove_names(bundle: Bundle, slider: Slider | Attribute) -> tuple[Attribute, ...]:
+    """Return the bundle's attributes without those of one slider, or without one entry.
 
     Raises:
         ConfigError: the slider has no name.
         BundleError: the bundle's attributes are damaged.
     """
     attributes = read_attributes(bundle)
+    if isinstance(slider, Attribute):
+        return tuple(attribute for attribute in attributes if attribute != slider)
     left = tuple(attribute for attribute in attributes if attribute.slider != slider)
     if len(left) == len(attributes):
         raise ConfigError(
@@ -211,15 +278,17 @@ def check_names_kept(out: Path, old: Bundle | None, attributes: Iterable[Attribu
     Raises:
         OutputError: a name is lost; the names of directions that were not renamed do not count.
     """
-    known = {(attribute.name, attribute.slider) for attribute in attributes}
+    known = {(attribute.name, attribute.sliders) for attribute in attributes}
     lost: list[str] = []
     if old is not None:
         given = _names_of_directions(old)
         with contextlib.suppress(BundleError):
             lost = [
-                f"{attribute.name} ({attribute.slider})"
+                attribute.name
+                if attribute.slider is None
+                else f"{attribute.name} ({attribute.slider})"
                 for attribute in read_attributes(old)
-                if (attribute.name, attribute.slider) not in known
+                if (attribute.name, attribute.sliders) not in known
                 and attribute.name not in given
                 and not _DIRECTION.fullmatch(attribute.name)
             ]

@@ -41,14 +41,6 @@ def read_graph(bundle: Bundle, graph: str, precision: str = "fp32") -> SafeModel
     )
 
 
-def check_graphs(bundle: Bundle) -> None:
-    """Read every graph of a bundle. Raises: BundleError, for the first that is refused."""
-    for graph in ("mapping", "offsets"):
-        read_graph(bundle, graph)
-    for precision in bundle.manifest.graphs.synthesis:
-        read_graph(bundle, "synthesis", precision)
-
-
 def graph_interfaces(manifest: Manifest) -> dict[str, Interface]:
     """Return what each graph takes and gives, as the manifest requires it."""
     sites = manifest.num_sites

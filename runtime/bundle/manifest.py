@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from segan.runtime.bundle.layout import Architecture, Site, Subspace, check_resolution, noise_sizes
+from segan.runtime.bundle.layout import Architecture, Site, Subspace, check_resolution
 from segan.runtime.errors import BundleError, ConfigError
 from segan.runtime.files.json_record import decode_record, encode_record
 
@@ -18,8 +18,6 @@ MAX_WIDTH = 1 << 16
 #: Most sites, subspaces and coordinates of an image. A generator of 1024² has 26 sites, and each
 #: run of 'segan directions' adds a subspace for each of its 9 layers.
 MAX_SITES, MAX_SUBSPACES, MAX_COORDS = 1024, 4096, 1 << 20
-#: Most values of noise for each pixel of the image; StyleGAN2 has 8 / 3.
-MAX_NOISE = 16
 #: Most files of a bundle, which uses about ten.
 MAX_FILES = 4096
 
@@ -169,11 +167,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 )
             if not 0 <= site.layer <= self.resolution:
                 yield f"site {site.name}: layer is {site.layer}", "the number of a layer"
-        if sum(noise_sizes(self.sites)) > MAX_NOISE * self.resolution**2:
-            yield (
-                f"there are {sum(noise_sizes(self.sites))} values of noise",
-                f"at most {MAX_NOISE} for each pixel",
-            )
         seen = set()
         for row, subspace in enumerate(self.subspaces):
             where = f"subspace {row}"

@@ -88,6 +88,33 @@ def as_slider(key: Slider | str) -> Slider:
     return Slider(*key)
 
 
+def parse_weights(text: str) -> dict[Slider, float]:
+    """Read ``L3N0D5=0.8,L2N0D1=-0.3``.
+
+    Raises:
+        ConfigError: a part is not understood, or a slider is given twice.
+    """
+    found: dict[Slider, float] = {}
+    for part in text.split(","):
+        key, separator, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise ConfigError(
+                f"the weights are {text!r}, and {part.strip()!r} is not understood",
+                field="sliders",
+                value=text,
+                expected="sliders with weights, such as L3N0D5=0.8,L2N0D1=-0.3",
+            )
+        slider = Slider.parse(key)
+        if slider in found:
+            raise given_twice(slider)
+        found[slider] = weight
+    return found
+
+
 def slider_offsets(manifest: Manifest, sliders: Sliders | None) -> NDArray[np.float32]:
     """Return what the user's sliders add to the coordinates.
 
@@ -123,10 +150,11 @@ def check_mapping(sliders: object) -> None:
         raise ConfigError(field="sliders", value=sliders, expected=expected)
 
 
-def given_twice(slider: Slider) -> ConfigError:
-    """Return the error of a slider that has two values."""
+def given_twice(slider: Slider | str) -> ConfigError:
+    """Return the error of a slider, or name, that has two values."""
+    what = f"attribute {slider}" if isinstance(slider, str) else f"slider {slider}"
     return ConfigError(
-        f"slider {slider} is given twice",
+        f"{what} is given twice",
         field="sliders",
         value=str(slider),
         expected="each slider once",

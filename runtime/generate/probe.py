@@ -37,6 +37,7 @@ class Probe:
         on_images: called with the number of images of each batch, once it is computed.
 
     Attributes:
+        settings: psi, noise, added sliders and batch size, among others.
         seeds: S integers.
         classes: the class of each seed; None for that of the settings.
         w: [S, w_dim] or [S, num_sites, w_dim] float32.
@@ -56,7 +57,7 @@ class Probe:
         classes: Sequence[int | str] | None = None,
         on_images: Callable[[int], None] = lambda images: None,
     ) -> None:
-        self._renderer, self._settings, self._on_images = renderer, settings, on_images
+        self._renderer, self.settings, self._on_images = renderer, settings, on_images
         self.seeds, self.classes = check_seeds(seeds), classes
         labels = None if classes is None else one_hot_rows(renderer.manifest, classes)
         self.w = renderer.map_seeds(self.seeds, settings, labels)
@@ -85,25 +86,32 @@ class Probe:
         return cls(renderer, checked, settings, classes=classes, on_images=on_images)
 
     def images(
-        self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
+        self,
+        sliders: SliderValues | None = None,
+        rows: Sequence[int] | None = None,
+        added: SliderValues | None = None,
     ) -> Images:
         """The images of ``batches`` in one array, [N, H, W, C] uint8."""
         count = len(self.seeds) if rows is None else len(rows)
         images = np.empty((count, *self._renderer.image_shape), np.uint8)
         start = 0
-        for batch in self.batches(sliders, rows):
+        for batch in self.batches(sliders, rows, added):
             images[start : start + len(batch)] = batch
             start += len(batch)
         return images
 
     def batches(
-        self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
+        self,
+        sliders: SliderValues | None = None,
+        rows: Sequence[int] | None = None,
+        added: SliderValues | None = None,
     ) -> Iterator[Images]:
         """Render the seeds, batch by batch, with some sliders set.
 
         Args:
             sliders: the value of each slider that is set: one number, or one for each image.
             rows: the positions in ``seeds`` to render, one image each; None renders each seed once.
+            added: values that are added to sliders, after those of ``sliders`` are set.
 
         Returns:
             An iterator over [n, H, W, C] uint8.
@@ -112,33 +120,39 @@ class Probe:
             ConfigError: there is no such slider.
             BackendError: the backend failed.
         """
-        return self._batches(self._renderer.render_with, sliders, rows)
+        return self._batches(self._renderer.render_with, sliders, rows, added)
 
     def float_batches(
-        self, sliders: SliderValues | None = None, rows: Sequence[int] | None = None
+        self,
+        sliders: SliderValues | None = None,
+        rows: Sequence[int] | None = None,
+        added: SliderValues | None = None,
     ) -> Iterator[Array]:
         """As ``batches``, not rounded to 8 bits: [n, C, H, W] float32, nominally in [-1, 1]."""
-        return self._batches(self._renderer.render_float, sliders, rows)
+        return self._batches(self._renderer.render_float, sliders, rows, added)
 
     def _batches(
         self,
         render: Callable[[ArrayLike, Array, Array | None, Settings], _Batch],
         sliders: SliderValues | None,
         rows: Sequence[int] | None,
+        added: SliderValues | None,
     ) -> Iterator[_Batch]:
         where = np.arange(len(self.seeds)) if rows is None else np.asarray(rows, np.intp)
-        columns: list[tuple[int, int, NDArray[np.float32]]] = []
-        for slider, value in (sliders or {}).items():
-            row, _ = find_slider(self._renderer.manifest, slider.layer, slider.dim, slider.index)
-            values = np.broadcast_to(np.asarray(value, np.float32), where.shape)
-            columns.append((row, slider.dim, values))
-        for start in range(0, len(where), self._settings.options.batch_size):
-            part = slice(start, start + self._settings.options.batch_size)
+        columns: list[tuple[bool, int, int, NDArray[np.float32]]] = []
+        for adds, given in ((False, sliders), (True, added)):
+            for slider, value in (given or {}).items():
+                place = slider.layer, slider.dim, slider.index
+                row, _ = find_slider(self._renderer.manifest, *place)
+                values = np.broadcast_to(np.asarray(value, np.float32), where.shape)
+                columns.append((adds, row, slider.dim, values))
+        for start in range(0, len(where), self.settings.options.batch_size):
+            part = slice(start, start + self.settings.options.batch_size)
             chosen = where[part]
             coords = self.coords[chosen]
-            for row, dim, values in columns:
-                coords[:, row, dim] = values[part]
-            batch = render(self.w[chosen], coords, self._noise_of(chosen), self._settings)
+            for adds, row, dim, values in columns:
+                coords[:, row, dim] = values[part] + (coords[:, row, dim] if adds else 0)
+            batch = render(self.w[chosen], coords, self._noise_of(chosen), self.settings)
             self._on_images(len(batch))
             yield batch
 
@@ -148,7 +162,7 @@ class Probe:
         at = (0,) if len(self.seeds) == 1 else tuple(rows.tolist())
         if at in self._noise:
             return self._noise[at]
-        noise = self._renderer.noise_of([self.seeds[row] for row in at], self._settings)
+        noise = self._renderer.noise_of([self.seeds[row] for row in at], self.settings)
         kept = sum(0 if each is None else each.nbytes for each in self._noise.values())
         if noise is None or kept + noise.nbytes <= _KEPT_NOISE_BYTES:
             self._noise[at] = noise

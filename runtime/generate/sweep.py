@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segan.runtime.bundle.attributes import find_attribute, read_attributes, resolve_names
 from segan.runtime.bundle.layout import Slider, Subspace
@@ -19,21 +21,44 @@ from segan.runtime.latents.seeds import check_seed
 
 
 class SweptSlider(NamedTuple):
-    """A slider and the range of its values.
+    """A slider, or a name of several sliders, and the range of its values.
+
+    The value of one slider replaces a seed's own coordinate. A name of several sliders is added to
+    the seed's coordinates, so that 0 is the seed's own image.
 
     Attributes:
-        slider: the coordinate.
+        weights: slider → its coordinate at a value of 1.
         low: lowest value of the range.
         high: highest value of the range.
-        sign: 1, or -1 for a name whose values are the negative of the coordinate.
-        name: the name that the slider was found by; None for layer, index and dim.
+        name: the name that it was found by; None for layer, index and dim.
+        adds: whether values are added to the seed's coordinates.
     """
 
-    slider: Slider
+    weights: dict[Slider, float]
     low: float
     high: float
-    sign: int = 1
     name: str | None = None
+    adds: bool = False
+
+    @property
+    def slider(self) -> Slider:
+        """The first slider."""
+        return next(iter(self.weights))
+
+    @property
+    def label(self) -> str:
+        """The slider's notation; for several sliders the name."""
+        return self.name if self.adds and self.name is not None else str(self.slider)
+
+    @property
+    def file_label(self) -> str:
+        """``label`` in characters that every file system takes."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.label).strip(".-") or "name"
+
+    def moves(self, values: Sequence[float]) -> dict[Slider, NDArray[np.float64]]:
+        """Return the coordinates of each slider at values of this one."""
+        points = np.asarray(values, np.float64)
+        return {slider: weight * points for slider, weight in self.weights.items()}
 
 
 def sweep_values(over: Subspace | SweptSlider, steps: int) -> list[float]:
@@ -77,15 +102,16 @@ def swept_slider(
                 expected="one of them",
             )
         attribute = find_attribute(read_attributes(bundle), attr)
-        found = SweptSlider(attribute.slider, *attribute.range, attribute.sign, attribute.name)
+        adds = attribute.slider is None
+        found = SweptSlider(attribute.weights, *attribute.range, attribute.name, adds)
     elif layer is None or dim is None:
         raise ConfigError(
             "no slider is given", field="layer", expected="`layer 3` and `dim 5`, or `attr smile`"
         )
     else:
         _, subspace = find_slider(bundle.manifest, layer, dim, index)
-        found = SweptSlider(Slider(layer, index, dim), subspace.low, subspace.high)
-    if found.slider in resolve_names(bundle, others):
+        found = SweptSlider({Slider(layer, index, dim): 1.0}, subspace.low, subspace.high)
+    if not found.adds and found.slider in resolve_names(bundle, others):
         raise ConfigError(
             f"slider {found.slider} is swept and also given in `sliders`",
             field="sliders",
@@ -129,7 +155,7 @@ def sweep(
     """One slider over ``values`` or over its own range; see ``Generator.sweep``."""
     points = _points(chosen, values, steps)
     probe = Probe(renderer, check_seed(seed), settings)
-    return probe.images(_coordinates(chosen, points), [0] * len(points))
+    return _images(probe, [(chosen, points)])
 
 
 def sweep_grid(
@@ -144,20 +170,17 @@ def sweep_grid(
     row_steps: int = 5,
 ) -> Images:
     """Two sliders, each value of one with each of the other; see ``Generator.sweep_grid``."""
-    if cols.slider == rows.slider:
+    if cols.weights.keys() == rows.weights.keys() and cols.label == rows.label:
         raise ConfigError(
-            f"slider {cols.slider} is given for the columns and the rows",
+            f"slider {cols.label} is given for the columns and the rows",
             field="rows",
-            value=rows.slider,
+            value=rows.label,
             expected="two different sliders",
         )
     across, down = _points(cols, col_values, steps), _points(rows, row_values, row_steps)
     probe = Probe(renderer, check_seed(seed), settings)
-    sliders = {
-        **_coordinates(cols, across * len(down)),
-        **_coordinates(rows, [value for value in down for _ in across]),
-    }
-    images = probe.images(sliders, [0] * (len(across) * len(down)))
+    each_down = [value for value in down for _ in across]
+    images = _images(probe, [(cols, across * len(down)), (rows, each_down)])
     return images.reshape(len(down), len(across), *renderer.image_shape)
 
 
@@ -166,8 +189,17 @@ def _points(chosen: SweptSlider, values: Iterable[float] | None, steps: int) -> 
         return sweep_values(chosen, steps)
     if not isinstance(values, Iterable):
         raise ConfigError(field="values", value=values, expected="numbers, such as [-1.7, 0, 1.7]")
-    return [check_coordinate(value, f"a value of slider {chosen.slider}") for value in values]
+    return [check_coordinate(value, f"a value of slider {chosen.label}") for value in values]
 
 
-def _coordinates(chosen: SweptSlider, values: list[float]) -> dict[Slider, list[float]]:
-    return {chosen.slider: [chosen.sign * value for value in values]}
+def _images(probe: Probe, axes: Sequence[tuple[SweptSlider, list[float]]]) -> Images:
+    """The images of the probe's only seed, one for each value; all axes have as many."""
+    replaced: dict[Slider, NDArray[np.float64]] = {}
+    added: dict[Slider, NDArray[np.float64]] = {}
+    for chosen, values in axes:
+        for slider, coordinates in chosen.moves(values).items():
+            if chosen.adds:
+                added[slider] = added.get(slider, 0.0) + coordinates
+            else:
+                replaced[slider] = coordinates
+    return probe.images(replaced, [0] * len(axes[0][1]), added)

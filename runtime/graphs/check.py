@@ -40,7 +40,7 @@ _FEW_WORK = 1 << 22
 _FOLDED_PER_WEIGHT = 4
 
 #: Longest constant whose numbers are used as a shape, indices or axes.
-_MAX_NUMBERS = 256
+_MAX_NUMBERS = 4096
 
 
 class InterfaceError(MalformedModelError):

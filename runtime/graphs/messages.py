@@ -273,8 +273,7 @@ def decode(kind: type[Message], data: memoryview) -> Message:
         except MalformedModelError as error:
             if kind is not Node:
                 raise
-            # The operator follows the inputs and outputs.
-            where = f"a node ({found['op_type']})" if "op_type" in found else "a node"
+            where = f"a node ({found.get('op_type', 'of an operator without a name')})"
             raise MalformedModelError(f"{where}: {error}") from None
         if len(values) > field.most:
             raise MalformedModelError(

@@ -73,6 +73,8 @@ def sweep_rows(
     if len(sliders) == 1:
         called = f"{first} {sliders[0].name or names.get(first, '')}".strip()
         title = f"{called}: {where}, dim {first.dim}"
+        if sliders[0].adds:
+            title = f"{sliders[0].label}: {len(sliders[0].weights)} sliders"
     else:
         seed_text = f", {seed_word} {seeds[0]}" if len(seeds) == 1 else ""
         title = f"L{subspace.layer}N{subspace.index}: {where}, all dims{seed_text}"
@@ -92,7 +94,7 @@ def sweep_by(
     """One slider across and another one down; see ``sweep_rows`` for the arguments."""
     images = sweep_grid(generator, settings, seed, cols, rows, col_values, row_values)
     on_images(len(col_values) * len(row_values))
-    across, down = cols.name or cols.slider, rows.name or rows.slider
+    across, down = cols.name or cols.label, rows.name or rows.label
     return SweepTable(
         images,
         [f"{down}  {value_label(value)}" for value in row_values],

@@ -20,7 +20,8 @@ def segan(tmp_path: Path) -> Segan:
     traps.mkdir()
     for name in ("torch", "onnx"):
         (traps / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
-    environment = {**os.environ, "PYTHONPATH": str(traps), "OMP_NUM_THREADS": "1"}
+    searched = os.pathsep.join(filter(None, [str(traps), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": searched, "OMP_NUM_THREADS": "1"}
 
     def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

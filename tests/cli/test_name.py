@@ -42,6 +42,42 @@ def test_the_newest_bundle_and_the_current_name(segan_here: Segan, toy_bundle: P
     assert names(toy_bundle) == []
 
 
+def test_several_sliders_get_a_name_with_weights(segan: Segan, toy_bundle: Path) -> None:
+    weights = "L0N0D5=0.8,L2N0D1=-0.3"
+    done = segan("name", toy_bundle, "glasses", weights, "--range", "-2,2")
+    assert done.returncode == 0, done.stderr
+    assert f"{weights} is glasses, from -2 to 2." in done.stdout
+    done = segan("sweep", toy_bundle, "--attr", "glasses", "--steps", 3, "--seeds", 0, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["values"] == [-2, 0, 2]
+    assert "L0N0D5 +0.8, L2N0D1 -0.3" in segan("info", toy_bundle).stdout
+    done = segan("name", toy_bundle, "Glasses", "specs", "--hide")
+    assert "is specs, from -2 to 2, hidden." in done.stdout
+    done = segan("name", toy_bundle, "specs", "L0N0D5=2", "--show")
+    assert "L0N0D5=2 is specs, from -2 to 2." in done.stdout
+    assert segan("name", toy_bundle, "specs", "--sign", "-1").returncode == 2
+    done = segan("name", toy_bundle, "specs", "--remove")
+    assert "specs has no name now" in done.stdout
+    assert names(toy_bundle) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("L0N0D5=x", "is not understood"),
+        ("L0N0D5=1,L0N0D5=2", "given twice"),
+        ("L9N0D5=1,L0N0D5=2", "0 to 2"),
+        ("L0N0D5=0,L1N0D0=1", "a number other than 0"),
+        ("L0N0D5=nan,L1N0D0=1", "a number other than 0"),
+    ],
+)
+def test_weights_that_cannot_be(segan: Segan, toy_bundle: Path, weights: str, message: str) -> None:
+    done = segan("name", toy_bundle, "glasses", weights)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert names(toy_bundle) == []
+
+
 def test_the_shipped_model_is_copied(segan_here: Segan, tmp_path: Path) -> None:
     before = shipped_bundle().read_bytes()
     done = segan_here("name", "L3N0D5", "my own")

@@ -36,11 +36,59 @@ def test_entries_are_read_with_what_others_wrote(toy_bundle: Path, replace_file:
     assert (smile.name, smile.slider, smile.range) == ("smile", Slider(1, 0, 2), (-1.0, 2.0))
     assert (smile.sign, smile.hidden, smile.extra) == (-1, False, {})
     assert (pose.slider, pose.sign, pose.extra) == (Slider(0, 0, 5), 1, {"sigma": 0.25})
-    assert smile.coordinate(1.5) == -1.5
-    assert pose.coordinate(1.5) == 1.5
+    assert smile.coordinates(1.5) == {smile.slider: -1.5}
+    assert pose.coordinates(1.5) == {Slider(0, 0, 5): 1.5}
     assert smile.to_json() == SMILE
     assert pose.to_json() == {**POSE, "index": 0}
     assert names_of([smile, pose]) == {Slider(1, 0, 2): "smile", Slider(0, 0, 5): pose.name}
+
+
+GLASSES = {"name": "glasses", "sliders": {"L0N0D5": 0.8, "L2N0D1": -0.3}, "range": [-2, 2]}
+
+
+def test_a_name_may_have_several_sliders(toy_bundle: Path, replace_file: Replace) -> None:
+    entry = {**GLASSES, "method": "attributes", "measured": {"leakage": 0.1}}
+    bundle = written(toy_bundle, replace_file, SMILE, entry)
+    smile, glasses = read_attributes(bundle)
+    assert glasses.slider is None
+    assert glasses.weights == {Slider(0, 0, 5): 0.8, Slider(2, 0, 1): -0.3}
+    assert glasses.sliders == "L0N0D5=0.8,L2N0D1=-0.3"
+    assert glasses.coordinates(2) == {Slider(0, 0, 5): 1.6, Slider(2, 0, 1): -0.6}
+    assert glasses.to_json() == entry
+    assert names_of([smile, glasses]) == {Slider(1, 0, 2): "smile"}
+    # Names add up with each other and with sliders.
+    assert resolve_names(bundle, {"glasses": 1, "smile": 2, "L0N0D5": 1}) == {
+        Slider(1, 0, 2): -2.0,
+        Slider(0, 0, 5): pytest.approx(1.8),
+        Slider(2, 0, 1): pytest.approx(-0.3),
+    }
+    with pytest.raises(ConfigError, match="glasses is given twice"):
+        resolve_names(bundle, {"glasses": 1, "GLASSES": 2})
+
+
+@pytest.mark.parametrize(
+    ("sliders", "message"),
+    [
+        ({}, "1 or more sliders"),
+        ({"L9N0D0": 1}, "layer"),
+        ({"L0N0D5": 0}, "a number other than 0"),
+        ({"L0N0D5": 1e300}, "a number other than 0"),
+        ({"L0N0D5": "much"}, "float"),
+        ({"L0N0D5": 1, "l0n0d5": 2}, "a slider twice"),
+        ({"smile": 1}, "not understood"),
+        ([1], "object"),
+    ],
+)
+def test_weights_that_cannot_be(
+    toy_bundle: Path, replace_file: Replace, sliders: object, message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        read_attributes(written(toy_bundle, replace_file, {**GLASSES, "sliders": sliders}))
+
+
+def test_an_entry_has_one_form(toy_bundle: Path, replace_file: Replace) -> None:
+    with pytest.raises(BundleError, match=r"it has .sliders. and .dim."):
+        read_attributes(written(toy_bundle, replace_file, {**GLASSES, "dim": 1}))
 
 
 def test_a_bundle_may_name_nothing(toy_bundle: Path, toy_bundle_plain: Path) -> None:
@@ -126,7 +174,10 @@ def test_names_are_found_case_aside(toy_bundle: Path, replace_file: Replace) -> 
 
 
 def test_a_long_list_is_cut() -> None:
-    many = [Attribute(name=f"name {i}", layer=0, dim=i, range=(-1, 1)) for i in range(30)]
+    many = [
+        Attribute(name=f"name {i}", weights={Slider(0, 0, i): 1.0}, range=(-1, 1))
+        for i in range(30)
+    ]
     with pytest.raises(ConfigError, match="name 11 and 18 more"):
         find_attribute(many, "qqq")
 

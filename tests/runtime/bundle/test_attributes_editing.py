@@ -15,6 +15,7 @@ from segan.runtime.bundle import shipped
 from segan.runtime.bundle.attributes import read_attributes
 from segan.runtime.bundle.attributes_editing import (
     name_slider,
+    name_sliders,
     pack_bundle,
     remove_names,
     write_attributes,
@@ -102,6 +103,27 @@ def test_a_name_can_be_changed_and_removed(toy_bundle: Path) -> None:
     assert names(toy_bundle) == {"smile": "L1N0D2"}
     with pytest.raises(ConfigError, match="L0N0D5 has no name to remove"):
         remove_names(open_bundle(toy_bundle), POSE)
+
+
+def test_several_sliders_are_named_as_far_as_they_go(toy_bundle: Path) -> None:
+    bundle = open_bundle(toy_bundle)
+    write_attributes(bundle, name_sliders(bundle, "glasses", {POSE: 0.5, SMILE: -2.0}))
+    bundle = open_bundle(toy_bundle)
+    (entry,) = read_attributes(bundle)
+    assert entry.weights == {POSE: 0.5, SMILE: -2.0}
+    assert entry.range == pytest.approx((-(3**0.5) / 2, 3**0.5 / 2))
+    # The same name again changes it, and keeps the range.
+    (again,) = name_sliders(bundle, "Glasses", {POSE: 1.0, SMILE: 1.0}, hidden=True)
+    assert (again.name, again.range, again.hidden) == ("Glasses", entry.range, True)
+    # A slider's own name is another one.
+    write_attributes(bundle, name_slider(bundle, POSE, "pose"))
+    bundle = open_bundle(toy_bundle)
+    assert [each.name for each in read_attributes(bundle)] == ["glasses", "pose"]
+    with pytest.raises(ConfigError, match="L0N0D5 has the name 'pose' already"):
+        name_sliders(bundle, "pose", {POSE: 1.0, SMILE: 1.0})
+    with pytest.raises(ConfigError, match="a name of several sliders has the name"):
+        name_slider(bundle, SMILE, "GLASSES")
+    assert [each.name for each in remove_names(bundle, entry)] == ["pose"]
 
 
 def test_turning_the_sign_turns_the_range(toy_bundle: Path) -> None:

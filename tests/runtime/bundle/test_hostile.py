@@ -156,15 +156,6 @@ def test_the_table_of_subspaces_is_bounded(toy_bundle: Path) -> None:
             open_bundle(toy_bundle)
 
 
-def test_the_noise_of_many_sites_is_bounded(toy_bundle: Path) -> None:
-    manifest = json.loads((toy_bundle / "manifest.json").read_text())
-    site = {"layer": 2, "resolution": 16, "kind": "conv"}
-    more = [{**site, "name": f"s{number}"} for number in range(20)]
-    _with(toy_bundle / "manifest.json", sites=[*manifest["sites"], *more])
-    with pytest.raises(BundleError, match="5776 values of noise"):
-        open_bundle(toy_bundle)
-
-
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.onnx", "a\u202eb.onnx", "a\x9bb", "a\u2028b"])
 def test_names_of_files_are_printable(toy_bundle: Path, name: str) -> None:
     manifest = json.loads((toy_bundle / "manifest.json").read_text())

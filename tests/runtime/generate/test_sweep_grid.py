@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segan.runtime.bundle.attributes import Attribute
 from segan.runtime.bundle.attributes_editing import name_slider, write_attributes
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.reader import open_bundle
@@ -60,7 +61,7 @@ def toy_coordinate(toy: Generator) -> float:
 @pytest.mark.parametrize(
     ("cols", "rows", "options", "data"),
     [
-        ("smile", "L1N0D2", {}, {"field": "rows", "value": Slider(1, 0, 2)}),
+        ("smile", "L1N0D2", {}, {"field": "rows", "value": "L1N0D2"}),
         ("smiel", "L1N0D1", {}, {"remedy": "smile"}),
         ("smile", 3, {}, {"field": "slider", "value": 3}),
         ("smile", "L0N0D0", {"row_values": 3}, {"field": "values", "value": 3}),
@@ -74,3 +75,19 @@ def test_what_cannot_be(
 ) -> None:
     with raises_error(ConfigError, **data):
         toy.sweep_grid(0, cols, rows, **options)
+
+
+def test_a_name_of_several_sliders_is_added_to_the_seed(toy_bundle: Path) -> None:
+    bundle = open_bundle(toy_bundle)
+    weights = {Slider(1, 0, 2): 0.5, Slider(2, 0, 1): -1.0}
+    write_attributes(bundle, [Attribute(name="both", weights=weights, range=(-2, 2))])
+    with load(toy_bundle, "cpu", threads=1) as toy:
+        strip = toy.sweep(seed=7, attr="both", steps=3)
+        assert np.array_equal(strip[1], toy.generate([7])[0])
+        high = toy.generate([7], sliders={"L1N0D2": 1.0, "L2N0D1": -2.0})
+        assert np.array_equal(strip[2], high[0])
+        assert np.array_equal(strip[2], toy.generate([7], sliders={"both": 2})[0])
+        # One slider is set and the name adds to it.
+        grid = toy.sweep_grid(7, "both", "L2N0D1", col_values=[0, 2], row_values=[1.5])
+        alone = toy.sweep(seed=7, layer=2, dim=1, values=[1.5, -0.5], sliders={"L1N0D2": 1.0})
+        assert np.array_equal(grid[0, 1], alone[1])
