@@ -12,7 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segan.export.directions.write import DirectionsConfig, DirectionsResult, write_directions
+    from segan.export.directions.addition import DirectionsResult
+    from segan.export.directions.attributes.onnx_reader import OnnxReader, Preprocessing
+    from segan.export.directions.attributes.write import (
+        AttributesConfig,
+        AttributesResult,
+        write_attribute_directions,
+    )
+    from segan.export.directions.write import DirectionsConfig, write_directions
     from segan.export.exporter import ExportConfig, export_bundle
     from segan.export.finishing import ExportResult
     from segan.export.foreign.load import ImportedGenerator, load_foreign
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
     from segan.export.verify import VerifyResult
 
 __all__ = [
+    "AttributesConfig",
+    "AttributesResult",
     "DirectionsConfig",
     "DirectionsResult",
     "ExportConfig",
@@ -30,6 +39,8 @@ __all__ = [
     "ImportConfig",
     "ImportResult",
     "ImportedGenerator",
+    "OnnxReader",
+    "Preprocessing",
     "Projection",
     "ProjectionConfig",
     "TuneConfig",
@@ -38,13 +49,21 @@ __all__ = [
     "import_model",
     "load_foreign",
     "project_image",
+    "write_attribute_directions",
     "write_directions",
     "write_projection",
 ]
 
 #: Module → its public names.
 _MODULES = {
-    "segan.export.directions.write": ("DirectionsConfig", "DirectionsResult", "write_directions"),
+    "segan.export.directions.addition": ("DirectionsResult",),
+    "segan.export.directions.attributes.onnx_reader": ("OnnxReader", "Preprocessing"),
+    "segan.export.directions.attributes.write": (
+        "AttributesConfig",
+        "AttributesResult",
+        "write_attribute_directions",
+    ),
+    "segan.export.directions.write": ("DirectionsConfig", "write_directions"),
     "segan.export.exporter": ("ExportConfig", "export_bundle"),
     "segan.export.finishing": ("ExportResult",),
     "segan.export.foreign.load": ("ImportedGenerator", "load_foreign"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from segan.export.directions.addition import DirectionsResult
 from segan.export.directions.graph import add_directions
 from segan.export.directions.pca import principal_components
 from segan.export.directions.rows import parse_groups
 from segan.export.directions.sefa import factorize, read_style_affines
 from segan.export.directions.statistics import sample_w_statistics
-from segan.export.directions.write import DirectionsConfig, DirectionsResult, write_directions
+from segan.export.directions.write import DirectionsConfig, write_directions
 from segan.export.exporter import ExportConfig, export_bundle
 from segan.runtime.bundle.reader import open_bundle
 from segan.runtime.errors import ConfigError, DataError, ExportError, OutputError
@@ -29,31 +29,6 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 Make = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, make_generator: Make) -> Make:
-    """Exports a small generator, once for each mode and kind."""
-    folder = tmp_path_factory.mktemp("exported")
-
-    def build(mode: int, kind: str) -> Path:
-        path = folder / f"{mode}{kind}.segan"
-        if not path.exists():
-            trained = make_generator(resolution=16, mode=mode, kind=kind)
-            export_bundle(trained, path, ExportConfig(batch_sizes=(2,)))
-        return path
-
-    return build
-
-
-@pytest.fixture
-def bundle(tmp_path: Path, exported: Make) -> Callable[..., Generator]:
-    """A bundle of the given mode and kind, open; a copy of its own."""
-
-    def build(mode: int = 2, kind: str = "eigen") -> Generator:
-        return load(shutil.copytree(exported(mode, kind), tmp_path / "model.segan"))
-
-    return build
 
 
 def run(generator: Generator, out: Path, **config: Any) -> DirectionsResult:
