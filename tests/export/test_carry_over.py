@@ -28,6 +28,19 @@ pytestmark = pytest.mark.slow
 QUICK = ExportConfig(batch_sizes=(1,))
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, make_generator: Make) -> Path:
+    """The bundle of ``make_generator()``."""
+    path = tmp_path_factory.mktemp("exported") / "one.segan"
+    return export_bundle(make_generator(), path, QUICK).path
+
+
+@pytest.fixture
+def out(exported: Path, tmp_path: Path) -> Path:
+    """A copy of it, which may be changed."""
+    return Path(shutil.copytree(exported, tmp_path / "one.segan"))
+
+
 def name(path: Path, slider: Slider, text: str) -> None:
     change_attributes(path, lambda bundle: name_slider(bundle, slider, text))
 
@@ -71,16 +84,14 @@ def test_the_same_weights_keep_names_and_directions(
 
 
 def test_other_weights_do_not_replace_names_or_directions(
-    make_generator: Make, tmp_path: Path, raises_error: RaisesError
+    make_generator: Make, tmp_path: Path, out: Path, raises_error: RaisesError
 ) -> None:
-    out, other = tmp_path / "one.segan", make_generator(seed=1)
-    export_bundle(make_generator(), out, QUICK)
+    other = make_generator(seed=1)
+    bare = Path(shutil.copytree(out, tmp_path / "bare.segan"))
     name(out, Slider(0, 0, 1), "smile")
     with raises_error(OutputError, field="out", value=out, problem="1 named slider"):
         export_bundle(other, out, QUICK)
     assert names(out) == {"smile": "L0N0D1"}
-    bare = tmp_path / "bare.segan"
-    export_bundle(make_generator(), bare, QUICK)
     assert export_bundle(other, bare, QUICK).carried == (0, 0)
     directions(bare)
     with raises_error(OutputError, field="out", value=bare, problem="2 subspaces"):
@@ -88,27 +99,24 @@ def test_other_weights_do_not_replace_names_or_directions(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.segan", "one.segan"]
 
 
-def test_a_name_that_is_given_during_the_export_stays(make_generator: Make, tmp_path: Path) -> None:
-    out, generator = tmp_path / "one.segan", make_generator()
-    export_bundle(generator, out, QUICK)
-
+def test_a_name_that_is_given_during_the_export_stays(make_generator: Make, out: Path) -> None:
     def step(text: str) -> None:
         if text.startswith("verifying") and not names(out):
             name(out, Slider(0, 0, 1), "smile")
 
-    export_bundle(generator, out, QUICK, on_step=step)
+    export_bundle(make_generator(), out, QUICK, on_step=step)
     assert names(out) == {"smile": "L0N0D1"}
 
 
 def test_a_bundle_that_may_not_be_replaced(
-    make_generator: Make, tmp_path: Path, raises_error: RaisesError
+    make_generator: Make, exported: Path, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     out, generator = tmp_path / "one.segan", make_generator()
 
     def step(text: str) -> None:
         # Another process was quicker.
         if text.startswith("verifying") and not out.exists():
-            export_bundle(generator, out, QUICK)
+            shutil.copytree(exported, out)
 
     with raises_error(OutputError, field="out", value=out, remedy="`overwrite`"):
         export_bundle(generator, out, QUICK, overwrite=False, on_step=step)
@@ -133,9 +141,7 @@ def test_names_that_only_the_zip_has(
     assert names(packed) == names(out) == {"smile": "L0N0D1"}
 
 
-def test_a_damaged_bundle_is_replaced(make_generator: Make, tmp_path: Path) -> None:
-    out = tmp_path / "one.segan"
-    export_bundle(make_generator(), out, QUICK)
+def test_a_damaged_bundle_is_replaced(make_generator: Make, out: Path) -> None:
     name(out, Slider(0, 0, 1), "smile")
     (out / "attributes.json").write_text("{}")
     export_bundle(make_generator(seed=1), out, QUICK)
@@ -143,11 +149,10 @@ def test_a_damaged_bundle_is_replaced(make_generator: Make, tmp_path: Path) -> N
 
 
 def test_directions_do_not_replace_given_names(
-    make_generator: Make, tmp_path: Path, raises_error: RaisesError
+    exported: Path, tmp_path: Path, raises_error: RaisesError
 ) -> None:
     """The names that directions come with may be replaced, also those of a file of vectors."""
-    source, out = tmp_path / "one.segan", tmp_path / "two.segan"
-    export_bundle(make_generator(), source, QUICK)
+    source, out = exported, tmp_path / "two.segan"
     np.savez(tmp_path / "v.npz", w=np.eye(2, 8), names=np.array(["grin", "age"]))
     config = DirectionsConfig(method="vectors", vectors=tmp_path / "v.npz", samples=200)
     with load(source, "cpu") as generator:
@@ -160,11 +165,7 @@ def test_directions_do_not_replace_given_names(
     assert "pose" in names(out)
 
 
-def test_directions_in_place_keep_the_names_of_these_seconds(
-    make_generator: Make, tmp_path: Path
-) -> None:
-    out = tmp_path / "one.segan"
-    export_bundle(make_generator(), out, QUICK)
+def test_directions_in_place_keep_the_names_of_these_seconds(out: Path) -> None:
     config = DirectionsConfig(method="pca", dims=2, samples=200)
     with load(out, "cpu") as generator:
         name(out, Slider(0, 0, 1), "smile")
@@ -172,7 +173,6 @@ def test_directions_in_place_keep_the_names_of_these_seconds(
     assert names(out)["smile"] == "L0N0D1"
     assert len(names(out)) == 5
     with load(out, "cpu") as generator:
-        export_bundle(make_generator(), out, QUICK)
         # Another generator, which has no more directions than before.
         _replace(out, generator.bundle.path / "mapping.onnx")
         with pytest.raises(BundleError, match="another generator"):
@@ -189,14 +189,13 @@ def _replace(bundle: Path, file: Path) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_zip_stays_a_zip_in_place(make_generator: Make, tmp_path: Path) -> None:
-    source, out = tmp_path / "one.segan", tmp_path / "two.segan"
-    export_bundle(make_generator(), source, QUICK)
+def test_a_zip_stays_a_zip_in_place(exported: Path, tmp_path: Path) -> None:
+    out = tmp_path / "two.segan"
 
     def named(bundle: Any) -> tuple[Attribute, ...]:
         return name_slider(bundle, Slider(0, 0, 1), "smile")
 
-    change_attributes(source, named, out)
+    change_attributes(exported, named, out)
     assert out.is_file()
     shutil.copyfile(out, tmp_path / "two.segan.zip")
     for path in (out, tmp_path / "two.segan.zip"):
