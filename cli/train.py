@@ -389,7 +389,8 @@ def _conclude(trainer: Trainer, left: int, last: dict[str, Any]) -> None:
         )
         return
     if left <= 0:
-        longer = f"{again} --kimg {2 * trainer.config.total_kimg:g}"
+        reached = max(trainer.config.total_kimg, trainer.state.cur_nimg / 1000)
+        longer = f"{again} --kimg {2 * reached:g}"
         say(f"{run} is complete already. To train longer: {longer}")
     if "dead_coords" in last:
         say(f"{last['coords'] - last['dead_coords']} of {last['coords']} coordinates are alive")

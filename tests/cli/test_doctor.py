@@ -33,7 +33,7 @@ def test_json_states_what_is_here(segan: Segan, toy_bundle: Path) -> None:
     assert found["encoders"]["png"] == "Pillow"
     assert found["bundle"] == "toy.segan"
     assert set(found["extras"]) == {
-        *("train", "export", "metrics", "openvino", "tensorrt", "tensorrt-rtx", "video")
+        *("train", "export", "heic", "metrics", "openvino", "tensorrt", "tensorrt-rtx", "video")
     }
     # What export needs includes what train needs.
     assert set(found["extras"]["train"]["packages"]) < set(found["extras"]["export"]["packages"])

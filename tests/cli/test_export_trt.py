@@ -61,7 +61,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: tuple[Path, 
     folder, result = exported
     shutil.copytree(folder / "runs", tmp_path / "runs")
 
-    def copy(_loaded: Any, out: Path, _config: Any, on_step: Any) -> Any:
+    def copy(_loaded: Any, out: Path, _config: Any, on_step: Any, overwrite: bool) -> Any:
         shutil.copytree(result.path, out)
         return dataclasses.replace(result, path=out)
 

@@ -152,7 +152,7 @@ def test_a_run_that_is_past_its_new_length_says_so(
     said = capsys.readouterr().err
     assert (f"{path} is at 0.24 kimg, past the {kimg} of --kimg: nothing is left" in said) == past
     assert "training: 0/0 kimg, " in said
-    assert f"{path} is complete already; give a larger --kimg to continue" in said
+    assert f"To train longer: segan train --resume {path} --kimg 0.48\n" in said
 
 
 @pytest.mark.slow

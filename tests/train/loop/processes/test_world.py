@@ -222,7 +222,7 @@ class TestTwoProcesses:
             assert "of rank 1 differs from that of rank 0 (" in said
             assert said.endswith(
                 f"good checkpoint is {run}/checkpoints/nimg00000064; continue from it: "
-                f"torchrun ... -m segan.cli train --resume {run}"
+                f"torchrun with your options, and: -m segan.cli train --resume {run}"
             )
         assert [path.name for path in list_checkpoints(run)] == ["nimg00000064"]
 
@@ -254,7 +254,7 @@ class TestTwoProcesses:
         assert said.startswith("rank 0 of 2 cannot continue: another process of the run is gone (")
         assert said.endswith(
             f"The last good checkpoint is {run}/checkpoints/nimg00000064; continue from it: "
-            f"torchrun ... -m segan.cli train --resume {run}"
+            f"torchrun with your options, and: -m segan.cli train --resume {run}"
         )
         assert [path.name for path in list_checkpoints(run)] == ["nimg00000064"]
 
