@@ -90,3 +90,15 @@ def test_imports_point_one_way() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert " 0 broken" in done.stdout
+
+
+def test_one_place_opens_pictures() -> None:
+    folders = ["cli", "export", "runtime", "train", "demo"]
+    found = []
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(
+                ("Image.open", "ImageFile.Parser", "imread", "imdecode")
+            ):
+                found.append(path.relative_to(ROOT).as_posix())
+    assert found == ["runtime/pictures/decode.py"]

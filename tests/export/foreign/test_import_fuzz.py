@@ -13,7 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "fuzz" / "fuzz_import.py"
 
 #: Seconds of fuzzing.
-SECONDS = 10
+SECONDS = 3
 
 
 @pytest.mark.slow

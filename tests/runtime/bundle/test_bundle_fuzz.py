@@ -13,7 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "fuzz" / "fuzz_bundle.py"
 
 #: Seconds of fuzzing for each target.
-SECONDS = 6
+SECONDS = 3
 
 
 @pytest.mark.slow
