@@ -191,7 +191,8 @@ def claim_folder(
     path = folder / RECORD_NAME
     data = encode_record(record.to_json())
     try:
-        if overwrite:
+        if overwrite and path.exists():
+            _read_record(path, defaults, "Choose another folder.")  # Else it is not a batch's.
             remove_generated(folder)
         elif path.exists():
             _check_same(path, record, defaults)
@@ -205,7 +206,7 @@ def claim_folder(
                 "unknown",
                 field="out",
                 value=folder,
-                remedy="Choose another folder, or pass `overwrite` to replace the images.",
+                remedy="Choose another folder, or remove the images.",
             )
         write_atomic(path, data)
     except OSError as error:

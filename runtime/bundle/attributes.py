@@ -39,6 +39,8 @@ _LISTED = 12
 
 #: Largest magnitude of a weight.
 MAX_WEIGHT = 1e6
+#: Largest magnitude of a value at an end of a range.
+MAX_VALUE = 1e6
 
 _REMEDY = "Export or copy the bundle again, or rename the slider with 'segan name'."
 
@@ -100,12 +102,12 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
         """Raise ConfigError for a name, range, weight or slider that is not valid."""
         check_name(self.name, self.slider)
         low, high = self.range
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not -MAX_VALUE <= low < high <= MAX_VALUE:
             raise ConfigError(
                 f"`range` is {low:g}, {high:g}",
                 field="range",
                 value=self.range,
-                expected="a low end below the high one",
+                expected=f"a low end below the high one, from -{MAX_VALUE:g} to {MAX_VALUE:g}",
             )
         if not self.weights:
             raise ConfigError(field="sliders", value={}, expected="1 or more sliders")

@@ -18,6 +18,10 @@ MAX_WIDTH = 1 << 16
 #: Most sites, subspaces and coordinates of an image. A generator of 1024² has 26 sites, and each
 #: run of 'segan directions' adds a subspace for each of its 9 layers.
 MAX_SITES, MAX_SUBSPACES, MAX_COORDS = 1024, 4096, 1 << 20
+#: Longest name of the generator, a class or a site, in characters; file systems allow 255 bytes.
+MAX_TEXT = 300
+#: Largest magnitude of an end of a slider's range.
+MAX_COORDINATE = 1e6
 #: Most files of a bundle, which uses about ten.
 MAX_FILES = 4096
 
@@ -153,6 +157,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 yield f"there are {len(getattr(self, name))} {name}", f"at most {most}"
         if self.num_subspaces * self.coords_dim > MAX_COORDS:
             yield f"there are {self.num_subspaces} x {self.coords_dim} coords", f"{MAX_COORDS}"
+        texts = (self.name, *self.class_names, *(site.name for site in self.sites))
+        if any(len(text) > MAX_TEXT for text in texts):
+            yield "a name, class or site has too many characters", f"at most {MAX_TEXT}"
         if len(self.class_names) not in (0, self.c_dim):
             yield f"there are {len(self.class_names)} class_names for {self.c_dim} classes", ""
         if not self.sites:
@@ -178,8 +185,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 yield f"{where}: dims is {subspace.dims}", f"1 to {self.coords_dim}, the coords_dim"
             if subspace.index < 0:
                 yield f"{where}: index is {subspace.index}", "0 or more"
-            if not subspace.low < subspace.high:
-                yield f"{where}: low is not below high", ""
+            if not -MAX_COORDINATE <= subspace.low < subspace.high <= MAX_COORDINATE:
+                yield (
+                    f"{where}: the range is {subspace.low:g} to {subspace.high:g}",
+                    f"a low end below the high one, from -{MAX_COORDINATE:g} to {MAX_COORDINATE:g}",
+                )
             if (subspace.layer, subspace.index) in seen:
                 yield f"{where} is listed twice", ""
             seen.add((subspace.layer, subspace.index))

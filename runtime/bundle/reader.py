@@ -115,6 +115,10 @@ def check_same_generator(opened: Bundle, now: Bundle) -> None:
         raise _unusable(now.path, problem, remedy="Run the command again.")
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 class _Folder:
     """Reads files from a folder."""
 
@@ -127,7 +131,8 @@ class _Folder:
             # A symbolic link may point anywhere; only files inside the folder are read.
             if not path.resolve(strict=True).is_relative_to(self._root.resolve(strict=True)):
                 raise _unusable(self._root, f"{name!r} leads outside the bundle", remedy=_REFUSED)
-            with open(path, "rb") as file:
+            # A pipe without a writer would be waited for.
+            with open(path, "rb", opener=_open_at_once) as file:
                 found = os.fstat(file.fileno())
                 if not stat.S_ISREG(found.st_mode):
                     raise _unusable(self._root, f"{name!r} is not a regular file")

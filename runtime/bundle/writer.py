@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,12 +15,19 @@ from types import TracebackType
 from typing import Self
 
 from segan.runtime.bundle.manifest import Manifest, encode_manifest
-from segan.runtime.bundle.reader import MANIFEST, MAX_MANIFEST_BYTES, SUFFIX, Bundle, open_bundle
+from segan.runtime.bundle.reader import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    PENDING_ATTRIBUTES,
+    SUFFIX,
+    Bundle,
+    open_bundle,
+)
 from segan.runtime.errors import BundleError, ConfigError
 from segan.runtime.files.atomic import atomic_file, follow_link, write_atomic, writing
 from segan.runtime.files.lock import locked
 from segan.runtime.files.target import exists_already, not_replaced
-from segan.runtime.files.whole_folder import WholeFolder, recover
+from segan.runtime.files.whole_folder import WholeFolder, files_in, recover
 from segan.runtime.files.zips import DamagedZipError, open_zip
 
 #: Earliest date of a zip entry: with the time of day each export would have other bytes.
@@ -99,6 +107,24 @@ def check_replaceable(path: Path, *, overwrite: bool = True) -> None:
         raise not_replaced(path, "exists and is not a bundle")
     if not overwrite:
         raise exists_already(path)
+    if goal.is_dir():
+        foreign = _foreign_files(goal)
+        if foreign:
+            raise not_replaced(path, f"holds {foreign[0]}, which its manifest does not list")
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """Return the files of a bundle's folder that are not the bundle's: its user's."""
+    try:
+        stated = json.loads((folder / MANIFEST).read_bytes())["files"]
+        listed = {MANIFEST, PENDING_ATTRIBUTES, *stated}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # A damaged bundle, whose files are not known.
+    return sorted(
+        name
+        for name in files_in(folder) - listed
+        if not name.startswith("engines/") and not Path(name).name.startswith(".")
+    )
 
 
 def _is_marked(path: Path) -> bool:

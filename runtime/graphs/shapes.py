@@ -297,7 +297,9 @@ def gather(call: Call) -> Result:
     size = _known(data.shape[axis])
     if indices.kind != INT64 or not indices.constant:
         raise _bad(f"its indices are {indices}; expected a constant of int64")
-    if any(not -size <= index < size for index in indices.numbers or ()):
+    if indices.numbers is None:
+        raise _bad(f"its indices are {indices}; expected a constant whose numbers are read")
+    if any(not -size <= index < size for index in indices.numbers):
         raise _bad(f"its indices are not all within {size}")
     return _result(call, (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]))
 

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from segan.runtime.bundle.manifest import MAX_TEXT
 from segan.runtime.errors import DataError
 from segan.train.data.sources import ImageSource
 
@@ -195,6 +196,10 @@ def read_labels(
         if given is None:
             raise _broken(source, "has broken class_names", "a list of names")
         class_names = tuple(given)
+    long = next((name for name in class_names if len(name) > MAX_TEXT), None)
+    if long is not None:
+        problem = f"names a class with {len(long)} characters"
+        raise _broken(source, problem, f"at most {MAX_TEXT}")
     twice = [name for name, count in Counter(class_names).items() if count > 1]
     if twice:
         raise _broken(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from segan.runtime.readings.reading import Array, Reading
 
 #: Largest file that is read, in bytes: protobuf ends there.
 _MAX_BYTES = 2 << 30
+#: Heights and widths of images that are read.
+_SIZES = range(4, 1025)
 #: Most scores of a reader.
 _MAX_SCORES = 1000
 
@@ -49,7 +52,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.size is not None and not 4 <= self.size <= 1024:
+        if self.size is not None and self.size not in _SIZES:
             raise ConfigError(field="reader_size", value=self.size, expected="4 to 1024")
         numbers = (self.low, self.high, *self.mean, *self.std)
         if not np.isfinite(numbers).all() or self.low >= self.high:
@@ -59,8 +62,12 @@ class Preprocessing:
                 value=(self.low, self.high),
                 expected="two finite numbers, black below white, such as 0,1",
             )
-        if min(self.std) <= 0:
-            raise ConfigError(field="reader_std", value=self.std, expected="numbers above 0")
+        if not min(self.std) >= 1e-6 or max(map(abs, numbers)) > 1e6:
+            raise ConfigError(
+                field="reader_std",
+                value=self.std,
+                expected="numbers from 0.000001 on, and no number above 1000000",
+            )
 
     def apply(self, images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         """Return [N, 3, size, size] as the network expects it, of images in [-1, 1]."""
@@ -133,6 +140,12 @@ class OnnxReader:
                 value=wanted,
                 expected="a square size, the same as the network's",
             )
+        if size is not None and not _SIZES.start <= size < _SIZES.stop:
+            raise _unusable(
+                self._path,
+                f"it takes images of {size} x {size}",
+                expected=f"{_SIZES.start} to {_SIZES.stop - 1} pixels",
+            )
         width = shapes[1][1]
         if width is None:
             width = self._run(np.zeros((1, 3, size or wanted or 64, size or wanted or 64))).shape[1]
@@ -179,8 +192,11 @@ class OnnxReader:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise _unusable(path, f"it has {path.stat().st_size} bytes", f"at most {_MAX_BYTES}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise _unusable(path, "it is not a regular file", expected="an .onnx file")
+        if found.st_size > _MAX_BYTES:
+            raise _unusable(path, f"it has {found.st_size} bytes", f"at most {_MAX_BYTES}")
         return path.read_bytes()
     except OSError as error:
         raise _unusable(path, f"it cannot be read: {error.strerror}") from None

@@ -329,12 +329,13 @@ def test_overwrite_removes_the_earlier_batch_and_nothing_else(
     }
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_images_of_unknown_origin_are_not_taken_for_ours(
-    generator: Generator, tmp_path: Path, raises_error: RaisesError
+    generator: Generator, tmp_path: Path, raises_error: RaisesError, overwrite: bool
 ) -> None:
     (tmp_path / "seed000001.png").write_bytes(b"somebody's")
     with raises_error(ConfigError, field="out", value=tmp_path, problem="no generation.json"):
-        generate_batch(generator, BatchRequest(seeds=range(2)), tmp_path)
+        generate_batch(generator, BatchRequest(seeds=range(2)), tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == {"seed000001.png": b"somebody's"}
 
 

@@ -86,6 +86,12 @@ def test_weights_that_cannot_be(
         read_attributes(written(toy_bundle, replace_file, {**GLASSES, "sliders": sliders}))
 
 
+@pytest.mark.parametrize("ends", [[-1e308, 1e308], [0, 1e7], [1, -1]])
+def test_ranges_are_bounded(toy_bundle: Path, replace_file: Replace, ends: list[float]) -> None:
+    with pytest.raises(BundleError, match="a low end below the high one"):
+        read_attributes(written(toy_bundle, replace_file, {**GLASSES, "range": ends}))
+
+
 def test_an_entry_has_one_form(toy_bundle: Path, replace_file: Replace) -> None:
     with pytest.raises(BundleError, match=r"it has .sliders. and .dim."):
         read_attributes(written(toy_bundle, replace_file, {**GLASSES, "dim": 1}))

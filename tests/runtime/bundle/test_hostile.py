@@ -313,3 +313,10 @@ def test_refusing_takes_little_memory(
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["BundleError"] * len(bad)
+
+
+def test_a_pipe_in_a_bundle_is_not_waited_for(toy_bundle: Path) -> None:
+    (toy_bundle / "attributes.json").unlink()
+    os.mkfifo(toy_bundle / "attributes.json")
+    with pytest.raises(BundleError, match="not a regular file"):
+        read_attributes(open_bundle(toy_bundle))

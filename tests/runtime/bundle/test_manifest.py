@@ -63,8 +63,10 @@ _SUBSPACE = json.loads(TOY)["subspaces"][0]
         ({"subspaces": [{**_SUBSPACE, "layer": 1}]}, "layer is 1; expected 0"),
         ({"subspaces": [{**_SUBSPACE, "dims": 0}]}, "dims is 0"),
         ({"subspaces": [{**_SUBSPACE, "index": -1}]}, "index is -1"),
-        ({"subspaces": [{**_SUBSPACE, "high": _SUBSPACE["low"]}]}, "low is not below high"),
+        ({"subspaces": [{**_SUBSPACE, "high": _SUBSPACE["low"]}]}, "a low end below the high one"),
+        ({"subspaces": [{**_SUBSPACE, "high": 1e308}]}, "from -1e\\+06 to 1e\\+06"),
         ({"subspaces": [_SUBSPACE, _SUBSPACE]}, "listed twice"),
+        ({"name": "x" * 301}, "too many characters; expected at most 300"),
         ({"noise": "other.npy"}, "'other.npy' is used but not listed"),
         ({"files": {}}, "is used but not listed"),
         (

@@ -16,7 +16,7 @@ from segan.runtime.bundle.attributes import read_attributes
 from segan.runtime.bundle.attributes_editing import change_attributes, name_slider, write_attributes
 from segan.runtime.bundle.layout import Slider
 from segan.runtime.bundle.reader import find_bundle, open_bundle
-from segan.runtime.bundle.writer import BundleDraft, changing, check_target
+from segan.runtime.bundle.writer import BundleDraft, changing, check_replaceable, check_target
 from segan.runtime.errors import BundleError, ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -221,3 +221,12 @@ def test_a_draft_that_is_not_committed_changes_nothing(toy_bundle: Path) -> None
         assert old is not None
         assert old.manifest == before
     assert open_bundle(toy_bundle).manifest == before
+
+
+def test_a_bundle_that_holds_files_of_its_user_is_not_replaced(toy_bundle: Path) -> None:
+    (toy_bundle / "engines").mkdir()
+    (toy_bundle / "engines" / "a.plan").touch()
+    check_replaceable(toy_bundle)
+    (toy_bundle / "mine.txt").touch()
+    with pytest.raises(OutputError, match=r"holds mine.txt, which its manifest does not list"):
+        check_replaceable(toy_bundle)

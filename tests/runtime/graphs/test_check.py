@@ -335,6 +335,10 @@ def test_shapes_are_those_that_onnx_runtime_computes(
         (node("DepthToSpace", "x", "y", blocksize=3), []),
         # Axes and indices that are not there.
         (node("Gather", "x i", "y", axis=1), [integers("i", 4)]),
+        (
+            node("Gather", "x i", "y", axis=1),
+            [make_tensor("i", np.array([[10**7]], np.int64), INT64)],
+        ),
         (node("Gather", "x i", "y", axis=4), [integers("i", 0)]),
         (node("Transpose", "x", "y", perm=[0, 1, 2, 2]), []),
         (node("Unsqueeze", "x a", "y"), [integers("a", *range(1, 6))]),

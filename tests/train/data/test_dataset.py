@@ -348,6 +348,10 @@ def test_images_that_cannot_be_used_are_named(
         ({"labels": [["a.png", 0], ["b.png", 2]], "class_names": ["x", "y"]}, "label 2; .* 0 to 1"),
         ({"labels": [["a.png", 0], ["b.png", 0]], "class_names": [1]}, "broken class_names"),
         (
+            {"labels": [["a.png", 0], ["b.png", 0]], "class_names": ["x" * 301]},
+            "names a class with 301 characters; expected at most 300",
+        ),
+        (
             {"labels": [["a.png", 0], ["b.png", 1]], "class_names": ["x", "y", "x"]},
             "names 2 classes 'x'; expected a different name for each",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,12 @@ def test_files_that_are_no_network(tmp_path: Path, raises_error: RaisesError) ->
         OnnxReader(tmp_path / "text.onnx")
     with raises_error(DataError, field="reader", value=tmp_path / "none.onnx"):
         OnnxReader(tmp_path / "none.onnx")
+    os.mkfifo(tmp_path / "pipe")
+    with raises_error(DataError, field="reader", problem="not a regular file"):
+        OnnxReader(tmp_path / "pipe")
+    giant = network(tmp_path / "giant.onnx", takes=["N", 3, 60000, 60000])
+    with raises_error(DataError, field="reader", expected="4 to 1024 pixels"):
+        OnnxReader(giant)
 
 
 def test_scores_that_are_no_numbers(tmp_path: Path, raises_error: RaisesError) -> None:
@@ -160,6 +167,8 @@ def test_a_size_that_the_network_does_not_take(tmp_path: Path, raises_error: Rai
         ({"low": 1.0, "high": 1.0}, "reader_range"),
         ({"high": float("inf")}, "reader_range"),
         ({"std": (1.0, 0.0, 1.0)}, "reader_std"),
+        ({"std": (1e-45, 1.0, 1.0)}, "reader_std"),
+        ({"high": 1e39}, "reader_std"),
     ],
 )
 def test_preprocessing_that_cannot_be(settings: Any, field: str, raises_error: RaisesError) -> None:
