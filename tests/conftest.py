@@ -6,6 +6,7 @@ import hashlib
 import html
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -296,3 +297,28 @@ def replace_file() -> Callable[[Path, str, bytes], None]:
         (bundle / "manifest.json").write_text(json.dumps(manifest))
 
     return replace
+
+
+@pytest.fixture
+def fuzz(tmp_path: Path) -> Callable[[str, str, int], None]:
+    """fuzz(script, target, least): runs a fuzzer of tests/fuzz for 3 s, which finds nothing."""
+
+    def run(script: str, target: str, least: int) -> None:
+        pytest.importorskip("atheris", reason="atheris, the fuzzer, is not installed (extra dev)")
+        path = Path(__file__).parent / "fuzz" / script
+        done = subprocess.run(
+            [sys.executable, str(path), target, "-max_total_time=3"],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=243,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        found = re.search(r"stat::number_of_executed_units: (\d+)", done.stderr)
+        assert found is not None, done.stderr[-4000:]
+        assert int(found[1]) > least
+        assert not list(tmp_path.glob("fuzz-*")), "no file of a finding, no folder left"
+
+    return run

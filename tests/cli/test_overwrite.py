@@ -242,7 +242,7 @@ def test_every_command_with_an_output_has_the_option() -> None:
 
 def test_benchmark_and_its_plot_are_two_files(here: Path) -> None:
     written = FILES["benchmark"]
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib; the bare environment has none")
     assert run(command(written, "a.png", "--plot", str(here / "a.png"))) == 2
     shutil.copyfile("photos/0.png", "b.png")
     assert run(command(written, "a.json", "--plot", "b.png")) == 1
